@@ -1,0 +1,86 @@
+"""Backends, and the contract they keep.
+
+A backend is a module that exports every operation below under the same name, with the same arguments. A layer
+holds one of them as `layer.ops`; that attribute is the whole dispatch. `network.to("reference")` looks the
+module up once and hands it to each layer.
+
+    reference   NumPy, written to be read; the judge of the others
+    cpu         Numba `@njit(parallel=True)`, written to be run
+    cuda        numba.cuda; the folder `backends/cuda` with the same file names is its place, see `get_backend`
+
+Letters, the same in every docstring, loop and einsum of the package:
+
+    N images          n        F filters (output channels)   f        K classes    k
+    C channels        c        KH KW kernel                  i j      D features   d
+    H W  image        r s      OH OW output                  p q
+
+THE CONTRACT. Operations are functions of arrays: they check nothing (the layer has), write to none of their
+arguments, and return new arrays, C-contiguous and of the dtype of their input, float32 or float64. The
+exceptions end in an underscore and change their first arguments in place. Each pair of forward and backward
+stands in one file, and `tests/test_contract.py` holds every backend against this list.
+
+arrays        asarray(array) -> array                     host array to this backend: contiguous, dtype kept
+              to_numpy(array) -> numpy.ndarray            and back
+              copy(array) -> array                        an independent copy, on this backend
+              sum_of_squares(array) -> float              for the norm of a gradient
+              scale_(array, factor)                       array *= factor
+
+conv          conv2d_forward(x, weight, bias, stride, padding) -> y
+                  x (N, C, H, W), weight (F, C, KH, KW), bias (F,) or None, pairs of int -> y (N, F, OH, OW)
+              conv2d_input_gradient(dy, weight, input_size, stride, padding) -> dx
+                  dy (N, F, OH, OW), weight (F, C, KH, KW), input_size (H, W) -> dx (N, C, H, W)
+              conv2d_weight_gradient(dy, x, kernel_size, stride, padding) -> dweight (F, C, KH, KW)
+              conv2d_bias_gradient(dy) -> dbias (F,)
+
+batchnorm     batchnorm2d_statistics(x) -> mean (C,), var (C,)             var is the biased one
+              batchnorm2d_forward(x, weight, bias, mean, var, eps) -> y    training and evaluation alike
+              batchnorm2d_train_backward(dy, x, weight, mean, var, eps) -> dx, dweight (C,), dbias (C,)
+              batchnorm2d_eval_backward(dy, x, weight, mean, var, eps) -> dx, dweight (C,), dbias (C,)
+              update_running_statistics_(running_mean, running_var, mean, var, count, momentum)
+
+activation    relu_forward(x) -> y          relu_backward(dy, y) -> dx
+
+pooling       rows (OH, 3) and columns (OW, 3) are tables of `minicnn.geometry`: start, stop, extent
+              max_pool2d_forward(x, rows, columns) -> y (N, C, OH, OW), argmax (N, C, OH, OW) int32
+                  argmax counts cells of the image: r * W + s
+              max_pool2d_backward(dy, argmax, input_size) -> dx (N, C, H, W)
+              avg_pool2d_forward(x, rows, columns) -> y (N, C, OH, OW)
+              avg_pool2d_backward(dy, rows, columns, input_size) -> dx (N, C, H, W)
+
+linear        linear_forward(x, weight, bias) -> y (N, K)
+                  x (N, D), weight (K, D), bias (K,) or None
+              linear_input_gradient(dy, weight) -> dx (N, D)
+              linear_weight_gradient(dy, x) -> dweight (K, D)
+              linear_bias_gradient(dy) -> dbias (K,)
+
+log_softmax   log_softmax_forward(x) -> y (N, K)          log_softmax_backward(dy, y) -> dx (N, K)
+
+losses        nll_loss_forward(log_p, targets, class_weights, label_smoothing) -> float
+                  log_p (N, K), targets (N,) int64, class_weights (K,)
+              nll_loss_backward(log_p, targets, class_weights, label_smoothing) -> d_log_p (N, K)
+
+optim         sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay)
+              adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step)
+
+A spatial operation is a loop over images that asks each image for its own height and width: the compiled
+kernels are serial bodies on one image `(C, H, W)` or one plane `(H, W)`, and a thin parallel driver hands
+the images out. A batch of equal sizes, `(N, C, H, W)`, is the simplest driver; batches of mixed sizes need
+another driver, not other kernels.
+"""
+
+import importlib
+
+NAMES = ("reference", "cpu")
+
+
+def get_backend(name):
+    """The backend module called `name`, imported when first asked for.
+
+    Raises ValueError for a name that is no backend.
+
+    >>> get_backend("reference").__name__
+    'minicnn.backends.reference'
+    """
+    if name not in NAMES:
+        raise ValueError(f"get_backend: unknown backend {name!r}; expected one of {', '.join(NAMES)}")
+    return importlib.import_module(f"minicnn.backends.{name}")

@@ -1,0 +1,44 @@
+"""Arrays of the CPU backend: NumPy's own, in the one memory layout that the kernels are compiled for."""
+
+import numpy as np
+from numba import prange
+
+from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial
+
+
+def asarray(array):
+    """`array` as C-contiguous, aligned, writeable memory, dtype kept; the same object where it is that already."""
+    return np.require(array, requirements="CAW")
+
+
+def to_numpy(array):
+    return array
+
+
+def copy(array):
+    return array.copy()
+
+
+def sum_of_squares(array):
+    """sum of a² as a Python float, added up in float64. Worker: one chunk and its partial sum."""
+    partial = np.empty(chunks(array.size))
+    _sum_of_squares(array.reshape(-1), partial)
+    return float(partial.sum())
+
+
+def scale_(array, factor):
+    array *= array.dtype.type(factor)
+
+
+@parallel
+def _sum_of_squares(array, partial):
+    for chunk in prange(partial.size):
+        partial[chunk] = _chunk_sum_of_squares(array[chunk * CHUNK : (chunk + 1) * CHUNK])
+
+
+@serial
+def _chunk_sum_of_squares(values):
+    total = 0.0
+    for value in values:
+        total += np.float64(value) * np.float64(value)
+    return total

@@ -1,0 +1,76 @@
+"""A fully connected layer.
+
+    y = x Wᵀ + bias           y[n, k] = bias[k] + sum over d of weight[k, d] * x[n, d]
+
+    dx = dy W                 dx[n, d] = sum over k of dy[n, k] * weight[k, d]
+    dweight = dyᵀ x           dweight[k, d] = sum over n of dy[n, k] * x[n, d]
+    dbias = sum of dy
+
+Who owns what: forward and input gradient, one image's row; weight gradient, one class's row of dweight, adding
+up the images in order. Every inner loop runs along d, which is contiguous. Cost: N * K * D multiply-adds each.
+"""
+
+import numpy as np
+from numba import prange
+
+from minicnn.backends.cpu.jit import parallel, serial
+
+
+def linear_forward(x, weight, bias):
+    y = np.empty((len(x), len(weight)), x.dtype)
+    _forward(x, weight, y)
+    if bias is not None:
+        y += bias
+    return y
+
+
+def linear_input_gradient(dy, weight):
+    dx = np.zeros((len(dy), weight.shape[1]), dy.dtype)
+    _input_gradient(dy, weight, dx)
+    return dx
+
+
+def linear_weight_gradient(dy, x):
+    dweight = np.zeros((dy.shape[1], x.shape[1]), dy.dtype)
+    _weight_gradient(dy, x, dweight)
+    return dweight
+
+
+def linear_bias_gradient(dy):
+    return dy.sum(axis=0)
+
+
+@parallel
+def _forward(x, weight, y):
+    for n in prange(len(x)):
+        for k in range(len(weight)):
+            y[n, k] = _dot(weight[k], x[n])
+
+
+@serial
+def _dot(a, b):
+    total = a.dtype.type(0)
+    for d in range(a.size):
+        total += a[d] * b[d]
+    return total
+
+
+@parallel
+def _input_gradient(dy, weight, dx):
+    for n in prange(len(dy)):
+        for k in range(len(weight)):
+            _add_multiple(dy[n, k], weight[k], dx[n])
+
+
+@parallel
+def _weight_gradient(dy, x, dweight):
+    for k in prange(len(dweight)):
+        for n in range(len(x)):
+            _add_multiple(dy[n, k], x[n], dweight[k])
+
+
+@serial
+def _add_multiple(factor, a, total):
+    """total += factor * a"""
+    for d in range(a.size):
+        total[d] += factor * a[d]

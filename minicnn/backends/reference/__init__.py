@@ -1,0 +1,65 @@
+"""The reference backend: NumPy, written to be read. Shapes and meanings: see `minicnn.backends`."""
+
+from minicnn.backends.reference.activation import relu_backward, relu_forward
+from minicnn.backends.reference.arrays import asarray, copy, scale_, sum_of_squares, to_numpy
+from minicnn.backends.reference.batchnorm import (
+    batchnorm2d_eval_backward,
+    batchnorm2d_forward,
+    batchnorm2d_statistics,
+    batchnorm2d_train_backward,
+    update_running_statistics_,
+)
+from minicnn.backends.reference.conv import (
+    conv2d_bias_gradient,
+    conv2d_forward,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
+)
+from minicnn.backends.reference.linear import (
+    linear_bias_gradient,
+    linear_forward,
+    linear_input_gradient,
+    linear_weight_gradient,
+)
+from minicnn.backends.reference.log_softmax import log_softmax_backward, log_softmax_forward
+from minicnn.backends.reference.losses import nll_loss_backward, nll_loss_forward
+from minicnn.backends.reference.optim import adam_step_, sgd_step_
+from minicnn.backends.reference.pooling import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
+
+__all__ = [
+    "adam_step_",
+    "asarray",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
+    "batchnorm2d_eval_backward",
+    "batchnorm2d_forward",
+    "batchnorm2d_statistics",
+    "batchnorm2d_train_backward",
+    "conv2d_bias_gradient",
+    "conv2d_forward",
+    "conv2d_input_gradient",
+    "conv2d_weight_gradient",
+    "copy",
+    "linear_bias_gradient",
+    "linear_forward",
+    "linear_input_gradient",
+    "linear_weight_gradient",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "nll_loss_backward",
+    "nll_loss_forward",
+    "relu_backward",
+    "relu_forward",
+    "scale_",
+    "sgd_step_",
+    "sum_of_squares",
+    "to_numpy",
+    "update_running_statistics_",
+]

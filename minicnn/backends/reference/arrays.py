@@ -1,0 +1,25 @@
+"""Arrays of the reference backend: NumPy's own."""
+
+import numpy as np
+
+
+def asarray(array):
+    """`array` as C-contiguous, aligned, writeable memory, dtype kept; the same object where it is that already."""
+    return np.require(array, requirements="CAW")
+
+
+def to_numpy(array):
+    return array
+
+
+def copy(array):
+    return array.copy()
+
+
+def sum_of_squares(array):
+    """sum of a² as a Python float, added up in float64."""
+    return float(np.sum(np.square(array, dtype=np.float64)))
+
+
+def scale_(array, factor):
+    array *= array.dtype.type(factor)

@@ -1,0 +1,22 @@
+"""Log-softmax over the classes.
+
+    y = x - log(sum of exp(x))
+
+The row's maximum m is taken out first, y = (x - m) - log(sum of exp(x - m)), so that exp never overflows and
+the sum is at least 1.
+
+    dx = dy - exp(y) * sum of dy          exp(y) is the softmax
+
+Applied twice it changes nothing: after once, sum of exp(y) = 1, whose log is 0.
+"""
+
+import numpy as np
+
+
+def log_softmax_forward(x):
+    shifted = x - x.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def log_softmax_backward(dy, y):
+    return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)

@@ -1,0 +1,41 @@
+"""Parameter updates, in place, as PyTorch defines them.
+
+    SGD     g = grad + weight_decay * param
+            velocity = momentum * velocity + g
+            param -= lr * velocity                        Nesterov: lr * (g + momentum * velocity)
+
+    Adam    g = grad + weight_decay * param               (Kingma and Ba, 2015)
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * g²
+            param -= lr * m_hat / (sqrt(v_hat) + eps)     m_hat = m / (1 - beta1 ** step), v_hat likewise
+
+    AdamW   param *= 1 - lr * weight_decay first, and g = grad: the decay is decoupled from the step's size
+            (Loshchilov and Hutter, 2019)
+
+`step` counts from 1 over the whole run. m and v start at 0 and are too small at first by exactly the factor
+that the division takes out.
+"""
+
+import numpy as np
+
+
+def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
+    g = grad + weight_decay * param
+    velocity *= momentum
+    velocity += g
+    param -= lr * (g + momentum * velocity if nesterov else velocity)
+
+
+def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+    if decoupled:
+        param *= 1 - lr * weight_decay
+        g = grad
+    else:
+        g = grad + weight_decay * param
+    m += (1 - beta1) * (g - m)
+    v *= beta2
+    v += (1 - beta2) * np.square(g)
+
+    m_hat = m / (1 - beta1**step)
+    v_hat = v / (1 - beta2**step)
+    param -= lr * m_hat / (np.sqrt(v_hat) + eps)

@@ -1,0 +1,67 @@
+"""Pooling: one output cell for each window of an image.
+
+Fixed and adaptive pooling are one family: they differ in where the windows lie, and that is what the tables
+`rows` and `columns` say (see `minicnn.geometry`). The window of output (p, q) is the rectangle
+rows[p] × columns[q].
+
+    max   y = the largest cell; backward gives dy to that cell alone, the window's winner
+    avg   y = the mean; backward gives dy / area to every cell
+
+Windows may overlap (adaptive pooling with sizes that do not divide, or stride < kernel), so a cell can belong
+to several outputs, and backward must ADD what each sends back.
+"""
+
+import numpy as np
+
+
+def max_pool2d_forward(x, rows, columns):
+    """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
+    n_images, n_channels, _, width = x.shape
+    y = np.empty((n_images, n_channels, len(rows), len(columns)), x.dtype)
+    argmax = np.empty(y.shape, np.int32)
+    for p, (top, bottom, _) in enumerate(rows):
+        for q, (left, right, _) in enumerate(columns):
+            window = x[:, :, top:bottom, left:right].reshape(n_images, n_channels, -1)
+            winner = _first_maximum_or_last_nan(window)
+            y[:, :, p, q] = np.take_along_axis(window, winner[:, :, None], axis=2)[:, :, 0]
+            r, s = np.divmod(winner, right - left)
+            argmax[:, :, p, q] = (top + r) * width + (left + s)
+    return y, argmax
+
+
+def max_pool2d_backward(dy, argmax, input_size):
+    n_images, n_channels, out_h, out_w = dy.shape
+    height, width = input_size
+    dx = np.zeros((n_images, n_channels, height * width), dy.dtype)
+    n, c = np.ogrid[:n_images, :n_channels]
+    for p in range(out_h):
+        for q in range(out_w):
+            dx[n, c, argmax[:, :, p, q]] += dy[:, :, p, q]
+    return dx.reshape(n_images, n_channels, height, width)
+
+
+def avg_pool2d_forward(x, rows, columns):
+    n_images, n_channels = x.shape[:2]
+    y = np.empty((n_images, n_channels, len(rows), len(columns)), x.dtype)
+    for p, (top, bottom, extent_h) in enumerate(rows):
+        for q, (left, right, extent_w) in enumerate(columns):
+            window_sum = x[:, :, top:bottom, left:right].sum(axis=(2, 3))
+            y[:, :, p, q] = window_sum / x.dtype.type(extent_h * extent_w)
+    return y
+
+
+def avg_pool2d_backward(dy, rows, columns, input_size):
+    n_images, n_channels = dy.shape[:2]
+    dx = np.zeros((n_images, n_channels, *input_size), dy.dtype)
+    for p, (top, bottom, extent_h) in enumerate(rows):
+        for q, (left, right, extent_w) in enumerate(columns):
+            share = dy[:, :, p, q] / dy.dtype.type(extent_h * extent_w)
+            dx[:, :, top:bottom, left:right] += share[:, :, None, None]
+    return dx
+
+
+def _first_maximum_or_last_nan(window):
+    """(N, C, cells) -> (N, C). NumPy's argmax stops at the first NaN; PyTorch goes on to the last."""
+    is_nan = np.isnan(window)
+    last_nan = window.shape[2] - 1 - is_nan[:, :, ::-1].argmax(axis=2)
+    return np.where(is_nan.any(axis=2), last_nan, window.argmax(axis=2))

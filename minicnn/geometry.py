@@ -1,0 +1,77 @@
+"""Window and size arithmetic: every index formula of the package, in integers.
+
+A window is the stretch of one image axis that one output cell looks at. Convolution, fixed pooling and
+adaptive pooling differ in nothing but the rule that says where the windows lie:
+
+    fixed      start = p * stride - padding              stop = start + kernel
+    adaptive   start = floor(p * n_in / n_out)           stop = ceil((p + 1) * n_in / n_out)
+
+Everything here is one axis at a time and integer only. Floating point would be wrong: for 7 cells in 25
+windows, `ceil(25 * (7 / 25))` is 8 in IEEE doubles, one past the image.
+
+The scalar functions use nothing but `+ - * //`, so a backend may compile them for its own device from this
+source. The tables are what the pooling operations take: row p is (start, stop, extent) of window p, cut to
+the image; `extent` is the number of cells an average divides by on that axis, padding counted.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+
+def output_size(n_in, kernel, stride, padding):
+    """Number of windows of a convolution or fixed pooling along one axis.
+
+    >>> output_size(32, 3, 1, 1), output_size(7, 3, 2, 0)
+    (32, 3)
+    """
+    return (n_in + 2 * padding - kernel) // stride + 1
+
+
+def adaptive_start(p, n_in, n_out):
+    """First cell of adaptive window p: floor(p * n_in / n_out).
+
+    >>> [adaptive_start(p, 14, 4) for p in range(4)]
+    [0, 3, 7, 10]
+    """
+    return p * n_in // n_out
+
+
+def adaptive_stop(p, n_in, n_out):
+    """One past the last cell of adaptive window p: ceil((p + 1) * n_in / n_out).
+
+    With 14 cells in 4 windows, neighbours share a cell wherever 14 / 4 is not whole:
+
+    >>> [adaptive_stop(p, 14, 4) for p in range(4)]
+    [4, 7, 11, 14]
+    """
+    return ((p + 1) * n_in + n_out - 1) // n_out
+
+
+@lru_cache(maxsize=4096)
+def adaptive_windows(n_in, n_out):
+    """The (n_out, 3) table of adaptive windows; PyTorch's rule, `n_out > n_in` included.
+
+    >>> adaptive_windows(5, 3).tolist()
+    [[0, 2, 2], [1, 4, 3], [3, 5, 2]]
+    """
+    table = np.empty((n_out, 3), np.int64)
+    for p in range(n_out):
+        start, stop = adaptive_start(p, n_in, n_out), adaptive_stop(p, n_in, n_out)
+        table[p] = start, stop, stop - start
+    return table
+
+
+@lru_cache(maxsize=4096)
+def fixed_windows(n_in, kernel, stride, padding):
+    """The (n_out, 3) table of fixed windows. Padding is cut off the window but stays in its extent.
+
+    >>> fixed_windows(4, 2, 2, 1).tolist()
+    [[0, 1, 2], [1, 3, 2], [3, 4, 2]]
+    """
+    n_out = output_size(n_in, kernel, stride, padding)
+    table = np.empty((n_out, 3), np.int64)
+    for p in range(n_out):
+        start = p * stride - padding
+        table[p] = max(start, 0), min(start + kernel, n_in), kernel
+    return table

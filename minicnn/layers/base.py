@@ -1,0 +1,183 @@
+"""What every layer has in common: parameters, memory between forward and backward, and the checks at the door.
+
+A layer is the story of one step of the network. It owns its parameters, calls operations of a backend, and
+keeps between `forward` and `backward` what the backward formula needs:
+
+    predict(x)    the layer as a plain function, as it acts in evaluation; keeps nothing
+    forward(x)    the same in the layer's present mode, and remembers what backward will ask for
+    backward(dy)  from the gradient of the loss with respect to the output, dy, to that with respect to the
+                  input, dx; on the way it *assigns* `grads`, so that there is nothing to zero
+
+`forward` remembers in evaluation mode too, so that a gradient can be taken through frozen batch statistics (for a
+saliency map, say). Where no gradient is wanted, `predict` is the call: it changes nothing in the layer, and
+several threads may call it at once.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from minicnn.backends import get_backend
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Layer:
+    """Base of all layers.
+
+    Attributes:
+        params: dict of arrays that are learned, by name ("weight", "bias").
+        grads: dict with the same keys, filled by `backward`.
+        state: dict of arrays that are kept but not learned (running statistics).
+        training: True in training mode, the mode of a new layer.
+        ops: the backend module, "cpu" for a new layer.
+        memory: what the last `forward` kept for `backward`; None when there is nothing.
+    """
+
+    def __init__(self):
+        self.params, self.grads, self.state = {}, {}, {}
+        self.training = True
+        self.ops = get_backend("cpu")
+        self.memory = None
+
+    def predict(self, x):
+        """The output in evaluation mode. Nothing is remembered and nothing in the layer changes."""
+        raise NotImplementedError
+
+    def forward(self, x):
+        """The output in the present mode; keeps what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy, need_dx=True):
+        """dx for dy, once for each `forward`; assigns `grads`.
+
+        With `need_dx=False` a layer may skip the input gradient and return None: the first layer of a
+        network in training does, since nobody asks for the gradient of the pictures.
+
+        Raises RuntimeError where no forward came first, ValueError or TypeError where dy is not like the output.
+        """
+        raise NotImplementedError
+
+    def __call__(self, x):
+        return self.forward(x)
+
+    def train(self, mode=True):
+        """Switch to training mode (or with False to evaluation mode). Returns the layer."""
+        self.training = bool(mode)
+        return self
+
+    def eval(self):
+        """Switch to evaluation mode. Returns the layer."""
+        return self.train(False)
+
+    def to(self, backend=None, dtype=None):
+        """Move parameters and state to a backend ("cpu", "reference") and/or a dtype. Returns the layer.
+
+        What an earlier `forward` remembered is dropped, and so are gradients. An optimiser made before holds
+        state of the old kind: make it after moving.
+
+        >>> from minicnn import Linear
+        >>> Linear(2, 1).to("reference", np.float64).params["weight"].dtype
+        dtype('float64')
+        """
+        ops = self.ops if backend is None else get_backend(backend)
+        if dtype is not None and np.dtype(dtype) not in DTYPES:
+            raise TypeError(f"{type(self).__name__}.to: expected dtype float32 or float64, got {np.dtype(dtype)}")
+        for arrays in (self.params, self.state):
+            for name, array in arrays.items():
+                host = self.ops.to_numpy(array)
+                if dtype is not None and host.dtype in DTYPES:  # counters stay integers
+                    host = host.astype(dtype)
+                arrays[name] = ops.asarray(host)
+        self.ops, self.grads, self.memory = ops, {}, None
+        return self
+
+    def remember(self, y, /, **values):
+        """Keep `values` for backward, and the form of the output y, which dy must have."""
+        self.memory = SimpleNamespace(**values, y_shape=y.shape, y_dtype=y.dtype)
+
+    def recall(self, dy):
+        """Check dy against the output of the last forward, and hand out what that forward kept: (dy, memory).
+
+        The memory is given up, so that the arrays in it can be freed as backward goes.
+        """
+        name = type(self).__name__
+        if self.memory is None:
+            raise RuntimeError(
+                f"{name}: backward needs a forward first, and each forward serves one backward; call forward(x) again"
+            )
+        dy = as_floats(self.ops, dy, f"{name}.backward: dy")
+        if dy.shape != self.memory.y_shape:
+            raise ValueError(f"{name}.backward: expected dy of shape {self.memory.y_shape}, got {dy.shape}")
+        if dy.dtype != self.memory.y_dtype:
+            raise TypeError(f"{name}.backward: expected dy of dtype {self.memory.y_dtype}, got {dy.dtype}")
+        memory, self.memory = self.memory, None
+        return dy, memory
+
+    def as_input(self, x):
+        """x as an array the operations take: this backend's, contiguous, float, and of the weights' dtype."""
+        name = type(self).__name__
+        x = as_floats(self.ops, x, f"{name}: input")
+        if 0 in x.shape:
+            raise ValueError(f"{name}: expected an input with at least one element, got shape {x.shape}")
+        for param_name, param in self.params.items():
+            if param.dtype != x.dtype:
+                raise TypeError(
+                    f"{name}: expected input of the dtype of {param_name}, {param.dtype}, got {x.dtype}; "
+                    f"convert the input with x.astype(np.{param.dtype}) or the network with .to(dtype=np.{x.dtype})"
+                )
+        return x
+
+    def describe(self):
+        """The arguments that made this layer, for its repr: '3, 16, kernel_size=(3, 3)'."""
+        return ""
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.describe()})"
+
+
+class SpatialLayer(Layer):
+    """A layer on images (N, C, H, W) that also takes one unbatched image (C, H, W), as PyTorch's do."""
+
+    def as_images(self, x):
+        """x checked, (N, C, H, W) or (C, H, W)."""
+        x = self.as_input(x)
+        if x.ndim not in (3, 4):
+            raise ValueError(f"{type(self).__name__}: expected input of shape (N, C, H, W) or (C, H, W), got {x.shape}")
+        return x
+
+
+def batched(x):
+    """(N, C, H, W) as it is, (C, H, W) as a batch of one: what the operations take."""
+    return x if x.ndim == 4 else x[None]
+
+
+def as_floats(ops, array, what):
+    """`array` on the backend `ops`, or TypeError where it is not float32 or float64."""
+    array = ops.asarray(array)
+    if array.dtype not in DTYPES:
+        raise TypeError(
+            f"{what}: expected dtype float32 or float64, got {array.dtype}; convert with array.astype(np.float32)"
+        )
+    return array
+
+
+def as_pair(value, what, minimum):
+    """An int or a pair of ints as a pair (h, w), each at least `minimum`.
+
+    >>> as_pair(3, "Conv2d: kernel_size", 1), as_pair((3, 5), "Conv2d: kernel_size", 1)
+    ((3, 3), (3, 5))
+    """
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{what}: expected an int or a pair (h, w), got {value!r}")
+    return tuple(as_int(part, what, minimum) for part in pair)
+
+
+def as_int(value, what, minimum):
+    """`value` as an int, at least `minimum`; a bool or a float is refused."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{what}: expected an integer, got {value!r} of type {type(value).__name__}")
+    if value < minimum:
+        raise ValueError(f"{what}: expected at least {minimum}, got {value}")
+    return int(value)

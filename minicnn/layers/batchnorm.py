@@ -1,0 +1,102 @@
+"""BatchNorm2d: bring every channel to mean 0 and variance 1, then let it learn its own scale and shift."""
+
+import numpy as np
+
+from minicnn.layers.base import Layer, as_int
+
+
+class BatchNorm2d(Layer):
+    """Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167), `torch.nn.BatchNorm2d`'s numbers.
+
+        x_hat = (x - mean) / sqrt(var + eps)          y = weight * x_hat + bias
+
+    per channel. In training, mean and var are taken over all pixels of all images of the batch (var divided by
+    the count n), and the running statistics move a step of size `momentum` towards them (there with var
+    divided by n - 1). In evaluation mean and var are the running ones.
+
+    Backward, with a = weight / sqrt(var + eps):
+
+        evaluation    dx = a * dy                                                 the statistics are constants
+        training      dx = a * (dy - mean(dy) - x_hat * mean(dy * x_hat))         they are functions of x
+        both          dweight = sum of dy * x_hat,  dbias = sum of dy
+
+    In training dx sums to 0 over each channel, and so does dx * x_hat (but for eps): y does not change when a
+    constant is added to x or x is stretched, so x cannot be asked to move in either of these two directions.
+
+    Shapes: x, y (N, C, H, W); all parameters and statistics (C,), num_batches_tracked () int64.
+
+    Args:
+        num_features: C.
+        eps: added to var, so that a constant channel does not divide by zero.
+        momentum: the step of the running statistics, in [0, 1].
+
+    Raises:
+        ValueError: wrong rank or number of channels, or one value per channel in training (its variance is 0).
+        TypeError: input that is not float32 or float64, or not of the weights' dtype.
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.num_features = as_int(num_features, "BatchNorm2d: num_features", 1)
+        if not eps >= 0:
+            raise ValueError(f"BatchNorm2d: expected eps of at least 0, got {eps}")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm2d: expected momentum from 0 to 1, got {momentum}")
+        self.eps, self.momentum = float(eps), float(momentum)
+        self.params["weight"] = np.ones(self.num_features, np.float32)
+        self.params["bias"] = np.zeros(self.num_features, np.float32)
+        self.state["running_mean"] = np.zeros(self.num_features, np.float32)
+        self.state["running_var"] = np.ones(self.num_features, np.float32)
+        self.state["num_batches_tracked"] = np.zeros((), np.int64)
+
+    def predict(self, x):
+        return self._normalise(self._as_images(x), self.state["running_mean"], self.state["running_var"])
+
+    def forward(self, x):
+        x = self._as_images(x)
+        if self.training:
+            mean, var = self._statistics_of_batch(x)
+        else:
+            mean, var = self.ops.copy(self.state["running_mean"]), self.ops.copy(self.state["running_var"])
+        y = self._normalise(x, mean, var)
+        # x_hat is not kept: it is had again from x, mean and var for less than the memory costs.
+        self.remember(y, x=x, mean=mean, var=var, training=self.training)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        dy, memory = self.recall(dy)
+        ops = self.ops
+        backward = ops.batchnorm2d_train_backward if memory.training else ops.batchnorm2d_eval_backward
+        dx, self.grads["weight"], self.grads["bias"] = backward(
+            dy, memory.x, self.params["weight"], memory.mean, memory.var, self.eps
+        )
+        return dx
+
+    def _statistics_of_batch(self, x):
+        count = x.size // x.shape[1]
+        if count == 1:
+            raise ValueError(
+                f"BatchNorm2d: expected more than one value per channel in training, got input of shape {x.shape}; "
+                "use a larger batch or image, or eval()"
+            )
+        mean, var = self.ops.batchnorm2d_statistics(x)
+        state = self.state
+        self.ops.update_running_statistics_(
+            state["running_mean"], state["running_var"], mean, var, count, self.momentum
+        )
+        state["num_batches_tracked"] += 1
+        return mean, var
+
+    def _normalise(self, x, mean, var):
+        return self.ops.batchnorm2d_forward(x, self.params["weight"], self.params["bias"], mean, var, self.eps)
+
+    def _as_images(self, x):
+        x = self.as_input(x)
+        if x.ndim != 4:
+            raise ValueError(f"BatchNorm2d: expected input of shape (N, C, H, W), got {x.shape}")
+        if x.shape[1] != self.num_features:
+            raise ValueError(f"BatchNorm2d: expected {self.num_features} channels, got {x.shape[1]} in shape {x.shape}")
+        return x
+
+    def describe(self):
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -1,0 +1,28 @@
+"""Flatten: from images to vectors."""
+
+from minicnn.layers.base import Layer
+
+
+class Flatten(Layer):
+    """All axes but the first in one, `torch.nn.Flatten`'s default: (N, C, H, W) -> (N, C * H * W).
+
+    Nothing is computed, so backward only gives dy the old shape back.
+
+    Raises ValueError for input without a batch axis and one more, TypeError for input that is not float32 or float64.
+    """
+
+    def predict(self, x):
+        x = self.as_input(x)
+        if x.ndim < 2:
+            raise ValueError(f"Flatten: expected input of shape (N, ...), got {x.shape}")
+        return x.reshape(len(x), -1)
+
+    def forward(self, x):
+        x = self.as_input(x)
+        y = self.predict(x)
+        self.remember(y, x_shape=x.shape)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        dy, memory = self.recall(dy)
+        return dy.reshape(memory.x_shape)

@@ -1,0 +1,155 @@
+"""Losses: one number for a batch, and its gradient with respect to the network's output."""
+
+import numpy as np
+
+from minicnn.backends import get_backend
+from minicnn.layers.base import as_floats
+
+
+class _Loss:
+    """What both losses share: the checks of output and labels, the class weights, and the memory for backward.
+
+    `forward` takes the backend as `ops` is set: "cpu" for a new loss; `to` changes it.
+    """
+
+    def __init__(self, weight=None):
+        self.ops = get_backend("cpu")
+        self.weight = weight
+        if weight is not None:
+            self.weight = np.asarray(weight)
+            name = type(self).__name__
+            if self.weight.ndim != 1 or not np.issubdtype(self.weight.dtype, np.floating):
+                raise TypeError(
+                    f"{name}: expected class weights as a float array (K,), "
+                    f"got {self.weight.dtype} of shape {self.weight.shape}"
+                )
+            if not (np.isfinite(self.weight).all() and (self.weight >= 0).all()):
+                raise ValueError(f"{name}: expected finite class weights of at least 0, got {self.weight}")
+        self._memory = None
+
+    def to(self, backend):
+        """Compute on `backend`. Returns the loss."""
+        self.ops = get_backend(backend)
+        self._memory = None
+        return self
+
+    def __call__(self, output, target):
+        return self.forward(output, target)
+
+    def _checked(self, output, target):
+        """(output, labels as int64, class weights of the output's dtype), or the error that names what is wrong."""
+        name = type(self).__name__
+        output = as_floats(self.ops, output, f"{name}: output")
+        if output.ndim != 2 or 0 in output.shape:
+            raise ValueError(f"{name}: expected output of shape (N, K) with N and K at least 1, got {output.shape}")
+        n_images, n_classes = output.shape
+
+        labels = np.asarray(target)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}")
+        if labels.shape != (n_images,):
+            raise ValueError(f"{name}: expected {n_images} labels, shape ({n_images},), got shape {labels.shape}")
+        out_of_range = np.flatnonzero((labels < 0) | (labels >= n_classes))
+        if out_of_range.size:
+            first = out_of_range[0]
+            raise ValueError(
+                f"{name}: expected labels from 0 to {n_classes - 1}, got {labels[first]} at position {first}"
+            )
+
+        weights = np.ones(n_classes) if self.weight is None else self.weight
+        if weights.shape != (n_classes,):
+            raise ValueError(f"{name}: expected {n_classes} class weights, one for each class, got {len(weights)}")
+        return output, self.ops.asarray(labels.astype(np.int64)), self.ops.asarray(weights.astype(output.dtype))
+
+    def _recall(self):
+        if self._memory is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: backward needs a forward first, and each forward serves one backward"
+            )
+        memory, self._memory = self._memory, None
+        return memory
+
+
+class NLLLoss(_Loss):
+    """Negative log-likelihood of log-probabilities, `torch.nn.NLLLoss` with reduction "mean".
+
+        loss = - sum over n of w[t[n]] * log_p[n, t[n]]  /  sum over n of w[t[n]]
+        d loss / d log_p[n, k] = - w[k] / (sum over n of w[t[n]])  where k = t[n], else 0
+
+    Shapes: output log_p (N, K), target t (N,) integers from 0 to K - 1.
+
+    Args:
+        weight: the weight w (K,) of each class; all 1 unless given.
+
+    Raises:
+        ValueError: labels out of range or of the wrong number, wrong rank, empty batch.
+        TypeError: output that is not float32 or float64, labels that are not integers.
+        RuntimeError: backward without a forward.
+
+    >>> import numpy as np
+    >>> loss = NLLLoss()
+    >>> loss.forward(np.log([[0.5, 0.5], [0.25, 0.75]]), [0, 1])          # -(log 0.5 + log 0.75) / 2
+    0.4904146265058631
+    >>> loss.backward()
+    array([[-0.5, -0. ],
+           [-0. , -0.5]])
+    """
+
+    def forward(self, output, target):
+        """The loss as a Python float."""
+        log_p, targets, weights = self._checked(output, target)
+        self._memory = log_p, targets, weights
+        return self.ops.nll_loss_forward(log_p, targets, weights, 0.0)
+
+    def backward(self):
+        """The gradient with respect to the output given to forward, (N, K)."""
+        log_p, targets, weights = self._recall()
+        return self.ops.nll_loss_backward(log_p, targets, weights, 0.0)
+
+
+class CrossEntropyLoss(_Loss):
+    """Log-softmax and negative log-likelihood in one, `torch.nn.CrossEntropyLoss` with reduction "mean".
+
+        log_p = log_softmax(output)
+        loss  = NLL of log_p, where label smoothing e asks for (1 - e) * onehot(t) + e / K in place of onehot(t)
+
+    Backward goes through both steps in turn, first the loss and then the log-softmax; for e = 0 and equal
+    weights the result is (softmax(output) - onehot(t)) / N.
+
+    Shapes: output (N, K), scores of any size; target t (N,) integers from 0 to K - 1.
+
+    Args:
+        weight: the weight (K,) of each class; all 1 unless given.
+        label_smoothing: e, from 0 to 1 (Szegedy et al., 2016).
+
+    Raises:
+        ValueError: labels out of range or of the wrong number, wrong rank, empty batch.
+        TypeError: output that is not float32 or float64, labels that are not integers.
+        RuntimeError: backward without a forward.
+
+    >>> import numpy as np
+    >>> loss = CrossEntropyLoss()
+    >>> loss.forward(np.zeros((1, 2)), [0])          # log 2
+    0.6931471805599453
+    >>> loss.backward()
+    array([[-0.5,  0.5]])
+    """
+
+    def __init__(self, weight=None, label_smoothing=0.0):
+        super().__init__(weight)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"CrossEntropyLoss: expected label_smoothing from 0 to 1, got {label_smoothing}")
+        self.label_smoothing = float(label_smoothing)
+
+    def forward(self, output, target):
+        """The loss as a Python float."""
+        output, targets, weights = self._checked(output, target)
+        log_p = self.ops.log_softmax_forward(output)
+        self._memory = log_p, targets, weights
+        return self.ops.nll_loss_forward(log_p, targets, weights, self.label_smoothing)
+
+    def backward(self):
+        """The gradient with respect to the output given to forward, (N, K)."""
+        log_p, targets, weights = self._recall()
+        d_log_p = self.ops.nll_loss_backward(log_p, targets, weights, self.label_smoothing)
+        return self.ops.log_softmax_backward(d_log_p, log_p)

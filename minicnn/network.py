@@ -1,0 +1,179 @@
+"""Sequential: layers one after another; and SimpleNet, the network this package was written for."""
+
+import numpy as np
+
+from minicnn.layers import (
+    AdaptiveMaxPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    LogSoftmax,
+    ReLU,
+)
+from minicnn.layers.initialisation import as_generator
+
+
+class Sequential(Layer):
+    """Layers one after another: forward from the first to the last, backward from the last to the first.
+
+    That is the chain rule. With x -> layer 1 -> a -> layer 2 -> y, layer 2 turns dy into da, and layer 1 turns
+    da into dx; no layer knows more than its own step.
+
+    Children have names, and the names make the keys of `state_dict`, as in PyTorch: `conv1.weight`. Children given
+    without a name are called "0", "1", and so on. A child may itself be a Sequential.
+
+    Raises:
+        TypeError: a child that is not a layer.
+        ValueError: no children, a layer used twice (it could remember only one of its two inputs), a name with a dot.
+
+    >>> net = Sequential(conv1=Conv2d(3, 8, 3, rng=0), relu1=ReLU(), pool=AdaptiveMaxPool2d(1), flat=Flatten())
+    >>> list(net.state_dict()), net["conv1"].params["weight"].shape
+    (['conv1.weight', 'conv1.bias'], (8, 3, 3, 3))
+    """
+
+    def __init__(self, *layers, **named_layers):
+        super().__init__()
+        self.children = {str(position): layer for position, layer in enumerate(layers)} | named_layers
+        if not self.children:
+            raise ValueError("Sequential: expected at least one layer, got none")
+        for name, child in self.children.items():
+            if not isinstance(child, Layer):
+                raise TypeError(f"Sequential: expected a layer as {name!r}, got {type(child).__name__}")
+            if "." in name:
+                raise ValueError(f"Sequential: expected a name without a dot, got {name!r}")
+        every_layer = [layer for _, layer in self.named_layers()]
+        if len({id(layer) for layer in every_layer}) < len(every_layer):
+            raise ValueError("Sequential: the same layer object stands in two places; make one for each place")
+
+    def predict(self, x):
+        """The output in evaluation mode; remembers nothing, so it takes little memory and is safe in threads."""
+        for child in self.children.values():
+            x = child.predict(x)
+        return x
+
+    def forward(self, x):
+        for child in self.children.values():
+            x = child.forward(x)
+        return x
+
+    def backward(self, dy, need_dx=True):
+        first, *later = self.children.values()
+        for child in reversed(later):
+            dy = child.backward(dy)
+        return first.backward(dy, need_dx=need_dx)
+
+    def train(self, mode=True):
+        for child in self.children.values():
+            child.train(mode)
+        return super().train(mode)
+
+    def to(self, backend=None, dtype=None):
+        for child in self.children.values():
+            child.to(backend, dtype)
+        return super().to(backend, dtype)
+
+    def __getitem__(self, name):
+        """The child called `name`; a dotted name reaches into nested networks."""
+        first, _, rest = name.partition(".")
+        if first not in self.children:
+            raise KeyError(f"{type(self).__name__}: no layer {first!r}; there are {', '.join(self.children)}")
+        return self.children[first][rest] if rest else self.children[first]
+
+    def __len__(self):
+        return len(self.children)
+
+    def named_layers(self, prefix=""):
+        """(name, layer) of every layer that is not itself a network, in forward order, names dotted."""
+        for name, child in self.children.items():
+            if isinstance(child, Sequential):
+                yield from child.named_layers(f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", child
+
+    def named_params(self):
+        """(name, layer, key) of every parameter, in forward order: ("conv1.weight", the layer, "weight")."""
+        for layer_name, layer in self.named_layers():
+            for key in layer.params:
+                yield f"{layer_name}.{key}", layer, key
+
+    def state_dict(self):
+        """Copies of all parameters and states as NumPy arrays, with PyTorch's keys, shapes and dtypes."""
+        return {
+            f"{layer_name}.{key}": np.array(layer.ops.to_numpy(array))
+            for layer_name, layer in self.named_layers()
+            for arrays in (layer.params, layer.state)
+            for key, array in arrays.items()
+        }
+
+    def load_state_dict(self, state_dict):
+        """Take over all parameters and states from `state_dict`, whose values may be anything NumPy can read.
+
+        Everything is checked before anything is changed: where this raises, the network is as it was.
+        The dtype of the network stays; float values are converted to it.
+
+        Raises:
+            ValueError: keys missing or unexpected, or an array of another shape; all of them are named.
+            TypeError: an array that is not of numbers of the right kind (floats for weights, integers for counters).
+        """
+        # Each target is a place in a layer: (the layer's dict, the key, the layer).
+        targets = {
+            f"{layer_name}.{key}": (arrays, key, layer)
+            for layer_name, layer in self.named_layers()
+            for arrays in (layer.params, layer.state)
+            for key in arrays
+        }
+        problems = [f"missing {name}" for name in targets if name not in state_dict]
+        problems += [f"unexpected {name}" for name in state_dict if name not in targets]
+        loaded = {}
+        for name in targets.keys() & state_dict.keys():
+            arrays, key, layer = targets[name]
+            present, new = layer.ops.to_numpy(arrays[key]), np.asarray(state_dict[name])
+            if new.shape != present.shape:
+                problems.append(f"{name}: expected shape {present.shape}, got {new.shape}")
+            elif not np.can_cast(new.dtype, present.dtype, casting="same_kind"):
+                raise TypeError(
+                    f"{type(self).__name__}.load_state_dict: {name}: expected {present.dtype}, got {new.dtype}"
+                )
+            else:
+                loaded[name] = new.astype(present.dtype)  # a copy, never a view of the caller's array
+        if problems:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(sorted(problems)))
+        for name, (arrays, key, layer) in targets.items():
+            arrays[key] = layer.ops.asarray(loaded[name])
+
+    def __repr__(self):
+        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+class SimpleNet(Sequential):
+    """Three blocks of convolution, batch normalisation and ReLU, a global max, and a linear classifier.
+
+    Input (N, in_channels, H, W) of any H and W; output (N, num_classes), log-probabilities. The adaptive pooling
+    is what makes it independent of the size: each of the 64 channels answers with its largest value anywhere.
+
+    >>> import numpy as np
+    >>> net = SimpleNet(rng=0).to("reference")
+    >>> [net.predict(np.zeros((2, 3, h, w), np.float32)).shape for h, w in [(32, 32), (17, 23)]]
+    [(2, 10), (2, 10)]
+    """
+
+    def __init__(self, num_classes=10, in_channels=3, rng=None):
+        rng = as_generator(rng)
+        super().__init__(
+            conv1=Conv2d(in_channels, 16, kernel_size=3, padding=1, rng=rng),
+            bn1=BatchNorm2d(16),
+            relu1=ReLU(),
+            conv2=Conv2d(16, 32, kernel_size=3, padding=1, rng=rng),
+            bn2=BatchNorm2d(32),
+            relu2=ReLU(),
+            conv3=Conv2d(32, 64, kernel_size=3, padding=1, rng=rng),
+            bn3=BatchNorm2d(64),
+            relu3=ReLU(),
+            adaptive_pool=AdaptiveMaxPool2d((1, 1)),
+            flatten=Flatten(),
+            fc=Linear(64, num_classes, rng=rng),
+            log_softmax=LogSoftmax(),
+        )

@@ -1,0 +1,131 @@
+"""Optimisers: from gradients to new parameters. The formulas stand in `backends/*/optim.py`."""
+
+from minicnn.layers.base import Layer
+
+
+class _Optimizer:
+    """What all optimisers share: a network, a learning rate, and arrays kept for each parameter.
+
+    Attributes:
+        lr: the learning rate; may be set between steps, which is what schedules do.
+        steps: how many steps were made, over the whole run.
+        state: for each name in `slots` a dict from parameter name to array.
+    """
+
+    slots = ()  # what is kept for each parameter: names, defined by each optimiser
+
+    def __init__(self, network, lr, weight_decay):
+        name = type(self).__name__
+        if not isinstance(network, Layer):
+            raise TypeError(f"{name}: expected a network, got {type(network).__name__}")
+        self.network = network
+        self.lr = _non_negative(lr, f"{name}: lr")
+        self.weight_decay = _non_negative(weight_decay, f"{name}: weight_decay")
+        self.steps = 0
+        self.state = {slot: {} for slot in self.slots}
+        for param_name, layer, key in network.named_params():
+            for slot in self.slots:
+                zeros = layer.ops.copy(layer.params[key])
+                layer.ops.scale_(zeros, 0)
+                self.state[slot][param_name] = zeros
+
+    def step(self):
+        """Change every parameter once by the gradients of the last backward.
+
+        Raises RuntimeError, and changes nothing, where a parameter has no gradient yet.
+        """
+        params = list(self.network.named_params())
+        without = [name for name, layer, key in params if key not in layer.grads]
+        if without:
+            raise RuntimeError(
+                f"{type(self).__name__}.step: no gradient for {', '.join(without)}; call backward before step"
+            )
+        self.steps += 1
+        for name, layer, key in params:
+            slots = [self.state[slot][name] for slot in self.slots]
+            self._update(layer.ops, layer.params[key], slots, layer.grads[key])
+
+    def _update(self, ops, param, slots, grad):
+        raise NotImplementedError
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent with momentum, Nesterov momentum and weight decay; `torch.optim.SGD`.
+
+        g = grad + weight_decay * param
+        velocity = momentum * velocity + g
+        param -= lr * velocity                    with Nesterov: param -= lr * (g + momentum * velocity)
+
+    Args:
+        network: whose parameters are changed.
+        lr, momentum, weight_decay: numbers of at least 0.
+        nesterov: look ahead along the velocity (Sutskever et al., 2013); needs momentum.
+
+    Raises ValueError for a negative setting or Nesterov without momentum.
+    """
+
+    slots = ("velocity",)
+
+    def __init__(self, network, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
+        super().__init__(network, lr, weight_decay)
+        self.momentum = _non_negative(momentum, "SGD: momentum")
+        self.nesterov = bool(nesterov)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("SGD: nesterov needs a momentum above 0, got 0")
+
+    def _update(self, ops, param, slots, grad):
+        (velocity,) = slots
+        ops.sgd_step_(param, velocity, grad, self.lr, self.momentum, self.nesterov, self.weight_decay)
+
+
+class Adam(_Optimizer):
+    """Adam (Kingma and Ba, 2015, arXiv:1412.6980); `torch.optim.Adam`.
+
+        g = grad + weight_decay * param
+        m = beta1 * m + (1 - beta1) * g           v = beta2 * v + (1 - beta2) * g²
+        param -= lr * m_hat / (sqrt(v_hat) + eps) m_hat = m / (1 - beta1 ** steps), v_hat likewise
+
+    Args:
+        network: whose parameters are changed.
+        lr, eps, weight_decay: numbers of at least 0.
+        betas: (beta1, beta2), each at least 0 and below 1.
+
+    Raises ValueError for a setting out of range.
+    """
+
+    slots = ("m", "v")
+    decoupled = False  # whether weight decay acts on the parameter directly, and not through g
+
+    def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(network, lr, weight_decay)
+        name = type(self).__name__
+        self.eps = _non_negative(eps, f"{name}: eps")
+        beta1, beta2 = betas
+        if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
+            raise ValueError(f"{name}: expected betas of at least 0 and below 1, got {betas}")
+        self.betas = float(beta1), float(beta2)
+
+    def _update(self, ops, param, slots, grad):
+        m, v = slots
+        ops.adam_step_(param, m, v, grad, self.lr, *self.betas, self.eps, self.weight_decay, self.decoupled, self.steps)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101); `torch.optim.AdamW`.
+
+    param *= 1 - lr * weight_decay, then Adam's step with g = grad. In Adam the decay goes through g and is divided by
+    sqrt(v_hat) like any gradient, so that weights with large gradients decay less; here all decay alike.
+
+    Args and errors as for Adam; weight_decay is 0.01 unless given.
+    """
+
+    decoupled = True
+
+    def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+        super().__init__(network, lr, betas, eps, weight_decay)
+
+
+def _non_negative(value, what):
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{what}: expected a finite number of at least 0, got {value}")
+    return float(value)
