@@ -11,6 +11,8 @@
 True
 """
 
+from minicnn.backends import get_backend
+from minicnn.checkpoint import load_weights, save_weights
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -28,6 +30,7 @@ from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential, SimpleNet
 from minicnn.optim import SGD, Adam, AdamW
 from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
+from minicnn.trainer import Trainer, accuracy, clip_gradients
 
 __version__ = "0.1.0"
 
@@ -54,4 +57,30 @@ __all__ = [
     "Sequential",
     "SimpleNet",
     "StepLR",
+    "Trainer",
+    "accuracy",
+    "clip_gradients",
+    "compile_kernels",
+    "load_weights",
+    "save_weights",
+    "set_num_threads",
 ]
+
+
+def compile_kernels(dtype="float32", report=None):
+    """Compile the CPU backend's kernels now, rather than each at its first call; or read them from Numba's cache.
+
+    `report(name, done, total)` is called before each of them. `Trainer.fit` does this by itself.
+    """
+    get_backend("cpu").compile_kernels(dtype, report)
+
+
+def set_num_threads(n):
+    """Let the CPU backend use `n` threads from now on; results are the same bits for every n.
+
+    Raises ValueError for an n below 1, or above the number of cores (or what the environment variable
+    NUMBA_NUM_THREADS says).
+    """
+    from minicnn.backends.cpu.jit import set_num_threads  # here, so that importing minicnn need not import numba
+
+    set_num_threads(n)

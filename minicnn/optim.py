@@ -12,7 +12,8 @@ class _Optimizer:
         state: for each name in `slots` a dict from parameter name to array.
     """
 
-    slots = ()  # what is kept for each parameter: names, defined by each optimiser
+    slots = ()  # the names of what is kept for each parameter
+    settings = ()  # the names of the attributes that a run is resumed with
 
     def __init__(self, network, lr, weight_decay):
         name = type(self).__name__
@@ -45,6 +46,37 @@ class _Optimizer:
             slots = [self.state[slot][name] for slot in self.slots]
             self._update(layer.ops, layer.params[key], slots, layer.grads[key])
 
+    def state_dict(self):
+        """What a run is resumed with: (arrays by "slot/parameter", a dict of numbers that JSON can hold)."""
+        layers = {name: layer for name, layer, _ in self.network.named_params()}
+        arrays = {
+            f"{slot}/{name}": layers[name].ops.to_numpy(array).copy()
+            for slot, of_params in self.state.items()
+            for name, array in of_params.items()
+        }
+        numbers = {"class": type(self).__name__, "steps": self.steps}
+        return arrays, numbers | {setting: getattr(self, setting) for setting in self.settings}
+
+    def load_state_dict(self, arrays, numbers):
+        """Go on where `state_dict` was taken, with its settings, the learning rate included.
+
+        Raises ValueError, and changes nothing, where it is of another optimiser or network.
+        """
+        name = type(self).__name__
+        if numbers["class"] != name:
+            raise ValueError(f"{name}.load_state_dict: expected the state of {name}, got that of {numbers['class']}")
+        present = self.state_dict()[0]
+        if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in present.items()}:
+            raise ValueError(f"{name}.load_state_dict: expected the state of a network like this one, got another's")
+        for param_name, layer, _ in self.network.named_params():
+            for slot in self.slots:
+                key = f"{slot}/{param_name}"
+                self.state[slot][param_name] = layer.ops.asarray(arrays[key].astype(present[key].dtype))
+        self.steps = numbers["steps"]
+        for setting in self.settings:
+            value = numbers[setting]
+            setattr(self, setting, tuple(value) if isinstance(value, list) else value)
+
     def _update(self, ops, param, slots, grad):
         raise NotImplementedError
 
@@ -65,6 +97,7 @@ class SGD(_Optimizer):
     """
 
     slots = ("velocity",)
+    settings = ("lr", "momentum", "nesterov", "weight_decay")
 
     def __init__(self, network, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(network, lr, weight_decay)
@@ -94,6 +127,7 @@ class Adam(_Optimizer):
     """
 
     slots = ("m", "v")
+    settings = ("lr", "betas", "eps", "weight_decay")
     decoupled = False  # whether weight decay acts on the parameter directly, and not through g
 
     def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):

@@ -25,9 +25,20 @@ class _Schedule:
         self.t += 1
         self._apply()
 
-    def jump_to(self, t, base_lr):
-        """Continue a run that stood at `t` and had begun at `base_lr` (what a checkpoint holds)."""
-        self.t, self.base_lr = t, base_lr
+    def state_dict(self):
+        """Class, settings, t and base_lr, as a dict of numbers that JSON can hold."""
+        return {"class": type(self).__name__} | {key: value for key, value in vars(self).items() if key != "optimizer"}
+
+    def load_state_dict(self, state):
+        """Go on where `state_dict` was taken. Raises ValueError where that was another schedule."""
+        mine = self.state_dict()
+        progress = {"t", "base_lr"}
+        other = [key for key in mine.keys() | state.keys() if key not in progress and mine.get(key) != state.get(key)]
+        if other:
+            name = type(self).__name__
+            expected, got = ({key: of.get(key) for key in sorted(other)} for of in (mine, state))
+            raise ValueError(f"{name}.load_state_dict: expected the state of a schedule with {expected}, got {got}")
+        self.t, self.base_lr = state["t"], state["base_lr"]
         self._apply()
 
     def _apply(self):

@@ -25,6 +25,9 @@ arrays        asarray(array) -> array                     host array to this bac
               sum_of_squares(array) -> float              for the norm of a gradient
               scale_(array, factor)                       array *= factor
 
+compile       compile_kernels(dtype, report=None)
+                  make every kernel ready; report(name, done, total) is called before each
+
 conv          conv2d_forward(x, weight, bias, stride, padding) -> y
                   x (N, C, H, W), weight (F, C, KH, KW), bias (F,) or None, pairs of int -> y (N, F, OH, OW)
               conv2d_input_gradient(dy, weight, input_size, stride, padding) -> dx

@@ -9,6 +9,7 @@ from minicnn.backends.cpu.batchnorm import (
     batchnorm2d_train_backward,
     update_running_statistics_,
 )
+from minicnn.backends.cpu.compile import compile_kernels
 from minicnn.backends.cpu.conv import (
     conv2d_bias_gradient,
     conv2d_forward,
@@ -40,6 +41,7 @@ __all__ = [
     "batchnorm2d_forward",
     "batchnorm2d_statistics",
     "batchnorm2d_train_backward",
+    "compile_kernels",
     "conv2d_bias_gradient",
     "conv2d_forward",
     "conv2d_input_gradient",

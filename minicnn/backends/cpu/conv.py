@@ -211,7 +211,7 @@ def _weight_gradient(dy, planes, pitch, stride, dweight):
 
 @serial
 def _weight_gradient_image(dy, planes, pitch, stride, dweight):
-    """One image's share, dy (≤ FILTERS, OH * pitch) with planes (sh, sw, length), added to dweight (≤ FILTERS, KH, KW)."""
+    """One image's share, dy (≤ FILTERS, OH * pitch) with planes (sh, sw, length), added to dweight."""
     n_filters, kernel_h, kernel_w = dweight.shape
     stride_h, stride_w = stride
     for f in range(n_filters):

@@ -31,6 +31,21 @@ def chunks(size):
 
 @serial
 def unravel(item, n):
-    """(item // n, item % n) for the index of a parallel loop. Numba makes it unsigned; with n it would turn to floats."""
+    """(item // n, item % n) for the index of a parallel loop, which is unsigned and would turn n to a float."""
     item = np.int64(item)
     return item // n, item % n
+
+
+def set_num_threads(n):
+    """Let the kernels use `n` threads from now on. The results are the same bits for every n.
+
+    Raises ValueError for an n below 1, or above what Numba started with: the number of cores, or what the
+    environment variable NUMBA_NUM_THREADS says.
+    """
+    most = numba.config.NUMBA_NUM_THREADS
+    if not 1 <= n <= most:
+        raise ValueError(
+            f"set_num_threads: expected 1 to {most} threads, got {n}; "
+            "for more, set the environment variable NUMBA_NUM_THREADS before Python starts"
+        )
+    numba.set_num_threads(n)

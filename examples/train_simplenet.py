@@ -1,0 +1,191 @@
+"""Train SimpleNet: the published program on its random batch, then real pictures.
+
+Without arguments: ten epochs of the published run, then handwritten digits with a validation split, the accuracy
+on the test set, and a picture of the curves. All options: --help.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import minicnn
+from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
+from minicnn.progress import reporter
+
+OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}
+# What each set of pictures is trained with unless the options say otherwise.
+DEFAULTS = {
+    "random": {"epochs": 10, "lr": 0.001, "batch_size": 10},
+    "digits": {"epochs": 12, "lr": 0.004, "batch_size": 32},
+    "fashion-mnist": {"epochs": 3, "lr": 0.004, "batch_size": 128},
+    "cifar10": {"epochs": 10, "lr": 0.004, "batch_size": 128},
+}
+VALIDATION_SHARE = 0.1
+
+
+def main():
+    options = parse_options()
+    try:
+        if options.data in (None, "random"):
+            run_published(options)
+        if options.data != "random":
+            run_on_pictures(options.data or "digits", options)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        sys.exit(f"error: {error}")
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(
+        description="Train SimpleNet. Without options: the published run on a random batch, then the digits.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  %(prog)s --data fashion-mnist --epochs 5\n"
+        "  %(prog)s --data digits --checkpoint run.safetensors      (stop it with Ctrl-C)\n"
+        "  %(prog)s --data digits --resume run.safetensors          (and it goes on)\n",
+    )
+    add = parser.add_argument
+    add("--data", choices=list(DEFAULTS), help="train on these pictures only")
+    add("--data-dir", type=Path, metavar="DIR", help="folder of the files of Fashion-MNIST or CIFAR-10")
+    add(
+        "--backend", choices=("cpu", "reference"), default="cpu", help="cpu (fast, the default) or reference (readable)"
+    )
+    add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="adam unless given")
+    add("--lr", type=float, help="learning rate; 0.001 for the random batch, 0.004 for pictures unless given")
+    add("--epochs", type=int, help="passes over the training pictures, those of a resumed run included")
+    add("--batch-size", type=int, metavar="N", help="pictures in a batch; 10, 32 or 128, by the data, unless given")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="for the first weights, the split and the order of the pictures; 0 unless given",
+    )
+    add("--checkpoint", type=Path, metavar="FILE", help="write the run here after each epoch, and on Ctrl-C")
+    add(
+        "--resume", type=Path, metavar="FILE", help="go on with the run that --checkpoint wrote, given the same options"
+    )
+    add(
+        "--init-weights",
+        type=Path,
+        metavar="FILE",
+        help="start from these weights, a safetensors file from PyTorch or minicnn",
+    )
+    add(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="where the picture of the curves goes; simplenet-DATA.png unless given",
+    )
+    options = parser.parse_args()
+    for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0)):
+        value = getattr(options, name)
+        if value is not None and not value >= least:
+            parser.error(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+    if options.data in (None, "random"):
+        # These belong to a run of several batches; with no --data they would be read as the digits'.
+        for name in ("checkpoint", "resume", "init_weights"):
+            if options.data is None and getattr(options, name) is not None:
+                parser.error(f"--{name.replace('_', '-')} needs --data, to say which run is meant")
+    return options
+
+
+def setting(name, data, options):
+    """The option called `name`, or its default for `data`."""
+    value = getattr(options, name)
+    return DEFAULTS[data][name] if value is None else value
+
+
+def make_network(data, options, num_classes, in_channels):
+    network = minicnn.SimpleNet(num_classes, in_channels, rng=options.seed).to(options.backend)
+    if options.init_weights is not None:
+        minicnn.load_weights(network, options.init_weights)
+    optimizer_arguments = {"momentum": 0.9} if options.optimizer == "sgd" else {}
+    optimizer = OPTIMIZERS[options.optimizer](network, lr=setting("lr", data, options), **optimizer_arguments)
+    return network, optimizer, minicnn.CrossEntropyLoss().to(options.backend)
+
+
+def run_published(options):
+    """One batch of random pictures with random labels, learnt by heart: the published program."""
+    network, optimizer, loss = make_network("random", options, num_classes=10, in_channels=3)
+    trainer = minicnn.Trainer(network, loss, optimizer)
+    x, y = published_batch(rng=options.seed)
+    with reporter() as report:
+        network.ops.compile_kernels(np.float32, report.compiling)
+    for epoch in range(setting("epochs", "random", options)):
+        print(f"Epoch {epoch} - loss: {trainer.step(x, y)}", flush=True)
+
+
+def run_on_pictures(data, options):
+    """Real pictures: train, keep the epoch that is best on the validation part, measure on the test part, plot."""
+    dataset = standardised(load(data, options.data_dir))
+    train, validation = dataset.train.split(round(VALIDATION_SHARE * len(dataset.train)), rng=options.seed)
+    print(f"\n{dataset.source}: {len(train)} to train, {len(validation)} to validate, {len(dataset.test)} to test")
+
+    in_channels = train.images.shape[1]
+    network, optimizer, loss = make_network(data, options, len(dataset.class_names), in_channels)
+    epochs, batch_size = setting("epochs", data, options), setting("batch_size", data, options)
+    batches = Batches(train.images, train.labels, batch_size, shuffle=True, rng=options.seed)
+    # The learning rate falls along half a cosine to 0 at the last step of the last epoch.
+    schedule = minicnn.CosineAnnealingLR(optimizer, T_max=epochs * len(batches))
+    trainer = minicnn.Trainer(
+        network,
+        loss,
+        optimizer,
+        schedule=schedule,
+        schedule_every="batch",
+        keep_best=True,
+        checkpoint=options.checkpoint,
+    )
+    if options.resume is not None:
+        try:
+            trainer.load(options.resume, batches)
+        except ValueError as error:
+            raise ValueError(f"{error}\na resumed run needs the options it was begun with") from error
+        print(f"going on with {options.resume}, after {trainer.epoch} epochs and {optimizer.steps} steps")
+    trainer.fit(batches, Batches(validation.images, validation.labels, 500), epochs=max(0, epochs - trainer.epoch))
+
+    measured = trainer.evaluate(Batches(dataset.test.images, dataset.test.labels, 500))
+    print(f"test accuracy: {measured['accuracy']:.4f}")
+    if trainer.history:
+        path = options.plot or Path(f"simplenet-{data}.png")
+        plot_history(trainer.history, f"SimpleNet on {dataset.name}, test accuracy {measured['accuracy']:.3f}", path)
+        print(f"curves: {path}")
+
+
+def load(data, folder):
+    if data == "digits":
+        return load_digits()
+    if data == "fashion-mnist":
+        return load_fashion_mnist(folder)
+    return load_cifar10(folder or ".")
+
+
+def plot_history(history, title, path):
+    """Loss and accuracy of each epoch, training and validation, as a picture."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError(
+            "the picture of the curves needs matplotlib, which is not installed; get it with: pip install matplotlib"
+        ) from error
+    matplotlib.use("Agg")  # draws into a file, and needs no screen
+    from matplotlib import pyplot
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [row["epoch"] for row in history]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, column in zip(axes, ("loss", "accuracy"), strict=True):
+        axis.plot(epochs, [row[column] for row in history], "o-", label="training, before each step")
+        axis.plot(epochs, [row[f"val_{column}"] for row in history], "s--", label="validation, after the epoch")
+        axis.set(xlabel="epoch", ylabel=column)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

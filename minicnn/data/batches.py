@@ -1,0 +1,78 @@
+"""Batches: a set of labelled images, a few at a time, in an order that can be taken up again."""
+
+import numpy as np
+
+from minicnn.layers.base import as_int
+
+
+class Batches:
+    """Iterate over images and labels, `batch_size` at a time; each `for` loop is one epoch.
+
+    Args:
+        images: array whose first axis counts images, (N, C, H, W).
+        labels: array (N,).
+        batch_size: how many; the last batch is smaller where N does not divide by it.
+        shuffle: whether each epoch has a new random order.
+        rng: a numpy Generator or a seed for the order; needed to repeat a run.
+
+    Raises:
+        ValueError: no images, or another number of labels than of images.
+
+    `state_dict()` says where in which epoch the iteration stands; after `load_state_dict` the next `for` loop goes
+    on from there, through the same batches as the run that was saved.
+
+    >>> batches = Batches(np.arange(5), np.arange(5), batch_size=2)
+    >>> [x.tolist() for x, y in batches]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, images, labels, batch_size, shuffle=False, rng=None):
+        self.images, self.labels = np.asarray(images), np.asarray(labels)
+        self.batch_size = as_int(batch_size, "Batches: batch_size", 1)
+        if not len(self.images):
+            raise ValueError("Batches: expected at least one image, got none")
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"Batches: expected {len(self.images)} labels, one an image, got {len(self.labels)}")
+        self.shuffle = bool(shuffle)
+        self._rng = np.random.default_rng(rng)
+        self._epoch_start = self._rng.bit_generator.state  # from here the epoch's order can be drawn again
+        self._position = 0  # batches of this epoch that were handed out
+        self._resume_at = 0
+
+    def __len__(self):
+        """Batches in an epoch."""
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self):
+        self._epoch_start = self._rng.bit_generator.state
+        order = self._rng.permutation(len(self.images)) if self.shuffle else np.arange(len(self.images))
+        first, self._resume_at = self._resume_at, 0
+        for position in range(first, len(self)):
+            chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+            self._position = position + 1
+            yield self.images[chosen], self.labels[chosen]
+        self._epoch_start, self._position = self._rng.bit_generator.state, 0
+
+    def state_dict(self):
+        """The random state at the start of this epoch, and how many of its batches were handed out."""
+        return {
+            "images": len(self.images),
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "rng": self._epoch_start,
+            "position": self._position,
+        }
+
+    def load_state_dict(self, state):
+        """Go on from `state` at the next `for` loop.
+
+        Raises ValueError where `state` belongs to another number of images, batch size, or order.
+        """
+        mine = self.state_dict()
+        for key in ("images", "batch_size", "shuffle"):
+            if state[key] != mine[key]:
+                raise ValueError(
+                    f"Batches.load_state_dict: expected {key} {state[key]} as in the run saved, got {mine[key]}"
+                )
+        self._rng.bit_generator.state = self._epoch_start = state["rng"]
+        self._position = self._resume_at = state["position"]

@@ -1,0 +1,55 @@
+"""What every loader returns: images with labels, and a training and a test set of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images (N, C, H, W), float32 with values from 0 to 1 as loaded, and labels (N,), int64."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+    def split(self, n_second, rng):
+        """Two disjoint random parts, (the rest, `n_second` images), drawn by `rng` (a Generator or a seed).
+
+        Raises ValueError unless both parts get at least one image.
+        """
+        if not 0 < n_second < len(self):
+            raise ValueError(f"LabelledImages.split: expected a part of 1 to {len(self) - 1} images, got {n_second}")
+        order = np.random.default_rng(rng).permutation(len(self))
+        return tuple(
+            LabelledImages(self.images[part], self.labels[part]) for part in (order[n_second:], order[:n_second])
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test set, the names of the classes, and a line that says where the data came from."""
+
+    name: str
+    train: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+    source: str
+
+
+def standardised(dataset):
+    """The dataset with each channel shifted and scaled to mean 0 and variance 1 *over the training images*.
+
+    The test images get the same shift and scale: their own statistics are not known at the time of training.
+    """
+    images = dataset.train.images
+    mean = images.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+    std = images.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+    mean, std = mean.astype(images.dtype), np.where(std > 0, std, 1).astype(images.dtype)
+
+    def standardise(part):
+        return replace(part, images=(part.images - mean) / std)
+
+    return replace(dataset, train=standardise(dataset.train), test=standardise(dataset.test))

@@ -1,0 +1,125 @@
+"""What a training run shows of itself: a bar on a terminal, plain lines elsewhere, or nothing.
+
+A reporter is told what happens and decides what to show:
+
+    compiling(name, done, total)     a kernel is about to be compiled, or read from the cache
+    epoch_begins(epoch, n_batches)
+    batch_ends(loss)
+    epoch_ends(row)                  row is the epoch's line of the history
+    says(text)                       anything else
+"""
+
+import sys
+import time
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+NOTICEABLE = 0.5  # seconds; kernels that come from the cache are ready before this and need no line
+
+
+@contextmanager
+def reporter(quiet=False):
+    """The reporter that suits standard output: a bar on a terminal, plain lines elsewhere, nothing with `quiet`."""
+    if quiet:
+        yield Silence()
+    elif sys.stdout.isatty():
+        with BarReporter() as bar:
+            yield bar
+    else:
+        yield LineReporter()
+
+
+def epoch_line(row):
+    """One line for one row of the history.
+
+    >>> epoch_line({"epoch": 3, "lr": 0.001, "loss": 0.25, "accuracy": 0.9, "seconds": 1.26})
+    'epoch 3 - lr 0.001 - loss 0.2500 - accuracy 0.9000 - 1.3 s'
+    """
+    numbers = [f"{key} {value:.4f}" for key, value in row.items() if key not in ("epoch", "lr", "seconds")]
+    return " - ".join([f"epoch {row['epoch']}", f"lr {row['lr']:.3g}", *numbers, f"{row['seconds']:.1f} s"])
+
+
+class Silence:
+    """Shows nothing."""
+
+    def compiling(self, name, done, total):
+        pass
+
+    def epoch_begins(self, epoch, n_batches):
+        pass
+
+    def batch_ends(self, loss):
+        pass
+
+    def epoch_ends(self, row):
+        pass
+
+    def says(self, text):
+        pass
+
+
+class LineReporter(Silence):
+    """A plain line for each epoch; while kernels are compiled, one every few seconds."""
+
+    def __init__(self):
+        self._next_line = None
+
+    def compiling(self, name, done, total):
+        now = time.monotonic()
+        if self._next_line is None:
+            self._next_line = now + NOTICEABLE
+        elif now >= self._next_line:
+            self.says(f"compiling kernels, on the first run only: {done} of {total} ready")
+            self._next_line = now + 4
+
+    def epoch_ends(self, row):
+        self.says(epoch_line(row))
+
+    def says(self, text):
+        print(text, flush=True)
+
+
+class BarReporter:
+    """A bar that moves with the batches, and a line that stays for each epoch."""
+
+    def __init__(self):
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(),
+            transient=True,
+        )
+        self._task = None
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._progress.stop()
+
+    def compiling(self, name, done, total):
+        self._show(f"kernels: {name}", done, total)
+
+    def epoch_begins(self, epoch, n_batches):
+        self._show(f"epoch {epoch}", 0, n_batches)
+
+    def batch_ends(self, loss):
+        task = self._progress.tasks[-1]
+        name = task.description.split(" - ")[0]
+        self._progress.update(self._task, advance=1, description=f"{name} - loss {loss:.4f}")
+
+    def epoch_ends(self, row):
+        self.says(epoch_line(row))
+
+    def says(self, text):
+        self._progress.console.print(text, highlight=False)
+
+    def _show(self, description, completed, total):
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(description, completed=completed, total=total)
