@@ -40,9 +40,9 @@ class Trainer:
 
     Attributes:
         epoch: how many epochs are complete.
-        history: a list with a dict for each: "epoch" (from 1), "lr" (of its last step), "loss", the metrics, the same of the
-            validation set with "val_" before them, and "seconds". The training columns are means over the
-            epoch's batches, each batch measured before its step.
+        history: a list with a dict for each: "epoch" (from 1), "lr" (of its last step), "loss", the metrics, the
+            same of the validation set with "val_" before them, and "seconds". The training columns are means
+            over the epoch's batches, each batch measured before its step.
         interrupted: True where Ctrl-C ended the last `fit`.
 
     Raises:
@@ -130,7 +130,12 @@ class Trainer:
         if not self.network.training:
             raise RuntimeError("Trainer.fit: the network is in evaluation mode; call network.train() first")
         self.interrupted = False
+        columns = ["loss", *self.metrics]
+        if validation is not None:
+            columns += [f"val_{column}" for column in columns]
         monitor = self.monitor or ("loss" if validation is None else "val_loss")
+        if monitor not in columns:
+            raise ValueError(f"Trainer.fit: expected monitor to be one of {', '.join(columns)}, got {monitor!r}")
         with reporter(self.quiet) as report, _ctrl_c_noted() as ctrl_c:
             dtype = next(layer.params[key].dtype for _, layer, key in self.network.named_params())
             self.network.ops.compile_kernels(dtype, report.compiling)
@@ -239,8 +244,6 @@ class Trainer:
         if self.schedule is not None and self.schedule_every == "epoch":
             self.schedule.step()
 
-        if monitor not in row:
-            raise ValueError(f"Trainer.fit: expected monitor to be one of {', '.join(row)}, got {monitor!r}")
         if self._is_better(row[monitor], monitor):
             self._best = {"value": row[monitor], "epoch": self.epoch}
             if self.keep_best:

@@ -1,0 +1,137 @@
+"""examples/train_simplenet.py as a person runs it: in its own process, looking at what it prints and writes."""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn.data import published_batch
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "train_simplenet.py"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(*arguments, folder):
+    command = [sys.executable, str(EXAMPLE), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def losses(output):
+    return [float(number) for number in re.findall(r"^Epoch \d+ - loss: (\S+)$", output, re.MULTILINE)]
+
+
+@pytest.mark.slow
+def test_without_arguments(tmp_path):
+    result = run(folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line for line in result.stdout.splitlines() if line.startswith("Epoch ")]
+    assert [re.fullmatch(r"Epoch (\d) - loss: \d+\.\d+", line)[1] for line in lines] == list("0123456789")
+    assert losses(result.stdout)[9] < losses(result.stdout)[0] / 5
+    accuracy = re.search(r"^test accuracy: (\d\.\d+)$", result.stdout, re.MULTILINE)
+    assert float(accuracy[1]) > 0.97
+    assert (tmp_path / "simplenet-digits.png").read_bytes().startswith(PNG)
+    assert [path.name for path in tmp_path.iterdir()] == ["simplenet-digits.png"]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_the_published_run_from_given_weights(tmp_path, backend):
+    """The same losses as the three calls forward, backward, step, written out."""
+    network = minicnn.SimpleNet(rng=7)
+    minicnn.save_weights(network, tmp_path / "w.safetensors")
+    result = run(
+        "--data",
+        "random",
+        "--init-weights",
+        "w.safetensors",
+        "--seed",
+        3,
+        "--epochs",
+        4,
+        "--backend",
+        backend,
+        folder=tmp_path,
+    )
+    loss, optimizer = minicnn.CrossEntropyLoss(), minicnn.Adam(network, lr=0.001)
+    expected = []
+    x, y = published_batch(rng=3)
+    for _ in range(4):
+        expected.append(loss.forward(network.forward(x), y))
+        network.backward(loss.backward())
+        optimizer.step()
+    np.testing.assert_allclose(losses(result.stdout), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_every_optimizer_learns_the_digits(tmp_path, optimizer):
+    lr = 0.05 if optimizer == "sgd" else 0.004
+    arguments = ("--data", "digits", "--optimizer", optimizer, "--lr", lr, "--epochs", 3, "--plot", "curves.png")
+    result = run(*arguments, folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert float(re.search(r"test accuracy: (\S+)", result.stdout)[1]) > 0.9
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def history(output):
+    """The epochs' lines without their times."""
+    return [line.rpartition(" - ")[0] for line in output.splitlines() if line.startswith("epoch ")]
+
+
+def test_ctrl_c_and_resume_give_the_run_that_was_not_stopped(tmp_path):
+    arguments = ["--data", "digits", "--epochs", "4", "--batch-size", "64"]
+    whole = run(*arguments, folder=tmp_path)
+
+    command = [sys.executable, str(EXAMPLE), *arguments, "--checkpoint", "run.safetensors"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    head = ""
+    for line in process.stdout:
+        head += line
+        if line.startswith("epoch 2 "):
+            process.send_signal(signal.SIGINT)
+            break
+    head += process.communicate()[0]
+    assert process.returncode == 0
+    assert "stopped by Ctrl-C" in head
+    assert "Traceback" not in head
+
+    tail = run(*arguments, "--resume", "run.safetensors", folder=tmp_path)
+    assert history(head) + history(tail.stdout) == history(whole.stdout)
+    assert re.findall("test accuracy: .*", tail.stdout) == re.findall("test accuracy: .*", whole.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "fashion-mnist", "--data-dir", "nowhere"], "train-images-idx3-ubyte.gz in nowhere"),
+        (["--data", "cifar10", "--data-dir", "nowhere"], "cifar-10-python.tar.gz"),
+        (["--data", "digits", "--resume", "nowhere.safetensors"], "no file nowhere.safetensors"),
+        (["--data", "random", "--init-weights", "nowhere.safetensors"], "no file nowhere.safetensors"),
+        (["--data", "digits", "--checkpoint", "nowhere/run"], "no folder"),
+        (["--data", "flowers"], "invalid choice: 'flowers'"),
+        (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
+        (["--resume", "run"], "--resume needs --data"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(tmp_path, arguments, message):
+    result = run(*arguments, folder=tmp_path)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_run_resumed_with_other_options_says_so(tmp_path):
+    run("--data", "digits", "--epochs", 1, "--checkpoint", "run", folder=tmp_path)
+    result = run("--data", "digits", "--epochs", 2, "--resume", "run", folder=tmp_path)
+    assert "a resumed run needs the options it was begun with" in result.stderr
+
+
+def test_help_reads_well(tmp_path):
+    result = run("--help", folder=tmp_path)
+    for option in ("data", "data-dir", "backend", "optimizer", "lr", "epochs", "batch-size", "seed"):
+        assert f"--{option}" in result.stdout
+    for option in ("checkpoint", "resume", "init-weights", "plot"):
+        assert f"--{option}" in result.stdout

@@ -1,0 +1,378 @@
+"""The training loop: what it learns, when it stops, and that a run goes on to the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn.data import Batches
+
+
+def small_problem(n_images=24, seed=0):
+    """Pictures 6 × 6 of three classes, told apart by which third of the picture is bright."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n_images)
+    images = rng.normal(0, 0.3, (n_images, 1, 6, 6)).astype(np.float32)
+    for image, label in zip(images, labels, strict=True):
+        image[0, :, 2 * label : 2 * label + 2] += 1
+    return images, labels
+
+
+def small_network(seed=0):
+    return minicnn.Sequential(
+        conv=minicnn.Conv2d(1, 4, 3, padding=1, rng=seed),
+        bn=minicnn.BatchNorm2d(4),
+        relu=minicnn.ReLU(),
+        pool=minicnn.AdaptiveAvgPool2d((1, 3)),
+        flatten=minicnn.Flatten(),
+        fc=minicnn.Linear(12, 3, rng=seed),
+        log_softmax=minicnn.LogSoftmax(),
+    )
+
+
+def small_run(optimizer=minicnn.Adam, schedule=None, batches_seed=1, lr=0.02, **settings):
+    """(trainer, training batches, validation batches)"""
+    images, labels = small_problem()
+    network = small_network()
+    optimizer = optimizer(network, lr=lr)
+    if schedule is not None:
+        settings["schedule"] = schedule(optimizer)
+    trainer = minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, quiet=True, **settings)
+    return trainer, Batches(images, labels, 5, shuffle=True, rng=batches_seed), Batches(*small_problem(seed=1), 7)
+
+
+def bits(network):
+    return {name: array.tobytes() for name, array in network.state_dict().items()}
+
+
+def without_times(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def test_it_learns_and_writes_history():
+    trainer, train, validation = small_run()
+    history = trainer.fit(train, validation, epochs=8)
+    assert [row["epoch"] for row in history] == list(range(1, 9))
+    assert set(history[0]) == {"epoch", "lr", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert history[-1]["val_accuracy"] > 0.9
+    assert trainer.epoch == 8
+    assert trainer.optimizer.steps == 8 * len(train)
+
+
+def test_the_columns_are_means_over_images_not_over_batches():
+    trainer, _, _ = small_run()
+    images, labels = small_problem(n_images=7)
+    whole = trainer.evaluate([(images, labels)])
+    parts = trainer.evaluate([(images[:6], labels[:6]), (images[6:], labels[6:])])
+    assert parts == pytest.approx(whole, rel=1e-6)
+
+
+def test_validation_changes_nothing():
+    trainer, _, validation = small_run()
+    before = bits(trainer.network)
+    trainer.evaluate(validation)
+    assert bits(trainer.network) == before
+    assert trainer.network["conv"].memory is None
+
+
+def test_own_metrics_replace_accuracy():
+    trainer, train, _ = small_run(metrics={"images seen": lambda output, labels: float(len(labels))})
+    (row,) = trainer.fit(train, epochs=1)
+    assert "accuracy" not in row
+    assert row["images seen"] == pytest.approx((4 * 5 * 5 + 4 * 4) / 24)
+
+
+def test_same_seeds_same_bits():
+    runs = []
+    for _ in range(2):
+        trainer, train, _ = small_run()
+        trainer.fit(train, epochs=2)
+        runs.append(bits(trainer.network))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("every", ["epoch", "batch"])
+def test_the_schedule_moves(every):
+    trainer, train, _ = small_run(
+        schedule=lambda optimizer: minicnn.StepLR(optimizer, step_size=1, gamma=0.5), schedule_every=every
+    )
+    history = trainer.fit(train, epochs=2)
+    halvings = [0, 1] if every == "epoch" else [len(train) - 1, 2 * len(train) - 1]
+    assert [row["lr"] for row in history] == [0.02 * 0.5**n for n in halvings]
+
+
+def test_clipping_bounds_the_norm_of_all_gradients_together():
+    trainer, train, _ = small_run(max_grad_norm=0.01)
+    x, y = next(iter(train))
+    trainer.step(x, y)
+    norm = np.sqrt(sum((layer.grads[key] ** 2).sum() for _, layer, key in trainer.network.named_params()))
+    assert norm == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("max_norm", [0.01, 1e6])
+def test_clipping_agrees_with_pytorch(max_norm):
+    torch = pytest.importorskip("torch")
+    trainer, train, _ = small_run()
+    network = trainer.network
+    x, y = next(iter(train))
+    trainer.loss.forward(network.forward(x), y)
+    network.backward(trainer.loss.backward())
+    parameters = [torch.zeros(layer.grads[key].shape) for _, layer, key in network.named_params()]
+    for parameter, (_, layer, key) in zip(parameters, network.named_params(), strict=True):
+        parameter.grad = torch.tensor(layer.grads[key])
+    norm = minicnn.clip_gradients(network, max_norm)
+    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(parameters, max_norm).item(), rel=1e-6)
+    for parameter, (_, layer, key) in zip(parameters, network.named_params(), strict=True):
+        np.testing.assert_allclose(layer.grads[key], parameter.grad.numpy(), rtol=1e-5)
+
+
+def test_patience_stops_and_keep_best_goes_back():
+    # A learning rate that throws the weights about: soon no epoch is better than the best.
+    trainer, train, validation = small_run(lr=3.0, patience=2, keep_best=True)
+    history = trainer.fit(train, validation, epochs=50)
+    best = min(history, key=lambda row: row["val_loss"])
+    assert len(history) == best["epoch"] + 2 < 50
+    assert trainer.evaluate(validation)["loss"] == pytest.approx(best["val_loss"])
+
+
+def test_monitor_larger_is_better_unless_it_is_a_loss():
+    trainer, train, validation = small_run(keep_best=True, monitor="val_accuracy")
+    history = trainer.fit(train, validation, epochs=6)
+    assert trainer.evaluate(validation)["accuracy"] == max(row["val_accuracy"] for row in history)
+
+
+def test_unknown_monitor_names_the_columns():
+    trainer, train, _ = small_run(monitor="val_loss")
+    with pytest.raises(ValueError, match="monitor to be one of loss, accuracy, got 'val_loss'"):
+        trainer.fit(train, epochs=1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(bad):
+    trainer, train, _ = small_run()
+    trainer.fit(train, epochs=1)
+    before, steps = bits(trainer.network), trainer.optimizer.steps
+    x, y = next(iter(train))
+    with pytest.raises(RuntimeError, match=rf"loss is (nan|inf) at step {steps + 1} \(epoch 2\)"):
+        trainer.step(np.full_like(x, bad), y)
+    assert bits(trainer.network) == before  # running statistics included
+    assert trainer.optimizer.steps == steps
+
+
+def test_a_network_in_evaluation_mode_is_refused():
+    trainer, train, _ = small_run()
+    trainer.network.eval()
+    with pytest.raises(RuntimeError, match=r"evaluation mode; call network.train\(\)"):
+        trainer.fit(train)
+
+
+def test_a_frozen_batchnorm_stays_frozen():
+    trainer, train, _ = small_run()
+    bn = trainer.network["bn"].eval()
+    trainer.fit(train, epochs=1)
+    assert not bn.training
+    assert bn.state["num_batches_tracked"] == 0
+    np.testing.assert_array_equal(bn.state["running_mean"], 0)
+
+
+def test_an_iterator_that_runs_out_is_named():
+    trainer, train, _ = small_run()
+    with pytest.raises(ValueError, match="at least one batch"):
+        trainer.fit(iter(list(train)), epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"schedule_every": "year"}, '"epoch" or "batch", got \'year\''),
+        ({"max_grad_norm": 0}, "max_grad_norm above 0, got 0"),
+        ({"patience": 0}, "at least 1 epoch, got 0"),
+    ],
+)
+def test_bad_settings(setting, message):
+    with pytest.raises(ValueError, match=message):
+        small_run(**setting)
+
+
+def test_a_checkpoint_that_could_not_be_written_is_refused_before_training(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        small_run(checkpoint=tmp_path / "nowhere" / "run.safetensors")
+
+
+SCHEDULES = {
+    "no schedule": {},
+    "each epoch": {"schedule": lambda optimizer: minicnn.StepLR(optimizer, 2)},
+    "each batch": {"schedule": lambda optimizer: minicnn.OneCycleLR(optimizer, 0.05, 30), "schedule_every": "batch"},
+}
+
+
+@pytest.mark.parametrize("optimizer", [minicnn.SGD, minicnn.Adam, minicnn.AdamW])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_resumed_run_goes_on_to_the_same_bits(tmp_path, optimizer, schedule):
+    settings = {"optimizer": optimizer, "keep_best": True, **SCHEDULES[schedule]}
+    whole, train, validation = small_run(**settings)
+    whole.fit(train, validation, epochs=5)
+
+    first, train, validation = small_run(checkpoint=tmp_path / "run", **settings)
+    first.fit(train, validation, epochs=2)
+    # A run made with other seeds, so that all that agrees in the end came from the file.
+    second, train, validation = small_run(batches_seed=99, **settings)
+    second.network.load_state_dict(small_network(seed=5).state_dict())
+    second.load(tmp_path / "run", train)
+    second.fit(train, validation, epochs=3)
+
+    assert bits(second.network) == bits(whole.network)
+    assert without_times(second.history) == without_times(whole.history)
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path):
+    whole, train, validation = small_run()
+    whole.fit(train, validation, epochs=3)
+
+    first, train, validation = small_run(checkpoint=tmp_path / "run")
+    interrupt_after(first, n_steps=7)  # in the second epoch, which has five batches
+    first.fit(train, validation, epochs=3)
+    assert first.interrupted
+    assert (first.epoch, first.optimizer.steps) == (1, 7)
+
+    second, train, validation = small_run(batches_seed=99)
+    second.load(tmp_path / "run", train)
+    second.fit(train, validation, epochs=2)
+    assert bits(second.network) == bits(whole.network)
+    assert without_times(second.history) == without_times(whole.history)
+
+
+@pytest.mark.parametrize("n_steps", [4, 5, 6])
+def test_ctrl_c_at_the_seam_of_two_epochs_loses_nothing(tmp_path, n_steps):
+    whole, train, _ = small_run()
+    whole.fit(train, epochs=2)
+
+    first, train, _ = small_run(checkpoint=tmp_path / "run")
+    interrupt_after(first, n_steps)
+    first.fit(train, epochs=2)
+    second, train, _ = small_run(batches_seed=99)
+    second.load(tmp_path / "run", train)
+    second.fit(train, epochs=2 - second.epoch)
+    assert bits(second.network) == bits(whole.network)
+    assert without_times(second.history) == without_times(whole.history)
+
+
+def interrupt_after(trainer, n_steps):
+    """Send this process a real SIGINT in the middle of the trainer's step number `n_steps`."""
+    forward = trainer.network.forward
+
+    def forward_and_interrupt(x):
+        if trainer.optimizer.steps == n_steps - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(x)
+
+    trainer.network.forward = forward_and_interrupt
+
+
+def test_the_handler_of_ctrl_c_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    trainer, train, _ = small_run()
+    interrupt_after(trainer, 2)
+    trainer.fit(train, epochs=1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_it_trains_in_a_thread_too():
+    trainer, train, _ = small_run()
+    thread = threading.Thread(target=trainer.fit, args=(train,))
+    thread.start()
+    thread.join()
+    assert trainer.epoch == 1
+
+
+LONG_RUN = """
+    import numpy as np, minicnn, sys
+    from minicnn.data import Batches
+    rng = np.random.default_rng(0)
+    network = minicnn.SimpleNet(rng=0)
+    trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), checkpoint=sys.argv[1])
+    batches = Batches(rng.standard_normal((40, 3, 8, 8), np.float32), rng.integers(0, 10, 40), 10, True, rng=0)
+    trainer.fit(batches, epochs=100_000)
+    print("ended with", trainer.optimizer.steps, "steps, interrupted:", trainer.interrupted)
+"""
+
+
+def start_long_run(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(LONG_RUN), str(path)], stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 3 "):
+            return process
+    raise AssertionError("the run ended before its third epoch")
+
+
+def test_ctrl_c_ends_a_real_process_cleanly(tmp_path):
+    process = start_long_run(tmp_path / "run")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped by Ctrl-C after step" in output
+    assert "interrupted: True" in output
+
+
+def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path):
+    """It writes a checkpoint a few hundred times a second; whenever it dies, the file can be read."""
+    for _ in range(3):
+        process = start_long_run(tmp_path / "run")
+        process.kill()
+        process.communicate()
+        network = minicnn.SimpleNet()
+        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), quiet=True)
+        trainer.load(tmp_path / "run")
+        assert trainer.epoch >= 2
+
+
+def saved_run(tmp_path, **settings):
+    trainer, train, _ = small_run(**settings)
+    trainer.fit(train, epochs=1)
+    trainer.save(tmp_path / "run", train)
+    return tmp_path / "run"
+
+
+def other_network_run():
+    images, labels = small_problem()
+    network = minicnn.Sequential(flatten=minicnn.Flatten(), fc=minicnn.Linear(36, 3, rng=0))
+    return minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network)), Batches(images, labels, 5, True)
+
+
+@pytest.mark.parametrize(
+    ("make_run", "message"),
+    [
+        (lambda: small_run(optimizer=minicnn.SGD)[:2], "expected the state of SGD, got that of Adam"),
+        (other_network_run, "missing fc|unexpected"),
+        (lambda: small_run(schedule=lambda o: minicnn.StepLR(o, 2))[:2], "saved without a schedule"),
+        (lambda: (small_run()[0], Batches(*small_problem(), 6, True)), "expected batch_size 5"),
+    ],
+)
+def test_a_run_of_something_else_is_refused_and_nothing_changes(tmp_path, make_run, message):
+    path = saved_run(tmp_path)
+    trainer, train = make_run()
+    before, order = bits(trainer.network), train.state_dict()
+    settings = {name: value for name, value in vars(trainer.optimizer).items() if name not in ("state", "network")}
+    with pytest.raises(ValueError, match=message):
+        trainer.load(path, train)
+    assert bits(trainer.network) == before
+    assert train.state_dict() == order
+    assert settings == {name: value for name, value in vars(trainer.optimizer).items() if name in settings}
+    assert trainer.epoch == 0
+
+
+def test_another_schedule_is_refused_with_both_named(tmp_path):
+    path = saved_run(tmp_path, schedule=lambda optimizer: minicnn.StepLR(optimizer, 2))
+    trainer, _, _ = small_run(schedule=lambda optimizer: minicnn.StepLR(optimizer, 3))
+    with pytest.raises(ValueError, match=r"\{'step_size': 3\}, got \{'step_size': 2\}"):
+        trainer.load(path)
