@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.backends import get_backend
-from minicnn.layers.base import as_floats
+from minicnn.checks import as_floats
 
 
 class _Loss:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.layers.base import as_int
+from minicnn.checks import as_int
 
 
 class Batches:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minicnn.layers.base import Layer, as_int
+from minicnn.checks import as_int
+from minicnn.layers.base import Layer
 
 
 class BatchNorm2d(Layer):

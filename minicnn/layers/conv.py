@@ -1,7 +1,8 @@
 """Conv2d: each output pixel is a weighted sum of a small window of all input channels."""
 
+from minicnn.checks import as_int, as_pair
 from minicnn.geometry import output_size
-from minicnn.layers.base import SpatialLayer, as_int, as_pair, batched
+from minicnn.layers.base import SpatialLayer, batched
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
 
 

@@ -1,6 +1,7 @@
 """Linear: every output is a weighted sum of all inputs."""
 
-from minicnn.layers.base import Layer, as_int
+from minicnn.checks import as_int
+from minicnn.layers.base import Layer
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
 
 

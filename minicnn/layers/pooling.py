@@ -6,8 +6,9 @@ a window: the maximum or the mean? The first is answered by a table of windows f
 a pair of operations; a layer below is one answer to each.
 """
 
+from minicnn.checks import as_int, as_pair
 from minicnn.geometry import adaptive_windows, fixed_windows, output_size
-from minicnn.layers.base import SpatialLayer, as_int, as_pair, batched
+from minicnn.layers.base import SpatialLayer, batched
 
 
 class _MaxPooling(SpatialLayer):
