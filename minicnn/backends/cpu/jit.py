@@ -1,4 +1,4 @@
-"""How this backend compiles, in one place: the flags, the block size, the number of threads.
+"""How this backend compiles and runs in parallel, in one place.
 
 `serial` compiles a body that works on one image, plane or stretch of memory; `parallel` compiles the thin loop
 that hands bodies to threads. A parallel kernel takes seconds to compile and a serial one a fraction of one,
@@ -6,7 +6,16 @@ so the work stands in the bodies and the parallel loops stay short.
 
 Results do not depend on the number of threads: each iteration of a parallel loop owns what it writes, nothing
 is added up across iterations, and how the work is cut depends on shapes only.
+
+Threads are those of Numba's "workqueue" layer, unless the environment variable NUMBA_THREADING_LAYER says otherwise:
+it comes with every Numba, a process may fork after using it (a fork after GNU OpenMP is killed), and threads that
+wait do not spin, so that other processes on a busy machine lose nothing. It serves one parallel loop at a time, so
+a lock is held around each; several Python threads may then use the backend at once.
 """
+
+import functools
+import os
+import threading
 
 import numba
 import numpy as np
@@ -20,8 +29,33 @@ CHUNK = 16384
 
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 
+if numba.config.THREADING_LAYER == "default":
+    numba.config.THREADING_LAYER = "workqueue"
+
+_one_loop_at_a_time = threading.Lock()
+
+
+def _new_lock():
+    global _one_loop_at_a_time
+    _one_loop_at_a_time = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)  # the thread that held the old one may not exist in the child
+
+
 serial = numba.njit(**_OPTIONS)
-parallel = numba.njit(parallel=True, **_OPTIONS)
+
+
+def parallel(function):
+    """Compile `function`, whose `prange` loops then run on all threads, one such function at a time."""
+    kernel = numba.njit(parallel=True, **_OPTIONS)(function)
+
+    @functools.wraps(function)
+    def run(*arguments):
+        with _one_loop_at_a_time:
+            return kernel(*arguments)
+
+    return run
 
 
 def chunks(size):
