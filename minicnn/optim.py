@@ -1,6 +1,6 @@
 """Optimisers: from gradients to new parameters. The formulas stand in `backends/*/optim.py`."""
 
-from minicnn.layers.base import Layer
+from minicnn.network import Sequential
 
 
 class _Optimizer:
@@ -17,8 +17,9 @@ class _Optimizer:
 
     def __init__(self, network, lr, weight_decay):
         name = type(self).__name__
-        if not isinstance(network, Layer):
-            raise TypeError(f"{name}: expected a network, got {type(network).__name__}")
+        if not isinstance(network, Sequential):
+            got = type(network).__name__
+            raise TypeError(f"{name}: expected a network, got {got}; a single layer goes into a Sequential(layer)")
         self.network = network
         self.lr = _non_negative(lr, f"{name}: lr")
         self.weight_decay = _non_negative(weight_decay, f"{name}: weight_decay")

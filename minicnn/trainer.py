@@ -90,20 +90,24 @@ class Trainer:
     def step(self, x, y):
         """One batch: forward, loss, backward, update. Returns the loss before the update.
 
-        Raises RuntimeError where the loss is not finite; parameters and running statistics are then as they were.
+        Raises RuntimeError where the loss is not finite, and what network and loss raise for a bad batch;
+        parameters and running statistics are then as they were.
         """
         layers = [layer for _, layer in self.network.named_layers()]
         states = [{key: layer.ops.copy(array) for key, array in layer.state.items()} for layer in layers]
-        self._output = self.network.forward(x)
-        loss = self.loss.forward(self._output, y)
-        if not math.isfinite(loss):
+        try:
+            self._output = self.network.forward(x)
+            loss = self.loss.forward(self._output, y)
+            if not math.isfinite(loss):
+                raise RuntimeError(
+                    f"Trainer: the loss is {loss} at step {self.optimizer.steps + 1} (epoch {self.epoch + 1}); expected "
+                    "a finite number. Parameters are as before this step; look for NaN or huge values in the batch, "
+                    "or try a smaller learning rate or max_grad_norm"
+                )
+        except Exception:
             for layer, state in zip(layers, states, strict=True):
                 layer.state.update(state)
-            raise RuntimeError(
-                f"Trainer: the loss is {loss} at step {self.optimizer.steps + 1} (epoch {self.epoch + 1}); expected a "
-                "finite number. Parameters are as before this step; look for NaN or huge values in the batch, "
-                "or try a smaller learning rate or max_grad_norm"
-            )
+            raise
         self.network.backward(self.loss.backward(), need_dx=False)
         if self.max_grad_norm is not None:
             clip_gradients(self.network, self.max_grad_norm)

@@ -167,6 +167,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(bad):
     assert trainer.optimizer.steps == steps
 
 
+def test_a_batch_with_bad_labels_changes_nothing():
+    trainer, train, _ = small_run()
+    before = bits(trainer.network)
+    x, y = next(iter(train))
+    with pytest.raises(ValueError, match="expected labels from 0 to 2"):
+        trainer.step(x, y + 10)
+    assert bits(trainer.network) == before
+
+
 def test_a_network_in_evaluation_mode_is_refused():
     trainer, train, _ = small_run()
     trainer.network.eval()
