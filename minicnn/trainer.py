@@ -100,8 +100,8 @@ class Trainer:
             loss = self.loss.forward(self._output, y)
             if not math.isfinite(loss):
                 raise RuntimeError(
-                    f"Trainer: the loss is {loss} at step {self.optimizer.steps + 1} (epoch {self.epoch + 1}); expected "
-                    "a finite number. Parameters are as before this step; look for NaN or huge values in the batch, "
+                    f"Trainer: the loss is {loss} at step {self.optimizer.steps + 1} (epoch {self.epoch + 1}); "
+                    "expected a finite number. Parameters are as before this step; look for NaN or huge values in the batch, "
                     "or try a smaller learning rate or max_grad_norm"
                 )
         except Exception:
