@@ -13,6 +13,7 @@ True
 
 from minicnn.backends import get_backend
 from minicnn.checkpoint import load_weights, save_weights
+from minicnn.fusion import fuse
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -61,6 +62,7 @@ __all__ = [
     "accuracy",
     "clip_gradients",
     "compile_kernels",
+    "fuse",
     "load_weights",
     "save_weights",
     "set_num_threads",

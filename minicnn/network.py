@@ -33,6 +33,8 @@ class Sequential(Layer):
     (['conv1.weight', 'conv1.bias'], (8, 3, 3, 3))
     """
 
+    names_its_layers = True  # whether its own name is part of its layers' names
+
     def __init__(self, *layers, **named_layers):
         super().__init__()
         self.children = {str(position): layer for position, layer in enumerate(layers)} | named_layers
@@ -46,6 +48,11 @@ class Sequential(Layer):
         every_layer = [layer for _, layer in self.named_layers()]
         if len({id(layer) for layer in every_layer}) < len(every_layer):
             raise ValueError("Sequential: the same layer object stands in two places; make one for each place")
+
+    @property
+    def ops(self):
+        """The backend of its layers. They may be shared with another network, and moved through that one."""
+        return next(iter(self.children.values())).ops
 
     def predict(self, x):
         """The output in evaluation mode; remembers nothing, so it takes little memory and is safe in threads."""
@@ -88,7 +95,7 @@ class Sequential(Layer):
         """(name, layer) of every layer that is not itself a network, in forward order, names dotted."""
         for name, child in self.children.items():
             if isinstance(child, Sequential):
-                yield from child.named_layers(f"{prefix}{name}.")
+                yield from child.named_layers(f"{prefix}{name}." if child.names_its_layers else prefix)
             else:
                 yield f"{prefix}{name}", child
 

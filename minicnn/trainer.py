@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.checkpoint import load_run, save_run
+from minicnn.fusion import fuse as fused
 from minicnn.progress import reporter
 
 
@@ -35,6 +36,8 @@ class Trainer:
         keep_best: at the end give the network the weights of the epoch with the best `monitor`.
         monitor: a column of the history. Columns that end in "loss" are better when smaller, all others when larger.
             "val_loss" unless given, or "loss" where `fit` gets no validation.
+        fuse: compute convolution, batchnorm and relu together (see `minicnn.fuse`), which is faster and the same up
+            to rounding; with False every layer is on its own.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
         quiet: show nothing.
 
@@ -63,6 +66,7 @@ class Trainer:
         patience=None,
         keep_best=False,
         monitor=None,
+        fuse=True,
         checkpoint=None,
         quiet=False,
     ):
@@ -75,6 +79,7 @@ class Trainer:
         if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
             raise FileNotFoundError(f"Trainer: no folder {Path(checkpoint).resolve().parent} for the checkpoint")
         self.network, self.loss, self.optimizer = network, loss, optimizer
+        self._computed = fused(network) if fuse else network  # the same layers, maybe in blocks
         self.schedule, self.schedule_every = schedule, schedule_every
         self.max_grad_norm = max_grad_norm
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
@@ -96,19 +101,19 @@ class Trainer:
         layers = [layer for _, layer in self.network.named_layers()]
         states = [{key: layer.ops.copy(array) for key, array in layer.state.items()} for layer in layers]
         try:
-            self._output = self.network.forward(x)
+            self._output = self._computed.forward(x)
             loss = self.loss.forward(self._output, y)
             if not math.isfinite(loss):
                 raise RuntimeError(
                     f"Trainer: the loss is {loss} at step {self.optimizer.steps + 1} (epoch {self.epoch + 1}); "
-                    "expected a finite number. Parameters are as before this step; look for NaN or huge values in the batch, "
-                    "or try a smaller learning rate or max_grad_norm"
+                    "expected a finite number. Parameters are as before this step; look for NaN or huge values in the "
+                    "batch, or try a smaller learning rate or max_grad_norm"
                 )
         except Exception:
             for layer, state in zip(layers, states, strict=True):
                 layer.state.update(state)
             raise
-        self.network.backward(self.loss.backward(), need_dx=False)
+        self._computed.backward(self.loss.backward(), need_dx=False)
         if self.max_grad_norm is not None:
             clip_gradients(self.network, self.max_grad_norm)
         self.optimizer.step()
@@ -118,7 +123,7 @@ class Trainer:
         """The loss and the metrics over `batches`, the network in evaluation mode, as a dict."""
         sums = {}
         for x, y in batches:
-            output = self.network.predict(x)
+            output = self._computed.predict(x)
             self._add(sums, self.loss.forward(output, y), output, y)
         return _means(sums)
 

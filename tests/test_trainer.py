@@ -276,14 +276,14 @@ def test_ctrl_c_at_the_seam_of_two_epochs_loses_nothing(tmp_path, n_steps):
 
 def interrupt_after(trainer, n_steps):
     """Send this process a real SIGINT in the middle of the trainer's step number `n_steps`."""
-    forward = trainer.network.forward
+    backward = trainer.loss.backward
 
-    def forward_and_interrupt(x):
+    def interrupt_and_go_on():
         if trainer.optimizer.steps == n_steps - 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return forward(x)
+        return backward()
 
-    trainer.network.forward = forward_and_interrupt
+    trainer.loss.backward = interrupt_and_go_on
 
 
 def test_the_handler_of_ctrl_c_is_put_back():

@@ -65,6 +65,18 @@ losses        nll_loss_forward(log_p, targets, class_weights, label_smoothing) -
 optim         sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay)
               adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step)
 
+fused         blocks of convolution, batchnorm and relu; Norm and Activation are the types of `backends.contract`, and
+              below is images (N, C, H, W) or the Activation of the block below
+              fused_conv_forward(below, weight, bias, norm, stride, padding) -> Activation
+              fused_conv_predict(below, weight, bias, norm, stride, padding) -> Activation
+              fused_conv_predict_max(below, weight, bias, norm, stride, padding) -> maximum of each channel (N, F)
+              fused_output(activation) -> a (N, F, OH, OW)
+              fused_output_backward(da, activation) -> gradient, for fused_conv_backward
+              fused_max(activation) -> y (N, F), peaks
+              fused_max_backward(dy, peaks, activation) -> gradient, for fused_conv_backward
+              fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below)
+                  -> (dweight, dbias) of the convolution, (dweight, dbias) of batchnorm, gradient or dx of below
+
 A spatial operation is a loop over images that asks each image for its own height and width: the compiled
 kernels are serial bodies on one image `(C, H, W)` or one plane `(H, W)`, and a thin parallel driver hands
 the images out. A batch of equal sizes, `(N, C, H, W)`, is the simplest driver; batches of mixed sizes need

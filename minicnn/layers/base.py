@@ -29,15 +29,20 @@ class Layer:
         grads: dict with the same keys, filled by `backward`.
         state: dict of arrays that are kept but not learned (running statistics).
         training: True in training mode, the mode of a new layer.
-        ops: the backend module, "cpu" for a new layer.
+        ops: the backend module whose operations it calls, "cpu" for a new layer; `to` changes it.
         memory: what the last `forward` kept for `backward`; None when there is nothing.
     """
 
     def __init__(self):
         self.params, self.grads, self.state = {}, {}, {}
         self.training = True
-        self.ops = get_backend("cpu")
         self.memory = None
+        self._ops = get_backend("cpu")
+
+    @property
+    def ops(self):
+        """The backend module whose operations this layer calls."""
+        return self._ops
 
     def predict(self, x):
         """The output in evaluation mode. Nothing is remembered and nothing in the layer changes."""
@@ -88,7 +93,7 @@ class Layer:
                 if dtype is not None and host.dtype in DTYPES:  # counters stay integers
                     host = host.astype(dtype)
                 arrays[name] = ops.asarray(host)
-        self.ops, self.grads, self.memory = ops, {}, None
+        self._ops, self.grads, self.memory = ops, {}, None
         return self
 
     def remember(self, y, /, **values):
@@ -119,13 +124,18 @@ class Layer:
         x = as_floats(self.ops, x, f"{name}: input")
         if 0 in x.shape:
             raise ValueError(f"{name}: expected an input with at least one element, got shape {x.shape}")
+        self.require_dtype(x)
+        return x
+
+    def require_dtype(self, x):
+        """Raise TypeError where x is not of the weights' dtype."""
+        name = type(self).__name__
         for param_name, param in self.params.items():
             if param.dtype != x.dtype:
                 raise TypeError(
                     f"{name}: expected input of the dtype of {param_name}, {param.dtype}, got {x.dtype}; "
                     f"convert the input with x.astype(np.{param.dtype}) or the network with .to(dtype=np.{x.dtype})"
                 )
-        return x
 
     def describe(self):
         """The arguments that made this layer, for its repr: '3, 16, kernel_size=(3, 3)'."""

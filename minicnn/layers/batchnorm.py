@@ -56,7 +56,10 @@ class BatchNorm2d(Layer):
     def forward(self, x):
         x = self._as_images(x)
         if self.training:
-            mean, var = self._statistics_of_batch(x)
+            count = x.size // x.shape[1]
+            self.require_several_values(count)
+            mean, var = self.ops.batchnorm2d_statistics(x)
+            self.track(mean, var, count)
         else:
             mean, var = self.ops.copy(self.state["running_mean"]), self.ops.copy(self.state["running_var"])
         y = self._normalise(x, mean, var)
@@ -73,20 +76,21 @@ class BatchNorm2d(Layer):
         )
         return dx
 
-    def _statistics_of_batch(self, x):
-        count = x.size // x.shape[1]
+    def require_several_values(self, count):
+        """Raise ValueError where a batch has only one value per channel: its variance would be 0."""
         if count == 1:
             raise ValueError(
-                f"BatchNorm2d: expected more than one value per channel in training, got input of shape {x.shape}; "
+                "BatchNorm2d: expected more than one value per channel in training, got one image of one pixel; "
                 "use a larger batch or image, or eval()"
             )
-        mean, var = self.ops.batchnorm2d_statistics(x)
+
+    def track(self, mean, var, count):
+        """Move the running statistics towards those of a batch of `count` values per channel."""
         state = self.state
         self.ops.update_running_statistics_(
             state["running_mean"], state["running_var"], mean, var, count, self.momentum
         )
         state["num_batches_tracked"] += 1
-        return mean, var
 
     def _normalise(self, x, mean, var):
         return self.ops.batchnorm2d_forward(x, self.params["weight"], self.params["bias"], mean, var, self.eps)

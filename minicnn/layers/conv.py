@@ -90,13 +90,19 @@ class Conv2d(SpatialLayer):
             raise ValueError(
                 f"Conv2d: expected {self.in_channels} input channels, got {x.shape[-3]} in shape {x.shape}"
             )
-        sizes = zip(x.shape[-2:], self.kernel_size, self.stride, self.padding, strict=True)
-        if min(output_size(*size) for size in sizes) < 1:
+        self.output_size(x.shape[-2:])
+        return x
+
+    def output_size(self, input_size):
+        """(OH, OW) for an image of (H, W). Raises ValueError where the kernel is larger than the padded image."""
+        sizes = zip(input_size, self.kernel_size, self.stride, self.padding, strict=True)
+        out_h, out_w = (output_size(*size) for size in sizes)
+        if min(out_h, out_w) < 1:
             raise ValueError(
                 f"Conv2d: expected an image at least as large as the kernel {self.kernel_size}, "
-                f"got {x.shape[-2:]} with padding {self.padding}"
+                f"got {tuple(input_size)} with padding {self.padding}"
             )
-        return x
+        return out_h, out_w
 
     def describe(self):
         bias = "" if "bias" in self.params else ", bias=False"

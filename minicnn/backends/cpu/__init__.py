@@ -16,6 +16,16 @@ from minicnn.backends.cpu.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
+from minicnn.backends.cpu.fused import (
+    fused_conv_backward,
+    fused_conv_forward,
+    fused_conv_predict,
+    fused_conv_predict_max,
+    fused_max,
+    fused_max_backward,
+    fused_output,
+    fused_output_backward,
+)
 from minicnn.backends.cpu.linear import (
     linear_bias_gradient,
     linear_forward,
@@ -47,6 +57,14 @@ __all__ = [
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
     "copy",
+    "fused_conv_backward",
+    "fused_conv_forward",
+    "fused_conv_predict",
+    "fused_conv_predict_max",
+    "fused_max",
+    "fused_max_backward",
+    "fused_output",
+    "fused_output_backward",
     "linear_bias_gradient",
     "linear_forward",
     "linear_input_gradient",

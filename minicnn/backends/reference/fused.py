@@ -1,0 +1,121 @@
+"""Convolution, batchnorm and relu as one block, so that an activation is written once and read where it is needed.
+
+A stack of blocks never stores what batchnorm and relu make. It stores the convolution's output y and the numbers
+of each channel, and whoever reads the activation does the rest on the way:
+
+    a = relu(z)          z = scale * (y - mean) + bias          scale = weight / sqrt(var + eps)
+
+Going backward, let g be the gradient at z, that is da where z > 0 and else 0. Batchnorm's backward, with n pixels
+to a channel, turns it into the gradient at y (see `batchnorm`):
+
+    dy = scale * (g - sum(g) / n - (y - mean) / (var + eps) * sum(g * (y - mean)) / n)
+
+The two sums are taken when g is made, and dy is not stored either: the convolution's two gradients form it as they read
+y and g. A block so costs one write forward and one backward.
+
+Here, to be read, every step is written out with the plain operations, and a `Gradient` is g alone. Other backends keep
+y and g in a layout of their own: only these operations look inside an `Activation` or a gradient.
+"""
+
+import numpy as np
+
+from minicnn.backends.contract import Activation
+from minicnn.backends.reference.activation import relu_backward, relu_forward
+from minicnn.backends.reference.batchnorm import (
+    batchnorm2d_eval_backward,
+    batchnorm2d_forward,
+    batchnorm2d_statistics,
+    batchnorm2d_train_backward,
+)
+from minicnn.backends.reference.conv import (
+    conv2d_bias_gradient,
+    conv2d_forward,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
+)
+
+
+def fused_conv_forward(below, weight, bias, norm, stride, padding):
+    """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
+    y = conv2d_forward(_read(below), weight, bias, stride, padding)
+    from_batch = norm.mean is None
+    if from_batch:
+        mean, var = batchnorm2d_statistics(y)
+        norm = norm._replace(mean=mean, var=var)
+    return Activation(y, norm, from_batch)
+
+
+def fused_conv_predict(below, weight, bias, norm, stride, padding):
+    """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
+    weight, bias = folded(weight, bias, norm)
+    y = conv2d_forward(_read(below), weight, bias, stride, padding)
+    return Activation(y, None, from_batch=False)
+
+
+def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
+    """One block in evaluation, and the global maximum of its output, (N, F)."""
+    return _read(fused_conv_predict(below, weight, bias, norm, stride, padding)).max(axis=(2, 3))
+
+
+def fused_output(activation):
+    """The activation as an ordinary array, (N, F, OH, OW)."""
+    return _read(activation)
+
+
+def fused_output_backward(da, activation):
+    """g from the gradient of `fused_output`."""
+    return relu_backward(da, _read(activation))
+
+
+def fused_max(activation):
+    """The largest value of each channel, (N, F), and where it is."""
+    flat = _read(activation).reshape(*activation.y.shape[:2], -1)
+    peaks = flat.argmax(axis=2)
+    return np.take_along_axis(flat, peaks[:, :, None], axis=2)[:, :, 0], peaks
+
+
+def fused_max_backward(dy, peaks, activation):
+    """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
+    da = np.zeros_like(activation.y)
+    flat = da.reshape(*da.shape[:2], -1)
+    np.put_along_axis(flat, peaks[:, :, None], dy[:, :, None], axis=2)
+    return fused_output_backward(da, activation)
+
+
+def fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below):
+    """One block backward: (dweight, dbias) of the convolution, (dweight, dbias) of batchnorm, and what is below's.
+
+    The last is the gradient for the next call where `below` is an activation, dx where it is the images, and
+    None unless asked for.
+    """
+    y, norm, from_batch = activation
+    batchnorm2d_backward = batchnorm2d_train_backward if from_batch else batchnorm2d_eval_backward
+    dy, d_norm_weight, d_norm_bias = batchnorm2d_backward(gradient, y, norm.weight, norm.mean, norm.var, norm.eps)
+
+    x = _read(below)
+    dweight = conv2d_weight_gradient(dy, x, weight.shape[2:], stride, padding)
+    # Batchnorm takes the mean out, and the bias with it: no bias can change the output, so its gradient is 0.
+    dbias = np.zeros_like(norm.bias) if from_batch else conv2d_bias_gradient(dy)
+    dx = None
+    if need_below:
+        dx = conv2d_input_gradient(dy, weight, x.shape[2:], stride, padding)
+        if isinstance(below, Activation):
+            dx = fused_output_backward(dx, below)
+    return (dweight, dbias), (d_norm_weight, d_norm_bias), dx
+
+
+def folded(weight, bias, norm):
+    """Weight and bias of the one convolution that does what convolution and batchnorm do: W' = scale * W."""
+    scale = norm.weight / np.sqrt(norm.var + norm.eps)
+    shift = norm.bias - scale * norm.mean
+    return weight * scale[:, None, None, None], shift if bias is None else scale * bias + shift
+
+
+def _read(below):
+    """An activation, or images, as an ordinary array."""
+    if not isinstance(below, Activation):
+        return below
+    y, norm, _ = below
+    if norm is not None:
+        y = batchnorm2d_forward(y, norm.weight, norm.bias, norm.mean, norm.var, norm.eps)
+    return relu_forward(y)

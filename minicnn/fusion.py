@@ -1,0 +1,167 @@
+"""Fusion: a network rewritten so that convolution, batchnorm and relu are computed together.
+
+`fuse(network)` returns another network of the *same layers*: runs of Conv2d → BatchNorm2d → ReLU stand together in a
+`ConvBlocks`, everything else is as it was. Print the two to see the rewrite. Parameters, statistics and gradients are
+shared, so one may train the fused network and look at the plain one.
+"""
+
+from minicnn.backends.contract import Norm
+from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, ReLU
+from minicnn.layers.base import batched
+from minicnn.network import Sequential
+
+
+class ConvBlocks(Sequential):
+    """A run of blocks conv → batchnorm → relu, and maybe a global max pooling at its end, computed together.
+
+    The plain layers write an activation three times on its way through a block (as the output of the convolution, of
+    batchnorm and of relu) and read it as often; a training step passes over it about fifteen times. Here a block
+    stores the convolution's output y alone. With scale = weight / sqrt(var + eps) of batchnorm, whoever reads it
+    does the rest:
+
+        forward     z = scale * (y - mean) + bias,  a = relu(z)
+        backward    g = da where z > 0, else 0
+                    dy = scale * (g - mean(g) - x_hat * mean(g * x_hat)),  x_hat = (y - mean) / sqrt(var + eps)
+
+    Mean and variance are summed up while the convolution writes y, mean(g) and mean(g * x_hat) while the block above
+    writes g, and dy is formed where the convolution's gradients read y and g. The numbers are those of the plain layers
+    up to rounding. One gradient is even exact: in training the bias of a convolution before batchnorm gets 0, which
+    the plain layers reach only up to rounding. The batch's mean takes every bias out, so none changes the output.
+
+    In evaluation, `predict` folds batchnorm into the convolution, W' = scale * W, and leaves relu to the reader.
+
+    Children are named as in the plain network, Conv2d, BatchNorm2d, ReLU, Conv2d, …; `fuse` makes it.
+    """
+
+    names_its_layers = False
+
+    def __init__(self, **named_layers):
+        super().__init__(**named_layers)
+        layers = list(self.children.values())
+        self.pool = layers.pop() if isinstance(layers[-1], AdaptiveMaxPool2d) else None
+        self.blocks = list(zip(layers[0::3], layers[1::3], strict=True))  # relu has no numbers of its own
+
+    def predict(self, x):
+        x = self._as_images(x)
+        below = batched(x)
+        *first_blocks, last_block = self.blocks
+        for conv, bn in first_blocks:
+            below = self.ops.fused_conv_predict(below, *_arguments(conv, bn))
+        if self.pool is None:
+            y = self.ops.fused_output(self.ops.fused_conv_predict(below, *_arguments(*last_block)))
+        else:
+            y = self.ops.fused_conv_predict_max(below, *_arguments(*last_block))[:, :, None, None]
+        return y.reshape(x.shape[:-3] + y.shape[1:])
+
+    def forward(self, x):
+        x = self._as_images(x)
+        activations = [batched(x)]
+        for (conv, bn), count in zip(self.blocks, self._counts(x), strict=True):
+            activation = self.ops.fused_conv_forward(activations[-1], *_arguments(conv, bn, bn.training))
+            if bn.training:
+                bn.track(activation.norm.mean, activation.norm.var, count)
+            activations.append(activation)
+
+        if self.pool is None:
+            y, peaks = self.ops.fused_output(activations[-1]), None
+        else:
+            y, peaks = self.ops.fused_max(activations[-1])
+            y = y[:, :, None, None]
+        y = y.reshape(x.shape[:-3] + y.shape[1:])
+        self.remember(y, activations=activations, peaks=peaks, x_shape=x.shape)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        dy, memory = self.recall(dy)
+        activations, dy = memory.activations, batched(dy)
+        if self.pool is None:
+            gradient = self.ops.fused_output_backward(dy, activations[-1])
+        else:
+            gradient = self.ops.fused_max_backward(dy[:, :, 0, 0], memory.peaks, activations[-1])
+        for position, (conv, bn) in reversed(list(enumerate(self.blocks))):
+            activation, below = activations.pop(), activations[-1]
+            d_conv, d_bn, gradient = self.ops.fused_conv_backward(
+                gradient,
+                activation,
+                below,
+                conv.params["weight"],
+                conv.stride,
+                conv.padding,
+                need_below=need_dx or position > 0,
+            )
+            conv.grads = dict(zip(conv.params, d_conv, strict=False))  # weight and, if there is one, bias
+            bn.grads = dict(zip(bn.params, d_bn, strict=True))
+        return gradient.reshape(memory.x_shape) if need_dx else None
+
+    def _as_images(self, x):
+        """x checked as the first convolution checks it, and against the dtype of every other layer."""
+        x = self.blocks[0][0].as_images(x)
+        for layer in self.children.values():
+            layer.require_dtype(x)
+        return x
+
+    def _counts(self, x):
+        """Pixels each batchnorm averages over. Raises what the plain layers would, before anything is done."""
+        counts, size = [], x.shape[-2:]
+        for conv, bn in self.blocks:
+            size = conv.output_size(size)
+            counts.append(len(batched(x)) * size[0] * size[1])
+            if bn.training:
+                bn.require_several_values(counts[-1])
+        return counts
+
+
+def fuse(network):
+    """The network with its runs of Conv2d → BatchNorm2d → ReLU computed together; see `ConvBlocks`.
+
+    The layers are shared with `network`, and so are names and `state_dict`. Returns a Sequential; where there is
+    nothing to fuse it does what the plain one does.
+
+    >>> import minicnn
+    >>> list(fuse(minicnn.SimpleNet(rng=0)).children)
+    ['conv1_to_adaptive_pool', 'flatten', 'fc', 'log_softmax']
+    """
+    fused, run = {}, {}
+
+    def close_run():
+        if run:
+            first, *_, last = run
+            fused[f"{first}_to_{last}"] = ConvBlocks(**run)
+            run.clear()
+
+    names, layers = list(network.children), list(network.children.values())
+    position = 0
+    while position < len(layers):
+        block = layers[position : position + 3]
+        if _is_block(block) and _fits(run, block[0]):
+            run |= zip(names[position : position + 3], block, strict=True)
+            position += 3
+            continue
+        layer, name = layers[position], names[position]
+        position += 1
+        if run and isinstance(layer, AdaptiveMaxPool2d) and layer.output_size == (1, 1):
+            run[name] = layer
+            close_run()
+            continue
+        close_run()
+        fused[name] = fuse(layer) if isinstance(layer, Sequential) else layer
+    close_run()
+    return Sequential(**fused)
+
+
+def _is_block(layers):
+    kinds = [type(layer) for layer in layers]
+    return kinds == [Conv2d, BatchNorm2d, ReLU] and layers[0].out_channels == layers[1].num_features
+
+
+def _fits(run, conv):
+    """Whether `conv` can read what the run so far makes; where not, the plain layers say what is wrong."""
+    convs = [layer for layer in run.values() if isinstance(layer, Conv2d)]
+    return not convs or convs[-1].out_channels == conv.in_channels
+
+
+def _arguments(conv, bn, from_batch=False):
+    """What the fused operations take of a block: weight, bias, norm, stride, padding."""
+    mean, var = (None, None) if from_batch else (bn.state["running_mean"], bn.state["running_var"])
+    norm = Norm(bn.params["weight"], bn.params["bias"], mean, var, bn.eps)
+    return conv.params["weight"], conv.params.get("bias"), norm, conv.stride, conv.padding

@@ -1,0 +1,228 @@
+"""Fusion: the same layers computed together give the same numbers as one by one."""
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Sequential
+
+BACKENDS = ["reference", "cpu"]
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11}  # of the largest number
+
+# Each a list of convolutions as (filters, arguments), and whether a global max pooling follows.
+STACKS = {
+    "simplenet": ([(16, {"padding": 1}), (32, {"padding": 1}), (64, {"padding": 1})], True),
+    "without pooling": ([(16, {"padding": 1}), (24, {"padding": 1})], False),
+    "one block": ([(5, {"padding": 1})], True),
+    "one block without pooling": ([(5, {})], False),
+    "no padding": ([(8, {}), (17, {})], True),
+    "no bias": ([(9, {"padding": 1, "bias": False}), (8, {"padding": 1, "bias": False})], True),
+    "stride": ([(8, {"stride": 2, "padding": 1}), (12, {"stride": (1, 2), "padding": 1})], True),
+    "1 × 1, 5 × 5": ([(8, {"kernel_size": 1}), (8, {"kernel_size": 5, "padding": 2})], False),
+    "odd kernel and padding": ([(7, {"kernel_size": (3, 2), "padding": (0, 1)}), (6, {"kernel_size": (1, 4)})], False),
+    "wide padding": ([(8, {"padding": 2}), (8, {"padding": (2, 1)})], True),
+}
+SHAPES = [(2, 3, 9, 11), (1, 1, 7, 7), (3, 5, 32, 18), (1, 16, 5, 40)]
+
+
+def make_network(stack, channels, dtype, backend, seed=0):
+    """The stack's plain layers with weights and running statistics that are not the first ones."""
+    convolutions, pooled = STACKS[stack]
+    rng = np.random.default_rng(seed)
+    layers = {}
+    for number, (filters, arguments) in enumerate(convolutions, start=1):
+        layers[f"conv{number}"] = Conv2d(channels, filters, **{"kernel_size": 3, **arguments}, rng=rng)
+        layers[f"bn{number}"] = BatchNorm2d(filters, eps=1e-3, momentum=0.3)
+        layers[f"relu{number}"] = ReLU()
+        channels = filters
+    if pooled:
+        layers["pool"] = AdaptiveMaxPool2d(1)
+    network = Sequential(**layers)
+    state = network.state_dict()
+    for name, array in state.items():
+        if name.startswith("bn") and array.dtype != np.int64:
+            state[name] = rng.uniform(0.5, 2, array.shape) * (rng.choice([-1, 1]) if name.endswith("weight") else 1)
+    network.load_state_dict(
+        {name: np.asarray(array, np.float32) if array.ndim else array for name, array in state.items()}
+    )
+    return network.to(backend, dtype)
+
+
+def assert_close(got, expected, dtype, what):
+    scale = max(np.abs(expected).max(), 1e-30)
+    worst = np.abs(got - expected).max() / scale
+    assert got.shape == expected.shape, what
+    assert got.dtype == expected.dtype, what
+    assert worst <= TOLERANCE[dtype], f"{what}: off by {worst:.1e} of the largest"
+
+
+def everything(computed, network, x, seed=1):
+    """Forward, backward with a random dy, and predict: all numbers by name."""
+    y = computed.forward(x)
+    dy = np.random.default_rng(seed).standard_normal(y.shape).astype(x.dtype)
+    dx = computed.backward(dy)
+    grads = {f"grad {name}": layer.grads[key] for name, layer, key in network.named_params()}
+    return {"y": y, "dx": dx, "predict": computed.predict(x)} | grads | network.state_dict()
+
+
+def convolution_biases_before_batch_statistics(network, found):
+    """Their gradients are 0 up to rounding, with rounding for their size: not to be compared relatively."""
+    names = [f"grad {name}.bias" for name, layer in network.named_layers() if isinstance(layer, Conv2d)]
+    return [name for name in names if name in found]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("mode", ["training", "evaluation", "first batchnorm frozen"])
+def test_fused_and_plain_give_the_same_numbers(stack, mode, backend):
+    for dtype in (np.float32, np.float64):
+        for shape in SHAPES:
+            x = np.random.default_rng(2).standard_normal(shape).astype(dtype)
+            found = []
+            for make_computed in (lambda network: network, minicnn.fuse):
+                network = make_network(stack, shape[1], dtype, backend)
+                if mode == "evaluation":
+                    network.eval()
+                elif mode == "first batchnorm frozen":
+                    network["bn1"].eval()
+                found.append(everything(make_computed(network), network, x))
+            plain, fused = found
+            assert plain.keys() == fused.keys()
+            near_zero = convolution_biases_before_batch_statistics(network, plain) if mode != "evaluation" else []
+            for name, expected in plain.items():
+                if name not in near_zero:
+                    assert_close(fused[name], expected, dtype, f"{name}, {shape}, {dtype.__name__}")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_bias_before_batch_statistics_gets_exactly_zero(backend):
+    network = make_network("simplenet", 3, np.float64, backend)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8))
+    plain = everything(network, network, x)
+    fused = everything(minicnn.fuse(network), network, x)
+    for name in convolution_biases_before_batch_statistics(network, plain):
+        assert np.abs(plain[name]).max() < 1e-12
+        assert np.abs(fused[name]).max() == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_image_without_a_batch_axis(backend):
+    network = make_network("simplenet", 3, np.float32, backend)
+    x = np.random.default_rng(0).standard_normal((3, 9, 7)).astype(np.float32)
+    fused = minicnn.fuse(network)
+    y = fused.forward(x)
+    assert y.shape == (64, 1, 1)
+    assert fused.backward(np.ones_like(y)).shape == x.shape
+    assert fused.predict(x).shape == (64, 1, 1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nan_and_infinity_come_out(backend):
+    for bad in (np.nan, np.inf):
+        fused = minicnn.fuse(make_network("simplenet", 3, np.float32, backend))
+        x = np.zeros((2, 3, 8, 8), np.float32)
+        x[0, 0, 4, 4] = bad
+        assert not np.isfinite(fused.predict(x)[0]).all()
+        assert np.isfinite(fused.predict(x)[1]).all()  # the other image has nothing to do with it
+        assert np.isnan(fused.forward(x)).any()  # in training it has, through the mean
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_input_gradient_where_none_is_asked_for(backend):
+    network = make_network("simplenet", 3, np.float64, backend)
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 8))
+    fused = minicnn.fuse(network)
+    with_dx = everything(fused, network, x)
+    y = fused.forward(x)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    assert fused.backward(dy, need_dx=False) is None
+    for name, layer, key in network.named_params():
+        np.testing.assert_array_equal(layer.grads[key], with_dx[f"grad {name}"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_outputs_that_were_kept_stay(backend):
+    network = make_network("without pooling", 3, np.float32, backend)
+    fused = minicnn.fuse(network)
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(4):
+        x = rng.standard_normal((4, 3, 64, 64)).astype(np.float32)
+        y = fused.forward(x)
+        dx = fused.backward(np.ones_like(y))
+        arrays = [y, dx, fused.predict(x), *(layer.grads[key] for _, layer, key in network.named_params())]
+        kept.append([(array, array.copy()) for array in arrays])
+    for arrays in kept:
+        for array, copy in arrays:
+            np.testing.assert_array_equal(array, copy)
+
+
+def test_what_is_fused_and_what_is_not():
+    network = Sequential(
+        stem=Sequential(conv=Conv2d(3, 4, 3), bn=BatchNorm2d(4), relu=ReLU()),
+        conv1=Conv2d(4, 4, 3),
+        relu1=ReLU(),
+        conv2=Conv2d(4, 4, 3),
+        bn2=BatchNorm2d(4),
+        relu2=ReLU(),
+        pool=AdaptiveAvgPool2d(1),
+        flatten=Flatten(),
+        fc=Linear(4, 2),
+    )
+    fused = minicnn.fuse(network)
+    assert list(fused.children) == ["stem", "conv1", "relu1", "conv2_to_relu2", "pool", "flatten", "fc"]
+    assert list(fused["stem"].children) == ["conv_to_relu"]
+    assert list(fused.state_dict()) == list(network.state_dict())
+    assert fused["conv2_to_relu2"]["conv2"] is network["conv2"]
+
+
+def test_layers_that_do_not_fit_fail_as_the_plain_ones_do():
+    network = Sequential(
+        conv1=Conv2d(3, 4, 3), bn1=BatchNorm2d(4), relu1=ReLU(), conv2=Conv2d(5, 4, 3), bn2=BatchNorm2d(4), relu2=ReLU()
+    )
+    with pytest.raises(ValueError, match="expected 5 input channels, got 4"):
+        minicnn.fuse(network).forward(np.zeros((1, 3, 9, 9), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((2, 4, 8, 8), np.float32), ValueError, "expected 3 input channels, got 4"),
+        (np.zeros((2, 3, 8, 8), np.int64), TypeError, "expected dtype float32 or float64, got int64"),
+        (np.zeros((2, 3, 8, 8), np.float64), TypeError, "dtype of weight, float32, got float64"),
+        (np.zeros((0, 3, 8, 8), np.float32), ValueError, "at least one element"),
+        (np.zeros((2, 3, 4, 4), np.float32), ValueError, r"as large as the kernel \(3, 3\), got \(2, 2\)"),
+        (np.zeros((1, 3, 5, 5), np.float32), ValueError, "more than one value per channel"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(x, error, message):
+    network = make_network("no padding", 3, np.float32, "cpu")
+    before = network.state_dict()
+    fused = minicnn.fuse(network)
+    with pytest.raises(error, match=message):
+        fused.forward(x)
+    for name, array in network.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    with pytest.raises(RuntimeError, match="backward needs a forward first"):
+        fused.backward(np.zeros((2, 17, 1, 1), np.float32))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_moving_the_plain_network_moves_the_fused_one(backend):
+    network = minicnn.SimpleNet(rng=0)
+    fused = minicnn.fuse(network)
+    network.to(backend, np.float64)
+    assert fused.ops is network["conv1"].ops
+    assert fused.predict(np.zeros((1, 3, 4, 4))).dtype == np.float64
+
+
+def test_training_with_and_without_fusion_is_the_same_up_to_rounding():
+    losses = []
+    for fuse in (True, False):
+        network = minicnn.SimpleNet(rng=0)
+        trainer = minicnn.Trainer(
+            network, minicnn.CrossEntropyLoss(), minicnn.SGD(network, lr=0.01), fuse=fuse, quiet=True
+        )
+        x, y = minicnn.data.published_batch(rng=0)
+        losses.append([trainer.step(x, y) for _ in range(5)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
