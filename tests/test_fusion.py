@@ -5,6 +5,7 @@ import pytest
 
 import minicnn
 from minicnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Sequential
+from minicnn.data import published_batch
 
 BACKENDS = ["reference", "cpu"]
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11}  # of the largest number
@@ -225,6 +226,6 @@ def test_training_with_and_without_fusion_is_the_same_up_to_rounding():
         trainer = minicnn.Trainer(
             network, minicnn.CrossEntropyLoss(), minicnn.SGD(network, lr=0.01), fuse=fuse, quiet=True
         )
-        x, y = minicnn.data.published_batch(rng=0)
+        x, y = published_batch(rng=0)
         losses.append([trainer.step(x, y) for _ in range(5)])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
