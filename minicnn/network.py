@@ -121,7 +121,8 @@ class Sequential(Layer):
         The dtype of the network stays; float values are converted to it.
 
         Raises:
-            ValueError: keys missing or unexpected, or an array of another shape; all of them are named.
+            ValueError: keys missing or unexpected, an array of another shape, or numbers too large for the dtype;
+                all of them are named.
             TypeError: an array that is not of numbers of the right kind (floats for weights, integers for counters).
         """
         # Each target is a place in a layer: (the layer's dict, the key, the layer).
@@ -139,12 +140,15 @@ class Sequential(Layer):
             present, new = layer.ops.to_numpy(arrays[key]), np.asarray(state_dict[name])
             if new.shape != present.shape:
                 problems.append(f"{name}: expected shape {present.shape}, got {new.shape}")
-            elif not np.can_cast(new.dtype, present.dtype, casting="same_kind"):
+                continue
+            if new.dtype.kind != present.dtype.kind:
                 raise TypeError(
                     f"{type(self).__name__}.load_state_dict: {name}: expected {present.dtype}, got {new.dtype}"
                 )
-            else:
+            with np.errstate(over="ignore"):  # said below
                 loaded[name] = new.astype(present.dtype)  # a copy, never a view of the caller's array
+            if not np.array_equal(np.isfinite(loaded[name]), np.isfinite(new)):
+                problems.append(f"{name}: has numbers too large for {present.dtype}")
         if problems:
             raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(sorted(problems)))
         for name, (arrays, key, layer) in targets.items():

@@ -133,7 +133,7 @@ class OneCycleLR(_Schedule):
         if t >= self.total_steps:
             raise ValueError(f"OneCycleLR: made for {self.total_steps} steps, and asked for one more")
         if t <= self.peak:
-            return _cosine(first, peak, t / self.peak)
+            return _cosine(first, peak, t / self.peak if self.peak > 0 else 1)
         return _cosine(peak, last, (t - self.peak) / (self.total_steps - 1 - self.peak))
 
     def _apply(self):

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial
+from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial_sum
 
 
 def asarray(array):
@@ -36,7 +36,7 @@ def _sum_of_squares(array, partial):
         partial[chunk] = _chunk_sum_of_squares(array[chunk * CHUNK : (chunk + 1) * CHUNK])
 
 
-@serial
+@serial_sum
 def _chunk_sum_of_squares(values):
     total = 0.0
     for value in values:

@@ -28,7 +28,7 @@ Cost: N * F * C * KH * KW * OH * OW multiply-adds for each pass, and one padded 
 import numpy as np
 from numba import prange
 
-from minicnn.backends.cpu.jit import parallel, serial, unravel
+from minicnn.backends.cpu.jit import parallel, serial, serial_sum, unravel
 from minicnn.geometry import output_size
 
 FILTERS = 4
@@ -209,7 +209,7 @@ def _weight_gradient(dy, planes, pitch, stride, dweight):
             _weight_gradient_image(dy[n, f : f + FILTERS], planes[n, c], pitch, stride, dweight[f : f + FILTERS, c])
 
 
-@serial
+@serial_sum
 def _weight_gradient_image(dy, planes, pitch, stride, dweight):
     """One image's share, dy (≤ FILTERS, OH * pitch) with planes (sh, sw, length), added to dweight."""
     n_filters, kernel_h, kernel_w = dweight.shape

@@ -1,8 +1,8 @@
 """How this backend compiles and runs in parallel, in one place.
 
-`serial` compiles a body that works on one image, plane or stretch of memory; `parallel` compiles the thin loop
-that hands bodies to threads. A parallel kernel takes seconds to compile and a serial one a fraction of one,
-so the work stands in the bodies and the parallel loops stay short.
+`serial` compiles a body that works on one image, plane or stretch of memory, `serial_sum` one that is a long sum;
+`parallel` compiles the thin loop that hands bodies to threads. A parallel kernel takes seconds to compile and a
+serial one a fraction of one, so the work stands in the bodies and the parallel loops stay short.
 
 Results do not depend on the number of threads: each iteration of a parallel loop owns what it writes, nothing
 is added up across iterations, and how the work is cut depends on shapes only.
@@ -20,14 +20,17 @@ import threading
 import numba
 import numpy as np
 
-# Sums may be reordered so that they vectorise, and a * b + c may be one rounding. Never "nnan" or "ninf":
-# NaN and infinity must come out at the other end, where they are noticed.
-FASTMATH = {"reassoc", "contract", "nsz"}
+# a * b + c may be one rounding. Never "nnan" or "ninf": NaN and infinity must come out at the other end, where
+# they are noticed.
+FASTMATH = {"contract", "nsz"}
+# In a body that is a long sum, the terms may be reordered, or they could not be added several at a time. Nowhere else:
+# it would turn (x - a) - b into x - (a + b), which costs log-softmax its digits.
+FASTMATH_SUM = FASTMATH | {"reassoc"}
 
 # Elements of a flat array that one worker takes at a time: 64 KiB of float32, a share of the L2 cache.
 CHUNK = 16384
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 if numba.config.THREADING_LAYER == "default":
     numba.config.THREADING_LAYER = "workqueue"
@@ -43,12 +46,13 @@ def _new_lock():
 os.register_at_fork(after_in_child=_new_lock)  # the thread that held the old one may not exist in the child
 
 
-serial = numba.njit(**_OPTIONS)
+serial = numba.njit(fastmath=FASTMATH, **_OPTIONS)
+serial_sum = numba.njit(fastmath=FASTMATH_SUM, **_OPTIONS)
 
 
 def parallel(function):
     """Compile `function`, whose `prange` loops then run on all threads, one such function at a time."""
-    kernel = numba.njit(parallel=True, **_OPTIONS)(function)
+    kernel = numba.njit(parallel=True, fastmath=FASTMATH, **_OPTIONS)(function)
 
     @functools.wraps(function)
     def run(*arguments):

@@ -13,7 +13,7 @@ up the images in order. Every inner loop runs along d, which is contiguous. Cost
 import numpy as np
 from numba import prange
 
-from minicnn.backends.cpu.jit import parallel, serial
+from minicnn.backends.cpu.jit import parallel, serial, serial_sum
 
 
 def linear_forward(x, weight, bias):
@@ -47,7 +47,7 @@ def _forward(x, weight, y):
             y[n, k] = _dot(weight[k], x[n])
 
 
-@serial
+@serial_sum
 def _dot(a, b):
     total = a.dtype.type(0)
     for d in range(a.size):

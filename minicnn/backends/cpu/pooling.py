@@ -15,7 +15,7 @@ another plane, adding needs no atomics. Cost: each cell is read once for each wi
 import numpy as np
 from numba import prange
 
-from minicnn.backends.cpu.jit import parallel, serial, unravel
+from minicnn.backends.cpu.jit import parallel, serial, serial_sum, unravel
 
 
 def max_pool2d_forward(x, rows, columns):
@@ -90,7 +90,7 @@ def _avg_forward(x, rows, columns, y):
         _avg_forward_plane(x[n, c], rows, columns, y[n, c])
 
 
-@serial
+@serial_sum
 def _avg_forward_plane(x, rows, columns, y):
     for p in range(len(rows)):
         for q in range(len(columns)):

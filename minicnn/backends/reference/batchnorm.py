@@ -19,8 +19,11 @@ PIXELS = (0, 2, 3)  # the axes that the statistics of a channel run over: images
 
 
 def batchnorm2d_statistics(x):
-    """Mean and *biased* variance (divided by n, not n - 1) of each channel."""
-    return x.mean(axis=PIXELS), x.var(axis=PIXELS)
+    """Mean and *biased* variance (divided by n, not n - 1) of each channel, float64.
+
+    Rounded to float32, a mean of a hundred standard deviations would shift x_hat in its fifth digit.
+    """
+    return x.mean(axis=PIXELS, dtype=np.float64), x.var(axis=PIXELS, dtype=np.float64)
 
 
 def batchnorm2d_forward(x, weight, bias, mean, var, eps):
@@ -36,7 +39,7 @@ def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
     count = dy.size // dy.shape[1]
     via_mean = _per_channel(dbias / count)
     via_variance = x_hat * _per_channel(dweight / count)
-    dx = _per_channel(weight / np.sqrt(var + eps)) * (dy - via_mean - via_variance)
+    dx = _per_channel(_scale(weight, var, eps)) * (dy - via_mean - via_variance)
     return dx, dweight, dbias
 
 
@@ -45,7 +48,7 @@ def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
     dweight = (dy * x_hat).sum(axis=PIXELS)
     dbias = dy.sum(axis=PIXELS)
 
-    dx = _per_channel(weight / np.sqrt(var + eps)) * dy
+    dx = _per_channel(_scale(weight, var, eps)) * dy
     return dx, dweight, dbias
 
 
@@ -61,7 +64,12 @@ def update_running_statistics_(running_mean, running_var, mean, var, count, mome
 
 
 def _normalised(x, mean, var, eps):
-    return (x - _per_channel(mean)) / _per_channel(np.sqrt(var + eps))
+    """x_hat, worked out in float64 and then rounded to the dtype of x."""
+    return ((x - _per_channel(mean)) / _per_channel(np.sqrt(var + eps))).astype(x.dtype)
+
+
+def _scale(weight, var, eps):
+    return (weight / np.sqrt(var + eps)).astype(weight.dtype)
 
 
 def _per_channel(vector):

@@ -33,6 +33,8 @@ from minicnn.backends.reference.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
+from minicnn.backends.reference.pooling import max_pool2d_backward, max_pool2d_forward
+from minicnn.geometry import adaptive_windows
 
 
 def fused_conv_forward(below, weight, bias, norm, stride, padding):
@@ -69,16 +71,15 @@ def fused_output_backward(da, activation):
 
 def fused_max(activation):
     """The largest value of each channel, (N, F), and where it is."""
-    flat = _read(activation).reshape(*activation.y.shape[:2], -1)
-    peaks = flat.argmax(axis=2)
-    return np.take_along_axis(flat, peaks[:, :, None], axis=2)[:, :, 0], peaks
+    a = _read(activation)
+    whole_image = (adaptive_windows(size, 1) for size in a.shape[2:])
+    y, peaks = max_pool2d_forward(a, *whole_image)
+    return y[:, :, 0, 0], peaks
 
 
 def fused_max_backward(dy, peaks, activation):
     """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
-    da = np.zeros_like(activation.y)
-    flat = da.reshape(*da.shape[:2], -1)
-    np.put_along_axis(flat, peaks[:, :, None], dy[:, :, None], axis=2)
+    da = max_pool2d_backward(dy[:, :, None, None], peaks, activation.y.shape[2:])
     return fused_output_backward(da, activation)
 
 
@@ -106,7 +107,7 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
 
 def folded(weight, bias, norm):
     """Weight and bias of the one convolution that does what convolution and batchnorm do: W' = scale * W."""
-    scale = norm.weight / np.sqrt(norm.var + norm.eps)
+    scale = (norm.weight / np.sqrt(norm.var + norm.eps)).astype(weight.dtype)
     shift = norm.bias - scale * norm.mean
     return weight * scale[:, None, None, None], shift if bias is None else scale * bias + shift
 

@@ -1,0 +1,176 @@
+"""One measurement for speed.py, in this process: prints a line of JSON.
+
+    speed_worker.py FRAMEWORK WHAT CASE         FRAMEWORK: minicnn, plain, torch, torch-channels-last
+    speed_worker.py peak
+"""
+
+import time
+
+STARTED = time.perf_counter()
+
+import json  # noqa: E402  (the clock starts before anything is imported)
+import os  # noqa: E402
+import resource  # noqa: E402
+import statistics  # noqa: E402
+import sys  # noqa: E402
+
+MIN_SECONDS = 1.0  # measure for at least this long …
+MIN_RUNS = 5  # … and at least this often
+
+
+def main():
+    if sys.argv[1] == "peak":
+        report(flops_per_second=fma_peak())
+        return
+    framework, what, case = sys.argv[1:]
+    if what == "start":
+        action, _ = MAKERS[framework]("step", case)
+        action()
+        report(seconds=time.perf_counter() - STARTED + seconds_before_python())
+        return
+    action, flops = MAKERS[framework](what, case)
+    report(seconds=measure(action), flops=flops)
+
+
+def report(**numbers):
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(numbers | {"peak_mb": peak}))
+
+
+def seconds_before_python():
+    """From the start of this process to STARTED, by the kernel's account (a hundredth of a second fine)."""
+    with open("/proc/self/stat") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[19])
+    now_since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    age = now_since_boot - ticks / os.sysconf("SC_CLK_TCK")
+    return age - (time.perf_counter() - STARTED)
+
+
+def measure(action):
+    """Median seconds of one call, after two that warm up."""
+    action()
+    action()
+    times = []
+    while len(times) < MIN_RUNS or sum(times) < MIN_SECONDS:
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def numbers_in(case):
+    """("10 x 32") -> (10, 32)"""
+    n_images, side = case.split(" x ")
+    return int(n_images), int(side)
+
+
+def step_flops(what, n_images, side):
+    """Of the convolutions as direct sums; training makes three passes, but no input gradient of the first layer."""
+    pixels = n_images * side * side
+    forward = [2 * pixels * 9 * channels * filters for channels, filters in ((3, 16), (16, 32), (32, 64))]
+    return sum(forward) if what == "predict" else 3 * sum(forward) - forward[0]
+
+
+def make_minicnn(what, case, plain=False):
+    import numpy as np
+
+    import minicnn
+
+    rng = np.random.default_rng(0)
+    if what in ("step", "predict"):
+        n_images, side = numbers_in(case)
+        x, y = rng.standard_normal((n_images, 3, side, side), np.float32), rng.integers(0, 10, n_images)
+        network = minicnn.SimpleNet(rng=0)
+        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network))
+        action = (lambda: trainer.step(x, y)) if what == "step" else (lambda: network.predict(x))
+        return action, step_flops(what, n_images, side)
+    layer, shape, flops = operation(case, minicnn)
+    x = rng.standard_normal(shape, np.float32)
+    return forward_or_backward(what, layer, x, lambda y: rng.standard_normal(y.shape, np.float32)), flops
+
+
+def forward_or_backward(what, layer, x, random_like):
+    if what == "forward":
+        return lambda: layer.forward(x)
+    dy = random_like(layer.forward(x))
+    memory = layer.memory
+
+    def backward():
+        layer.memory = memory  # one forward for many backwards
+        layer.backward(dy)
+
+    return backward
+
+
+def operation(case, framework):
+    """(layer, input shape, flops of one pass) of "conv 3x3 stride 2 32-64" and the like; framework: minicnn or torch.nn."""
+    n_images, side = 32, 32
+    words = case.split()
+    if words[0] == "conv":
+        kernel = int(words[1][0])
+        stride = int(words[3]) if words[2] == "stride" else 1
+        channels, filters = map(int, words[-1].split("-"))
+        layer = framework.Conv2d(channels, filters, kernel, stride=stride, padding=kernel // 2)
+        outputs = n_images * (side // stride) ** 2
+        return layer, (n_images, channels, side, side), 2 * outputs * kernel * kernel * channels * filters
+    if words[0] == "batchnorm":
+        layer = framework.BatchNorm2d(int(words[1]))
+    elif words[0] == "relu":
+        layer = framework.ReLU()
+    else:
+        pool = framework.AdaptiveMaxPool2d if words[0] == "max" else framework.AdaptiveAvgPool2d
+        layer = pool(int(words[-1]))
+    return layer, (n_images, 64, side, side), None
+
+
+def make_torch(what, case, channels_last=False):
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    torch.manual_seed(0)
+    if what in ("step", "predict"):
+        n_images, side = numbers_in(case)
+        network = nn.Sequential(
+            *(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
+            *(nn.AdaptiveMaxPool2d((1, 1)), nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(dim=1)),
+        ).to(memory_format=layout)
+        x = torch.randn(n_images, 3, side, side).to(memory_format=layout)
+        y = torch.randint(0, 10, (n_images,))
+        loss, optimizer = nn.CrossEntropyLoss(), torch.optim.Adam(network.parameters())
+
+        def step():
+            optimizer.zero_grad()
+            loss(network(x), y).backward()
+            optimizer.step()
+
+        def predict():
+            with torch.no_grad():
+                network(x)
+
+        if what == "predict":
+            network.eval()
+        return (step if what == "step" else predict), step_flops(what, n_images, side)
+
+    layer, shape, flops = operation(case, nn)
+    layer = layer.to(memory_format=layout)
+    x = torch.randn(shape).to(memory_format=layout).requires_grad_()
+    if what == "forward":
+        return (lambda: layer(x)), flops
+    y = layer(x)
+    dy = torch.randn_like(y)
+    return (lambda: y.backward(dy, retain_graph=True)), flops and 2 * flops
+
+
+MAKERS = {
+    "minicnn": make_minicnn,
+    "torch": make_torch,
+    "torch-channels-last": lambda what, case: make_torch(what, case, channels_last=True),
+}
+
+
+if __name__ == "__main__":
+    main()

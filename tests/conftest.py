@@ -1,0 +1,31 @@
+"""Threads, and the one rule for tests that need PyTorch."""
+
+import importlib.util
+import os
+
+import pytest
+from hypothesis import settings
+
+# The matrices here are tiny; where other programs run too, threads of NumPy wait for each other five times longer
+# than one of them works. Set before NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The comparison of one thread with two means nothing where Numba starts only one. Set before Numba is imported.
+if (os.cpu_count() or 1) < 2:
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+
+# The same examples in every run, and no deadline: a first call compiles.
+settings.register_profile("minicnn", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("minicnn")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the tests marked `torch`, one by one and with the reason, where PyTorch is not installed."""
+    if importlib.util.find_spec("torch"):
+        return
+    skip = pytest.mark.skip(
+        reason="PyTorch is not installed; the stored results in tests/data are checked all the same"
+    )
+    for item in items:
+        if "torch" in item.keywords:
+            item.add_marker(skip)

@@ -1,0 +1,258 @@
+"""Every backend keeps the contract of `minicnn.backends`: names, signatures, arrays in and out, the same bits."""
+
+import copy
+import inspect
+import re
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from minicnn import backends
+from minicnn.backends.contract import Norm
+from minicnn.geometry import adaptive_windows, fixed_windows
+from tests import cases, checks
+
+REFERENCE = backends.get_backend("reference")
+PARAMETRIZE_BACKEND = pytest.mark.parametrize("ops", [backends.get_backend(name) for name in backends.NAMES])
+
+
+def example_calls(ops, dtype, size=1):
+    """Arguments for every operation, by its name: numbers that depend on `size` and nothing else."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    n, c, f, k, h, w = 3 * size, 4, 5, 6 * size, 9 * size, 8 * size
+    x, dy_like_x, weight, bias = draw(n, c, h, w), draw(n, c, h, w), draw(f, c, 3, 2), draw(f)
+    stride, padding = (2, 1), (1, 0)
+    dy_conv = draw(n, f, (h + 2 - 3) // 2 + 1, w - 1)
+    mean, var, scale, shift = draw(c), draw(c) ** 2 + dtype(0.5), draw(c), draw(c)
+    rows, columns = adaptive_windows(h, 4), fixed_windows(w, 3, 2, 1)
+    dy_pool = draw(n, c, len(rows), len(columns))
+    argmax = np.sort(rng.integers(h * w, size=dy_pool.shape, dtype=np.int32))
+    vectors, matrix, dy_linear = draw(n, 700 * size), draw(k, 700 * size), draw(n, k)
+    log_p, targets = -np.abs(draw(n, k)), rng.integers(k, size=n)
+    class_weights = np.abs(draw(k))
+    param, grad, moment, moment2 = (draw(k, 700 * size) for _ in range(4))
+
+    # What a fused operation takes, another one has made.
+    norm = Norm(draw(f), draw(f), None, None, 1e-3)
+    block = x, weight, bias, norm, stride, padding
+    fixed_block = x, weight, bias, norm._replace(mean=draw(f), var=draw(f) ** 2), stride, padding
+    activation = ops.fused_conv_forward(*block)
+    _, peaks = ops.fused_max(activation)
+    gradient = ops.fused_output_backward(dy_conv, activation)
+    return {
+        "asarray": (x,),
+        "to_numpy": (x,),
+        "copy": (x,),
+        "sum_of_squares": (x,),
+        "scale_": (x, 0.3),
+        "conv2d_forward": (x, weight, bias, stride, padding),
+        "conv2d_input_gradient": (dy_conv, weight, (h, w), stride, padding),
+        "conv2d_weight_gradient": (dy_conv, x, (3, 2), stride, padding),
+        "conv2d_bias_gradient": (dy_conv,),
+        "batchnorm2d_statistics": (x,),
+        "batchnorm2d_forward": (x, scale, shift, mean, var, 1e-5),
+        "batchnorm2d_train_backward": (dy_like_x, x, scale, mean, var, 1e-5),
+        "batchnorm2d_eval_backward": (dy_like_x, x, scale, mean, var, 1e-5),
+        "update_running_statistics_": (mean, var, scale, shift**2, 12, 0.1),
+        "relu_forward": (x,),
+        "relu_backward": (dy_like_x, x),
+        "max_pool2d_forward": (x, rows, columns),
+        "max_pool2d_backward": (dy_pool, argmax, (h, w)),
+        "avg_pool2d_forward": (x, rows, columns),
+        "avg_pool2d_backward": (dy_pool, rows, columns, (h, w)),
+        "linear_forward": (vectors, matrix, draw(k)),
+        "linear_input_gradient": (dy_linear, matrix),
+        "linear_weight_gradient": (dy_linear, vectors),
+        "linear_bias_gradient": (dy_linear,),
+        "log_softmax_forward": (dy_linear,),
+        "log_softmax_backward": (dy_linear, log_p),
+        "nll_loss_forward": (log_p, targets, class_weights, 0.1),
+        "nll_loss_backward": (log_p, targets, class_weights, 0.1),
+        "sgd_step_": (param, moment, grad, 0.1, 0.9, True, 0.01),
+        "adam_step_": (param, moment, moment2**2, grad, 0.1, 0.9, 0.99, 1e-8, 0.01, False, 3),
+        "fused_conv_forward": block,
+        "fused_conv_predict": fixed_block,
+        "fused_conv_predict_max": fixed_block,
+        "fused_output": (activation,),
+        "fused_output_backward": (dy_conv, activation),
+        "fused_max": (activation,),
+        "fused_max_backward": (draw(n, f), peaks, activation),
+        "fused_conv_backward": (gradient, activation, x, weight, stride, padding, True),
+    }
+
+
+CHANGED = {"scale_": 1, "update_running_statistics_": 2, "sgd_step_": 2, "adam_step_": 3}  # how many first arguments
+NOT_AN_ARRAY_OPERATION = {"compile_kernels"}
+MAY_RETURN_ITS_ARGUMENT = {"asarray", "to_numpy"}
+# Their results are in a layout that is the backend's own business; they are seen through the other fused operations.
+OPAQUE = {"fused_conv_forward", "fused_conv_predict", "fused_output_backward", "fused_max", "fused_max_backward"}
+
+
+def results_of(ops, name, arguments):
+    """Every array or float that an operation gives back or changes."""
+    returned = getattr(ops, name)(*arguments)
+    return leaves(arguments[: CHANGED[name]] if returned is None else returned)
+
+
+RESULT_DTYPE = {"batchnorm2d_statistics": np.float64}  # whatever the dtype of x
+
+
+def leaves(value):
+    """The arrays and floats of nested tuples, in order."""
+    if isinstance(value, tuple):
+        return [leaf for part in value for leaf in leaves(part)]
+    return [value] if isinstance(value, np.ndarray | float) else []
+
+
+@PARAMETRIZE_BACKEND
+def test_the_same_names_and_signatures(ops):
+    assert list(ops.__all__) == list(REFERENCE.__all__)
+    assert sorted(ops.__all__) == list(ops.__all__)
+    for name in ops.__all__:
+        assert inspect.signature(getattr(ops, name)) == inspect.signature(getattr(REFERENCE, name)), name
+
+
+@PARAMETRIZE_BACKEND
+def test_the_same_file_names(ops):
+    """Each operation lives in a file of the same name; a backend may have further files of its own."""
+    for name in ops.__all__:
+        file, judge = (Path(inspect.getsourcefile(getattr(module, name))) for module in (ops, REFERENCE))
+        assert file.name == judge.name, name
+        assert file.parent == Path(ops.__file__).parent, name
+
+
+def test_the_contract_lists_exactly_these():
+    """Names and arguments, as the docstring has them: at the start of a line or of a column."""
+    contract = backends.__doc__[backends.__doc__.index("THE CONTRACT") :]
+    listed = dict(re.findall(r"(?:^|\s{2,})([a-z][a-z0-9_]*)\(([^)]*)\)", contract, re.MULTILINE))
+    assert sorted(listed) == sorted(REFERENCE.__all__)
+    for name, arguments in listed.items():
+        assert str(inspect.signature(getattr(REFERENCE, name))) == f"({arguments})"
+
+
+def test_every_operation_has_an_example_here():
+    assert set(example_calls(REFERENCE, np.float32)) | NOT_AN_ARRAY_OPERATION == set(REFERENCE.__all__)
+    assert {name for name in REFERENCE.__all__ if name.endswith("_")} == set(CHANGED)
+
+
+@PARAMETRIZE_BACKEND
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+def test_arguments_stay_and_results_are_new(ops, dtype):
+    for name, arguments in example_calls(ops, dtype).items():
+        before = copy.deepcopy(arguments)
+        results = results_of(ops, name, arguments)
+        for position, (argument, old) in enumerate(zip(leaves(arguments), leaves(before), strict=True)):
+            if position >= CHANGED.get(name, 0):
+                np.testing.assert_array_equal(argument, old, err_msg=f"{name} wrote to argument {position}")
+            else:
+                assert not np.array_equal(argument, old), f"{name} left argument {position} as it was"
+        if name in OPAQUE:
+            continue
+        for result in results:
+            if isinstance(result, float):
+                assert name in ("sum_of_squares", "nll_loss_forward")
+                continue
+            expected = np.int32 if np.issubdtype(result.dtype, np.integer) else RESULT_DTYPE.get(name, dtype)
+            assert result.dtype == expected, f"{name}: {result.dtype}"
+            assert result.flags.c_contiguous, name
+            if name not in CHANGED and name not in MAY_RETURN_ITS_ARGUMENT:
+                inputs = [argument for argument in leaves(arguments) if isinstance(argument, np.ndarray)]
+                assert not any(np.shares_memory(result, argument) for argument in inputs), name
+
+
+@PARAMETRIZE_BACKEND
+def test_asarray(ops):
+    """Contiguous memory that can be written to; a copy only where that asks for one."""
+    plain = np.arange(6.0).reshape(2, 3)
+    assert ops.asarray(plain) is plain
+    assert ops.to_numpy(ops.asarray(plain)) is plain
+    for layout in ("read-only", "reversed", "transposed", "strided"):
+        array = ops.asarray(checks.with_layout(plain, layout))
+        assert array.flags.c_contiguous, layout
+        assert array.flags.writeable, layout
+        np.testing.assert_array_equal(array, plain)
+
+
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+def test_backends_agree_operation_by_operation(dtype):
+    for name in example_calls(REFERENCE, dtype).keys() - OPAQUE:
+        expected, *others = (
+            results_of(ops, name, example_calls(ops, dtype)[name]) for ops in map(backends.get_backend, backends.NAMES)
+        )
+        for results in others:
+            for actual, wanted in zip(results, expected, strict=True):
+                checks.assert_close(actual, wanted, dtype, name)
+
+
+@PARAMETRIZE_BACKEND
+def test_compile_kernels_reports_each_kernel_once(ops):
+    reports = []
+    for dtype in checks.DTYPES:
+        assert ops.compile_kernels(dtype, lambda *report: reports.append(report)) is None
+        assert ops.compile_kernels(dtype) is None
+    half = len(reports) // 2
+    assert [done for _, done, _ in reports[:half]] == list(range(half))
+    assert {total for _, _, total in reports} <= {half}
+
+
+@pytest.fixture
+def set_threads():
+    """numba.set_num_threads, with the number of before put back afterwards."""
+    before = numba.get_num_threads()
+    yield numba.set_num_threads
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+def test_the_same_bits_for_any_number_of_threads_and_in_every_run(set_threads, dtype):
+    """On arrays of more than one chunk and block, so that there is work for two."""
+    ops = backends.get_backend("cpu")
+    for size in (1, 4):
+        for name in example_calls(ops, dtype).keys() - OPAQUE:
+            runs = []
+            for threads in (1, 2, 2):
+                set_threads(threads)
+                runs.append(
+                    [
+                        np.asarray(result).tobytes()
+                        for result in results_of(ops, name, example_calls(ops, dtype, size)[name])
+                    ]
+                )
+            assert runs[1] == runs[0], f"{name}: one thread and two"
+            assert runs[2] == runs[1], f"{name}: two runs"
+
+
+def test_the_same_bits_through_the_layers(set_threads):
+    for case in cases.ALL[::5]:
+        runs = []
+        for threads in (1, 2):
+            set_threads(threads)
+            results = checks.run_minicnn(case, "cpu", np.float32)
+            runs.append({name: array.tobytes() for name, array in results.items()})
+        assert runs[0] == runs[1], case
+
+
+def test_the_table_is_long_and_has_no_case_twice():
+    assert len(set(cases.ALL)) == len(set(map(str, cases.ALL))) == len(cases.ALL) >= 200
+
+
+def test_the_table_holds_every_layer_and_loss():
+    import minicnn
+
+    layers = {
+        name
+        for name in minicnn.__all__
+        if inspect.isclass(getattr(minicnn, name))
+        and (issubclass(getattr(minicnn, name), minicnn.Layer) or name.endswith("Loss"))
+    }
+    layers -= {"Layer", "Sequential", "SimpleNet"}
+    assert {case.layer for case in cases.ALL} == layers
+    assert {case.layer for case in cases.ALL if case.numeric} == layers
+    assert {name for name, _ in cases.OPTIMIZERS} == {"SGD", "Adam", "AdamW"}
+    assert {name for name, _ in cases.SCHEDULES} == {name for name in minicnn.__all__ if name.endswith("LR")}

@@ -1,0 +1,80 @@
+"""Conv2d: numbers known by hand, then the loops, the difference quotient and PyTorch over the table."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minicnn
+from tests import cases, checks
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_by_hand(backend):
+    conv = minicnn.Conv2d(1, 1, kernel_size=2).to(backend)
+    conv.params["weight"] = np.float32([[[[1, 2], [3, 4]]]])
+    conv.params["bias"] = np.float32([100])
+    x = np.float32([[[[1, 2, 3], [4, 5, 6], [7, 8, 9]]]])
+
+    # 1*1 + 2*2 + 3*4 + 4*5 = 37: the kernel is not flipped, which would give 1*5 + 2*4 + 3*2 + 4*1 = 23.
+    np.testing.assert_array_equal(conv.forward(x), [[[[137, 147], [167, 177]]]])
+    dx = conv.backward(np.float32([[[[1, 0], [0, 10]]]]))
+
+    np.testing.assert_array_equal(dx, [[[[1, 2, 0], [3, 14, 20], [0, 30, 40]]]])
+    np.testing.assert_array_equal(conv.grads["weight"], [[[[51, 62], [84, 95]]]])
+    np.testing.assert_array_equal(conv.grads["bias"], [11])
+
+
+@pytest.mark.parametrize("case", cases.CONV, ids=cases.name_of)
+def test_loops(case):
+    checks.check_against_naive(case)
+
+
+@pytest.mark.parametrize("case", [case for case in cases.CONV if case.numeric], ids=cases.name_of)
+def test_difference_quotient(case):
+    checks.check_numeric_gradient(case)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("case", cases.CONV, ids=cases.name_of)
+def test_pytorch(case):
+    checks.check_against_torch(case)
+
+
+SHAPES = st.tuples(*[st.integers(1, 3)] * 3, *[st.integers(3, 8)] * 2, *[st.integers(1, 3)] * 2, st.integers(0, 2))
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+@given(shape=SHAPES, seed=st.integers(0, 2**32 - 1))
+def test_linear_and_adjoint(backend, shape, seed):
+    """Without bias y is linear in x and in the weight, so <dy, y> = <dx, x> = <dweight, weight>."""
+    n_images, n_channels, n_filters, height, width, kernel, stride, padding = shape
+    rng = np.random.default_rng(seed)
+    conv = minicnn.Conv2d(n_channels, n_filters, kernel, stride, padding, bias=False, rng=rng).to(backend, np.float64)
+    a, b = rng.standard_normal((2, n_images, n_channels, height, width))
+
+    checks.assert_close(conv.predict(2 * a - b), 2 * conv.predict(a) - conv.predict(b), np.float64, "linear in x")
+    y = conv.forward(a)
+    dy = rng.standard_normal(y.shape)
+    dx = conv.backward(dy)
+    inner, scale = (dy * y).sum(), np.linalg.norm(dy) * np.linalg.norm(y)
+    assert abs((dx * a).sum() - inner) <= 1e-12 * scale
+    assert abs((conv.grads["weight"] * conv.params["weight"]).sum() - inner) <= 1e-12 * scale
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_first_layer_skips_the_input_gradient(backend):
+    rng = np.random.default_rng(0)
+    conv = minicnn.Conv2d(2, 3, 3, rng=rng).to(backend)
+    x, dy = rng.standard_normal((1, 2, 5, 5), np.float32), rng.standard_normal((1, 3, 3, 3), np.float32)
+    conv.forward(x)
+    conv.backward(dy)
+    with_dx = conv.grads["weight"]
+    conv.forward(x)
+    assert conv.backward(dy, need_dx=False) is None
+    np.testing.assert_array_equal(conv.grads["weight"], with_dx)
+
+
+def test_repr_shows_the_settings():
+    conv = minicnn.Conv2d(3, 16, (3, 5), stride=2, padding=(0, 1), bias=False)
+    assert repr(conv) == "Conv2d(3, 16, kernel_size=(3, 5), stride=(2, 2), padding=(0, 1), bias=False)"
