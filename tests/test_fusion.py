@@ -8,7 +8,9 @@ from minicnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, BatchNorm2d, Conv2d, F
 from minicnn.data import published_batch
 
 BACKENDS = ["reference", "cpu"]
-TOLERANCE = {np.float32: 1e-5, np.float64: 1e-11}  # of the largest number
+# Of the largest number, against the plain layers in float64. A convolution by Winograd may be off by 1e-5 in float32,
+# and here up to three stand one behind the other.
+TOLERANCE = {np.float32: 3e-5, np.float64: 1e-11}
 
 # Each a list of convolutions as (filters, arguments), and whether a global max pooling follows.
 STACKS = {
@@ -49,27 +51,30 @@ def make_network(stack, channels, dtype, backend, seed=0):
     return network.to(backend, dtype)
 
 
-def assert_close(got, expected, dtype, what):
-    scale = max(np.abs(expected).max(), 1e-30)
-    worst = np.abs(got - expected).max() / scale
+def assert_close(got, expected, scale, dtype, what):
     assert got.shape == expected.shape, what
-    assert got.dtype == expected.dtype, what
+    assert got.dtype in (dtype, np.int64), what
+    worst = np.abs(got - expected).max() / scale
     assert worst <= TOLERANCE[dtype], f"{what}: off by {worst:.1e} of the largest"
 
 
-def everything(computed, network, x, seed=1):
+def scale_of(name, found):
+    """The largest number of an array. A bias's gradient may be 0 but for rounding, and is measured by its weight's."""
+    related = [name, name.replace(".bias", ".weight")]
+    return max(np.abs(found[each]).max() for each in related) or 1.0
+
+
+def draw_dy(y):
+    """Random and never ones, of float32 numbers in either dtype."""
+    return np.random.default_rng(1).standard_normal(y.shape).astype(np.float32).astype(y.dtype)
+
+
+def everything(computed, network, x):
     """Forward, backward with a random dy, and predict: all numbers by name."""
     y = computed.forward(x)
-    dy = np.random.default_rng(seed).standard_normal(y.shape).astype(x.dtype)
-    dx = computed.backward(dy)
+    dx = computed.backward(draw_dy(y))
     grads = {f"grad {name}": layer.grads[key] for name, layer, key in network.named_params()}
     return {"y": y, "dx": dx, "predict": computed.predict(x)} | grads | network.state_dict()
-
-
-def convolution_biases_before_batch_statistics(network, found):
-    """Their gradients are 0 up to rounding, with rounding for their size: not to be compared relatively."""
-    names = [f"grad {name}.bias" for name, layer in network.named_layers() if isinstance(layer, Conv2d)]
-    return [name for name in names if name in found]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -78,21 +83,20 @@ def convolution_biases_before_batch_statistics(network, found):
 def test_fused_and_plain_give_the_same_numbers(stack, mode, backend):
     for dtype in (np.float32, np.float64):
         for shape in SHAPES:
-            x = np.random.default_rng(2).standard_normal(shape).astype(dtype)
+            x = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
             found = []
-            for make_computed in (lambda network: network, minicnn.fuse):
-                network = make_network(stack, shape[1], dtype, backend)
+            for make_computed, dtype_of_this in ((lambda network: network, np.float64), (minicnn.fuse, dtype)):
+                network = make_network(stack, shape[1], dtype_of_this, backend)
                 if mode == "evaluation":
                     network.eval()
                 elif mode == "first batchnorm frozen":
                     network["bn1"].eval()
-                found.append(everything(make_computed(network), network, x))
+                found.append(everything(make_computed(network), network, x.astype(dtype_of_this)))
             plain, fused = found
             assert plain.keys() == fused.keys()
-            near_zero = convolution_biases_before_batch_statistics(network, plain) if mode != "evaluation" else []
             for name, expected in plain.items():
-                if name not in near_zero:
-                    assert_close(fused[name], expected, dtype, f"{name}, {shape}, {dtype.__name__}")
+                what = f"{name}, {shape}, {dtype.__name__}"
+                assert_close(fused[name], expected, scale_of(name, plain), dtype, what)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -101,9 +105,9 @@ def test_a_bias_before_batch_statistics_gets_exactly_zero(backend):
     x = np.random.default_rng(0).standard_normal((2, 3, 8, 8))
     plain = everything(network, network, x)
     fused = everything(minicnn.fuse(network), network, x)
-    for name in convolution_biases_before_batch_statistics(network, plain):
-        assert np.abs(plain[name]).max() < 1e-12
-        assert np.abs(fused[name]).max() == 0
+    for name in ("conv1", "conv2", "conv3"):
+        assert np.abs(plain[f"grad {name}.bias"]).max() < 1e-12
+        assert np.abs(fused[f"grad {name}.bias"]).max() == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -137,8 +141,7 @@ def test_no_input_gradient_where_none_is_asked_for(backend):
     fused = minicnn.fuse(network)
     with_dx = everything(fused, network, x)
     y = fused.forward(x)
-    dy = np.random.default_rng(1).standard_normal(y.shape)
-    assert fused.backward(dy, need_dx=False) is None
+    assert fused.backward(draw_dy(y), need_dx=False) is None
     for name, layer, key in network.named_params():
         np.testing.assert_array_equal(layer.grads[key], with_dx[f"grad {name}"])
 

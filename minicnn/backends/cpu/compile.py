@@ -6,50 +6,104 @@ first run after an installation, and a fraction of one later.
 
 import numpy as np
 
-from minicnn.backends.cpu import activation, arrays, batchnorm, conv, linear, log_softmax, losses, optim, pooling
+from minicnn.backends.contract import Norm
+from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, linear, log_softmax, losses, optim, pooling
 from minicnn.geometry import adaptive_windows
 
 
 def compile_kernels(dtype, report=None):
     """Make every kernel ready for arrays of `dtype`; `report(name, done, total)` is called before each."""
-    calls = _small_calls(np.dtype(dtype))
-    for done, (name, call) in enumerate(calls.items()):
-        if report is not None:
-            report(name, done, len(calls))
-        call()
-
-
-def _small_calls(dtype):
-    """One call of each operation, by the operation's name."""
-    x = np.ones((1, 1, 2, 2), dtype)
-    argmax = np.zeros((1, 1, 1, 1), np.int32)
-    vector, matrix, number = np.ones(1, dtype), np.ones((1, 1), dtype), np.ones((1, 1, 1, 1), dtype)
-    labels = np.zeros(1, np.int64)
-    window = adaptive_windows(2, 1)
-    norm = (vector, vector, vector, 0.1)
-    return {
-        "conv2d_forward": lambda: conv.conv2d_forward(x, number, vector, (1, 1), (0, 0)),
-        "conv2d_input_gradient": lambda: conv.conv2d_input_gradient(x, number, (2, 2), (1, 1), (0, 0)),
-        "conv2d_weight_gradient": lambda: conv.conv2d_weight_gradient(x, x, (1, 1), (1, 1), (0, 0)),
-        "batchnorm2d_statistics": lambda: batchnorm.batchnorm2d_statistics(x),
-        "batchnorm2d_forward": lambda: batchnorm.batchnorm2d_forward(x, vector, vector, vector, vector, 0.1),
-        "batchnorm2d_train_backward": lambda: batchnorm.batchnorm2d_train_backward(x, x, *norm),
-        "relu_forward": lambda: activation.relu_forward(x),
-        "relu_backward": lambda: activation.relu_backward(x, x),
-        "max_pool2d_forward": lambda: pooling.max_pool2d_forward(x, window, window),
-        "max_pool2d_backward": lambda: pooling.max_pool2d_backward(number, argmax, (2, 2)),
-        "avg_pool2d_forward": lambda: pooling.avg_pool2d_forward(x, window, window),
-        "avg_pool2d_backward": lambda: pooling.avg_pool2d_backward(number, window, window, (2, 2)),
-        "linear_forward": lambda: linear.linear_forward(matrix, matrix, vector),
-        "linear_input_gradient": lambda: linear.linear_input_gradient(matrix, matrix),
-        "linear_weight_gradient": lambda: linear.linear_weight_gradient(matrix, matrix),
-        "log_softmax_forward": lambda: log_softmax.log_softmax_forward(matrix),
-        "log_softmax_backward": lambda: log_softmax.log_softmax_backward(matrix, matrix),
-        "nll_loss_forward": lambda: losses.nll_loss_forward(matrix, labels, vector, 0.0),
-        "nll_loss_backward": lambda: losses.nll_loss_backward(matrix, labels, vector, 0.0),
-        "sgd_step_": lambda: optim.sgd_step_(vector, vector.copy(), vector, 0.1, 0.9, False, 0.0),
-        "adam_step_": lambda: optim.adam_step_(
-            vector, vector.copy(), vector.copy(), vector, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1
-        ),
-        "sum_of_squares": lambda: arrays.sum_of_squares(vector),
+    dtype = np.dtype(dtype)
+    steps = {
+        "convolution": _convolutions,
+        "fused convolution": _fused_blocks,
+        "fused pooling": _fused_outputs,
+        "batchnorm": _batchnorm,
+        "relu": _relu,
+        "pooling": _pooling,
+        "linear": _linear,
+        "log-softmax and losses": _losses,
+        "optimisers": _optimizers,
     }
+    for done, (name, step) in enumerate(steps.items()):
+        if report is not None:
+            report(name, done, len(steps))
+        step(dtype)
+
+
+def _convolutions(dtype):
+    """Few channels for the register tile, many for Winograd's kernels."""
+    once = (1, 1)
+    for channels in (1, 8):
+        x, weight = np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype)
+        conv.conv2d_forward(x, weight, None, once, once)
+        conv.conv2d_input_gradient(x, weight, (4, 4), once, once)
+        conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
+
+
+def _block(channels, dtype, mean=None):
+    weight, number = np.ones((8, channels, 3, 3), dtype), np.ones(8, dtype)
+    return weight, number, Norm(number, number, mean, mean, 1.0), (1, 1), (1, 1)
+
+
+def _fused_blocks(dtype):
+    x = np.ones((1, 1, 4, 4), dtype)
+    first = fused.fused_conv_forward(x, *_block(1, dtype))
+    second = fused.fused_conv_forward(first, *_block(8, dtype))
+    _, peaks = fused.fused_max(second)
+    gradient = fused.fused_max_backward(np.ones((1, 8), dtype), peaks, second)
+    *_, gradient = fused.fused_conv_backward(gradient, second, first, *_gradient_arguments(8, dtype), need_below=True)
+    fused.fused_conv_backward(gradient, first, x, *_gradient_arguments(1, dtype), need_below=False)
+
+
+def _gradient_arguments(channels, dtype):
+    weight, _, _, stride, padding = _block(channels, dtype)
+    return weight, stride, padding
+
+
+def _fused_outputs(dtype):
+    x, mean = np.ones((1, 1, 4, 4), dtype), np.ones(8, dtype)
+    first = fused.fused_conv_predict(x, *_block(1, dtype, mean))
+    fused.fused_conv_predict_max(first, *_block(8, dtype, mean))
+    trained = fused.fused_conv_forward(x, *_block(1, dtype, mean))
+    fused.fused_output_backward(fused.fused_output(trained), trained)
+
+
+def _batchnorm(dtype):
+    x, number = np.ones((1, 1, 2, 2), dtype), np.ones(1, dtype)
+    batchnorm.batchnorm2d_statistics(x)
+    batchnorm.batchnorm2d_forward(x, number, number, number, number, 0.1)
+    batchnorm.batchnorm2d_train_backward(x, x, number, number, number, 0.1)
+
+
+def _relu(dtype):
+    x = np.ones(1, dtype)
+    activation.relu_backward(x, activation.relu_forward(x))
+
+
+def _pooling(dtype):
+    x, window = np.ones((1, 1, 2, 2), dtype), adaptive_windows(2, 1)
+    y, argmax = pooling.max_pool2d_forward(x, window, window)
+    pooling.max_pool2d_backward(y, argmax, (2, 2))
+    pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, window, window), window, window, (2, 2))
+
+
+def _linear(dtype):
+    x, number = np.ones((1, 1), dtype), np.ones(1, dtype)
+    y = linear.linear_forward(x, x, number)
+    linear.linear_input_gradient(y, x)
+    linear.linear_weight_gradient(y, x)
+
+
+def _losses(dtype):
+    x, number, labels = np.ones((1, 1), dtype), np.ones(1, dtype), np.zeros(1, np.int64)
+    log_p = log_softmax.log_softmax_forward(x)
+    losses.nll_loss_forward(log_p, labels, number, 0.0)
+    log_softmax.log_softmax_backward(losses.nll_loss_backward(log_p, labels, number, 0.0), log_p)
+
+
+def _optimizers(dtype):
+    param, first, second, grad = np.ones((4, 1), dtype)
+    optim.sgd_step_(param, first, grad, 0.1, 0.9, False, 0.0)
+    optim.adam_step_(param, first, second, grad, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+    arrays.sum_of_squares(grad)

@@ -1,0 +1,14 @@
+"""The convolution of the CPU backend, as a ladder: each rung does the same sum, faster.
+
+    plain.py      1  the definition: seven loops
+    shifts.py     2  the same in an order that vectorises: a kernel tap is a shift of contiguous memory
+    tile.py       3  a tile of the output held in vector registers over the whole sum; any kernel, stride and padding
+    winograd.py   4  3 × 3 kernels with stride 1: fewer multiplications
+
+    vectors.py    vectors in Numba and `gather_gemm`, the register tile that rungs 3 and 4 are made of
+    patches.py    how rungs 3 and 4 read and write images
+    launch.py     how their kernels are compiled once and run in parallel
+
+`minicnn.backends.cpu.conv` chooses: rung 4 where it serves, else rung 3. Rungs 1 and 2 are there to be read, and
+`tests/test_ladder.py` holds the four against each other. `benchmarks/ladder.py` measures them.
+"""
