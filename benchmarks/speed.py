@@ -103,7 +103,9 @@ class Bench:
                         "peak": ("peak",),
                     }
                 )
-                rows.append({"": f"{what} {case}²".replace("predict", "inference").replace("x", "×"), **self.row(found)})
+                rows.append(
+                    {"": f"{what} {case}²".replace("predict", "inference").replace("x", "×"), **self.row(found)}
+                )
         return rows
 
     def operations(self, cases):
@@ -151,9 +153,7 @@ class Bench:
                 self.worker("minicnn", "start", "10 x 32", NUMBA_CACHE_DIR=f"{folder}/{k}")["seconds"]
                 for k in range(min(3, self.rounds))
             ]
-        warm = self.alternate(
-            {"minicnn": ("minicnn", "start", "10 x 32"), "PyTorch": ("torch", "start", "10 x 32")}
-        )
+        warm = self.alternate({"minicnn": ("minicnn", "start", "10 x 32"), "PyTorch": ("torch", "start", "10 x 32")})
         rows.append({"": "minicnn, cold: nothing compiled yet", "seconds": f"{statistics.median(cold):.1f}"})
         for name, measured in warm.items():
             seconds = statistics.median(one["seconds"] for one in measured)

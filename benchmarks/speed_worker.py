@@ -1,7 +1,7 @@
 """One measurement for speed.py, in this process: prints a line of JSON.
 
-    speed_worker.py FRAMEWORK WHAT CASE         FRAMEWORK: minicnn, plain, torch, torch-channels-last
-    speed_worker.py peak
+speed_worker.py FRAMEWORK WHAT CASE         FRAMEWORK: minicnn, plain, torch, torch-channels-last
+speed_worker.py peak
 """
 
 import time

@@ -8,8 +8,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
 import minicnn
 from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
 from minicnn.progress import reporter
@@ -111,7 +109,7 @@ def run_published(options):
     trainer = minicnn.Trainer(network, loss, optimizer)
     x, y = published_batch(rng=options.seed)
     with reporter() as report:
-        network.ops.compile_kernels(np.float32, report.compiling)
+        trainer.compile_kernels(report.compiling)
     for epoch in range(setting("epochs", "random", options)):
         print(f"Epoch {epoch} - loss: {trainer.step(x, y)}", flush=True)
 

@@ -72,7 +72,8 @@ __all__ = [
 def compile_kernels(dtype="float32", report=None):
     """Compile the CPU backend's kernels now, rather than each at its first call; or read them from Numba's cache.
 
-    `report(name, done, total)` is called before each of them. `Trainer.fit` does this by itself.
+    `report(name, done, total)` is called before each group of them. `Trainer.fit` does this by itself, for those that
+    its network needs.
     """
     get_backend("cpu").compile_kernels(dtype, report)
 

@@ -34,6 +34,7 @@ class ConvBlocks(Sequential):
     """
 
     names_its_layers = False
+    operations = ("fused",)
 
     def __init__(self, **named_layers):
         super().__init__(**named_layers)

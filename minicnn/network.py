@@ -54,6 +54,11 @@ class Sequential(Layer):
         """The backend of its layers. They may be shared with another network, and moved through that one."""
         return next(iter(self.children.values())).ops
 
+    @property
+    def operations(self):
+        """The files of the backend whose operations its layers call."""
+        return tuple(sorted({file for child in self.children.values() for file in child.operations}))
+
     def predict(self, x):
         """The output in evaluation mode; remembers nothing, so it takes little memory and is safe in threads."""
         for child in self.children.values():

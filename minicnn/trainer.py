@@ -119,6 +119,14 @@ class Trainer:
         self.optimizer.step()
         return loss
 
+    def compile_kernels(self, report=None):
+        """Make the kernels ready that training will need; `fit` does it by itself. See `minicnn.compile_kernels`."""
+        dtype = next(layer.params[key].dtype for _, layer, key in self.network.named_params())
+        files = {*self._computed.operations, "log_softmax", "losses", "optim"}
+        if self.max_grad_norm is not None:
+            files.add("arrays")
+        self.network.ops.compile_kernels(dtype, report, files)
+
     def evaluate(self, batches):
         """The loss and the metrics over `batches`, the network in evaluation mode, as a dict."""
         sums = {}
@@ -146,8 +154,7 @@ class Trainer:
         if monitor not in columns:
             raise ValueError(f"Trainer.fit: expected monitor to be one of {', '.join(columns)}, got {monitor!r}")
         with reporter(self.quiet) as report, _ctrl_c_noted() as ctrl_c:
-            dtype = next(layer.params[key].dtype for _, layer, key in self.network.named_params())
-            self.network.ops.compile_kernels(dtype, report.compiling)
+            self.compile_kernels(report.compiling)
             for _ in range(epochs):
                 finished = self._train_epoch(train, report, ctrl_c)
                 if finished:

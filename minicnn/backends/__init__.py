@@ -25,8 +25,9 @@ arrays        asarray(array) -> array                     host array to this bac
               sum_of_squares(array) -> float              for the norm of a gradient
               scale_(array, factor)                       array *= factor
 
-compile       compile_kernels(dtype, report=None)
-                  make every kernel ready; report(name, done, total) is called before each
+compile       compile_kernels(dtype, report=None, files=None)
+                  make the kernels of these of the files listed here ready, by default of all, and
+                  call report(name, done, total) before each
 
 conv          conv2d_forward(x, weight, bias, stride, padding) -> y
                   x (N, C, H, W), weight (F, C, KH, KW), bias (F,) or None, pairs of int -> y (N, F, OH, OW)

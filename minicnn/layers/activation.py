@@ -19,6 +19,8 @@ class ReLU(Layer):
     (array([0., 0., 2.], dtype=float32), array([ 0.,  0., 10.], dtype=float32))
     """
 
+    operations = ("activation",)
+
     def predict(self, x):
         return self.ops.relu_forward(self.as_input(x))
 

@@ -31,7 +31,10 @@ class Layer:
         training: True in training mode, the mode of a new layer.
         ops: the backend module whose operations it calls, "cpu" for a new layer; `to` changes it.
         memory: what the last `forward` kept for `backward`; None when there is nothing.
+        operations: the files of the backend whose operations it calls.
     """
+
+    operations = ()
 
     def __init__(self):
         self.params, self.grads, self.state = {}, {}, {}

@@ -36,6 +36,8 @@ class BatchNorm2d(Layer):
         TypeError: input that is not float32 or float64, or not of the weights' dtype.
     """
 
+    operations = ("batchnorm",)
+
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         super().__init__()
         self.num_features = as_int(num_features, "BatchNorm2d: num_features", 1)

@@ -44,6 +44,8 @@ class Conv2d(SpatialLayer):
              [0., 1.]]]], dtype=float32)
     """
 
+    operations = ("conv",)
+
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
         super().__init__()
         self.in_channels = as_int(in_channels, "Conv2d: in_channels", 1)

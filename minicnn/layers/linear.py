@@ -34,6 +34,8 @@ class Linear(Layer):
     (array([[ 6., 10.]], dtype=float32), array([[20.,  2.]], dtype=float32))
     """
 
+    operations = ("linear",)
+
     def __init__(self, in_features, out_features, bias=True, rng=None):
         super().__init__()
         self.in_features = as_int(in_features, "Linear: in_features", 1)

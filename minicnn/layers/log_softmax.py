@@ -22,6 +22,8 @@ class LogSoftmax(Layer):
     array([[-0.69314718, -0.69314718]])
     """
 
+    operations = ("log_softmax",)
+
     def predict(self, x):
         x = self.as_input(x)
         if x.ndim != 2:

@@ -14,6 +14,8 @@ from minicnn.layers.base import SpatialLayer, batched
 class _MaxPooling(SpatialLayer):
     """Forward takes the largest cell of each window, backward sends dy to the cell that won."""
 
+    operations = ("pooling",)
+
     def predict(self, x):
         return self._pool(self.as_images(x))[0]
 
@@ -35,6 +37,8 @@ class _MaxPooling(SpatialLayer):
 
 class _AvgPooling(SpatialLayer):
     """Forward takes the mean of each window, backward gives each of its cells an equal share of dy."""
+
+    operations = ("pooling",)
 
     def predict(self, x):
         x = self.as_images(x)

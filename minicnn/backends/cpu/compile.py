@@ -11,24 +11,28 @@ from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, lin
 from minicnn.geometry import adaptive_windows
 
 
-def compile_kernels(dtype, report=None):
-    """Make every kernel ready for arrays of `dtype`; `report(name, done, total)` is called before each."""
-    dtype = np.dtype(dtype)
+def compile_kernels(dtype, report=None, files=None):
+    """Make the kernels of the operations in `files` ready for arrays of `dtype`, by default of all.
+
+    `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
+    """
     steps = {
-        "convolution": _convolutions,
-        "fused convolution": _fused_blocks,
-        "fused pooling": _fused_outputs,
+        "conv": _convolutions,
+        "fused": _fused_blocks,
         "batchnorm": _batchnorm,
-        "relu": _relu,
+        "activation": _relu,
         "pooling": _pooling,
         "linear": _linear,
-        "log-softmax and losses": _losses,
-        "optimisers": _optimizers,
+        "log_softmax": _log_softmax,
+        "losses": _losses,
+        "optim": _optimizers,
+        "arrays": _arrays,
     }
-    for done, (name, step) in enumerate(steps.items()):
+    chosen = [name for name in steps if files is None or name in files]
+    for done, name in enumerate(chosen):
         if report is not None:
-            report(name, done, len(steps))
-        step(dtype)
+            report(name, done, len(chosen))
+        steps[name](np.dtype(dtype))
 
 
 def _convolutions(dtype):
@@ -54,19 +58,16 @@ def _fused_blocks(dtype):
     gradient = fused.fused_max_backward(np.ones((1, 8), dtype), peaks, second)
     *_, gradient = fused.fused_conv_backward(gradient, second, first, *_gradient_arguments(8, dtype), need_below=True)
     fused.fused_conv_backward(gradient, first, x, *_gradient_arguments(1, dtype), need_below=False)
+    fused.fused_output_backward(fused.fused_output(second), second)
+
+    mean = np.ones(8, dtype)
+    first = fused.fused_conv_predict(x, *_block(1, dtype, mean))
+    fused.fused_conv_predict_max(first, *_block(8, dtype, mean))
 
 
 def _gradient_arguments(channels, dtype):
     weight, _, _, stride, padding = _block(channels, dtype)
     return weight, stride, padding
-
-
-def _fused_outputs(dtype):
-    x, mean = np.ones((1, 1, 4, 4), dtype), np.ones(8, dtype)
-    first = fused.fused_conv_predict(x, *_block(1, dtype, mean))
-    fused.fused_conv_predict_max(first, *_block(8, dtype, mean))
-    trained = fused.fused_conv_forward(x, *_block(1, dtype, mean))
-    fused.fused_output_backward(fused.fused_output(trained), trained)
 
 
 def _batchnorm(dtype):
@@ -95,15 +96,22 @@ def _linear(dtype):
     linear.linear_weight_gradient(y, x)
 
 
+def _log_softmax(dtype):
+    log_p = log_softmax.log_softmax_forward(np.ones((1, 1), dtype))
+    log_softmax.log_softmax_backward(log_p, log_p)
+
+
 def _losses(dtype):
-    x, number, labels = np.ones((1, 1), dtype), np.ones(1, dtype), np.zeros(1, np.int64)
-    log_p = log_softmax.log_softmax_forward(x)
+    log_p, number, labels = np.ones((1, 1), dtype), np.ones(1, dtype), np.zeros(1, np.int64)
     losses.nll_loss_forward(log_p, labels, number, 0.0)
-    log_softmax.log_softmax_backward(losses.nll_loss_backward(log_p, labels, number, 0.0), log_p)
+    losses.nll_loss_backward(log_p, labels, number, 0.0)
 
 
 def _optimizers(dtype):
     param, first, second, grad = np.ones((4, 1), dtype)
     optim.sgd_step_(param, first, grad, 0.1, 0.9, False, 0.0)
     optim.adam_step_(param, first, second, grad, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
-    arrays.sum_of_squares(grad)
+
+
+def _arrays(dtype):
+    arrays.sum_of_squares(np.ones(1, dtype))

@@ -7,12 +7,13 @@ serial one a fraction of one, so the work stands in the bodies and the parallel 
 Results do not depend on the number of threads: each iteration of a parallel loop owns what it writes, nothing
 is added up across iterations, and how the work is cut depends on shapes only.
 
-Threads are those of Numba's "workqueue" layer, unless the environment variable NUMBA_THREADING_LAYER says otherwise:
-it comes with every Numba, a process may fork after using it (a fork after GNU OpenMP is killed), and threads that
-wait do not spin, so that other processes on a busy machine lose nothing. It serves one parallel loop at a time, so
-a lock is held around each; several Python threads may then use the backend at once.
+Threads are those of the layer that Numba chooses: TBB where it is installed, else OpenMP, else its own "workqueue".
+The last cannot serve two Python threads at once, and with the others two would fight for the same cores; so a lock
+is held around each parallel loop. OpenMP does not survive a fork: a child of a process that has used it works with
+one thread, on the same loops compiled without threads.
 """
 
+import contextlib
 import functools
 import os
 import threading
@@ -30,36 +31,40 @@ FASTMATH_SUM = FASTMATH | {"reassoc"}
 # Elements of a flat array that one worker takes at a time: 64 KiB of float32, a share of the L2 cache.
 CHUNK = 16384
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-if numba.config.THREADING_LAYER == "default":
-    numba.config.THREADING_LAYER = "workqueue"
+serial = numba.njit(cache=True, fastmath=FASTMATH, **_OPTIONS)
+serial_sum = numba.njit(cache=True, fastmath=FASTMATH_SUM, **_OPTIONS)
 
 _one_loop_at_a_time = threading.Lock()
-
-
-def _new_lock():
-    global _one_loop_at_a_time
-    _one_loop_at_a_time = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_new_lock)  # the thread that held the old one may not exist in the child
-
-
-serial = numba.njit(fastmath=FASTMATH, **_OPTIONS)
-serial_sum = numba.njit(fastmath=FASTMATH_SUM, **_OPTIONS)
+_lost_its_threads = False  # in the child of a process that had started OpenMP's
 
 
 def parallel(function):
     """Compile `function`, whose `prange` loops then run on all threads, one such function at a time."""
-    kernel = numba.njit(parallel=True, fastmath=FASTMATH, **_OPTIONS)(function)
+    kernel = numba.njit(cache=True, parallel=True, fastmath=FASTMATH, **_OPTIONS)(function)
+    # Not cached: Numba's cache could not tell it from the other.
+    kernel_without_threads = numba.njit(fastmath=FASTMATH, **_OPTIONS)(function)
 
     @functools.wraps(function)
     def run(*arguments):
+        if _lost_its_threads:
+            return kernel_without_threads(*arguments)
         with _one_loop_at_a_time:
             return kernel(*arguments)
 
     return run
+
+
+def _in_forked_child():
+    global _one_loop_at_a_time, _lost_its_threads
+    _one_loop_at_a_time = threading.Lock()  # the thread that held the old one may not exist here
+    with contextlib.suppress(ValueError):  # no threads were started
+        _lost_its_threads = numba.threading_layer() == "omp"
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def chunks(size):

@@ -6,8 +6,8 @@
     dweight = dyᵀ x           dweight[k, d] = sum over n of dy[n, k] * x[n, d]
     dbias = sum of dy
 
-Who owns what: forward and input gradient, one image's row; weight gradient, one class's row of dweight, adding
-up the images in order. Every inner loop runs along d, which is contiguous. Cost: N * K * D multiply-adds each.
+Who owns what: one row of the result, that is one image in forward and input gradient, and one class in the weight
+gradient, which adds up the images in order. Every inner loop runs along d, which is contiguous. Cost: N * K * D multiply-adds each.
 """
 
 import numpy as np
@@ -26,13 +26,13 @@ def linear_forward(x, weight, bias):
 
 def linear_input_gradient(dy, weight):
     dx = np.zeros((len(dy), weight.shape[1]), dy.dtype)
-    _input_gradient(dy, weight, dx)
+    _add_product(dy, weight, dx)
     return dx
 
 
 def linear_weight_gradient(dy, x):
     dweight = np.zeros((dy.shape[1], x.shape[1]), dy.dtype)
-    _weight_gradient(dy, x, dweight)
+    _add_product(np.ascontiguousarray(dy.T), x, dweight)
     return dweight
 
 
@@ -56,17 +56,11 @@ def _dot(a, b):
 
 
 @parallel
-def _input_gradient(dy, weight, dx):
-    for n in prange(len(dy)):
-        for k in range(len(weight)):
-            _add_multiple(dy[n, k], weight[k], dx[n])
-
-
-@parallel
-def _weight_gradient(dy, x, dweight):
-    for k in prange(len(dweight)):
-        for n in range(len(x)):
-            _add_multiple(dy[n, k], x[n], dweight[k])
+def _add_product(a, b, total):
+    """total += a b for matrices a (rows, inner), b (inner, D), total (rows, D)."""
+    for row in prange(len(total)):
+        for inner in range(len(b)):
+            _add_multiple(a[row, inner], b[inner], total[row])
 
 
 @serial
