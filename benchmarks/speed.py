@@ -33,6 +33,7 @@ OPERATIONS = (
     "max pool 64 to 1",
     "avg pool 64 to 3",
 )
+RUNGS = ("plain", "shifts", "tile", "winograd")
 GROWTH = (
     *(f"{n} x 32" for n in (1, 4, 16, 64)),
     *(f"4 x {side}" for side in (16, 64, 128, 256)),
@@ -43,7 +44,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--only", choices=("step", "operations", "growth", "start"), help="only this table")
+    parser.add_argument("--only", choices=("step", "operations", "ladder", "growth", "start"), help="only this table")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw step time against size here")
     options = parser.parse_args()
@@ -54,6 +55,8 @@ def main():
         tables["Training step and inference"] = bench.steps(STEPS)
     if options.only in (None, "operations"):
         tables["Single operations, 32 images of 32 × 32, forward and backward"] = bench.operations(OPERATIONS)
+    if options.only in (None, "ladder"):
+        tables["The ladder: conv 3x3 32-64, 32 images of 32 × 32"] = bench.ladder("conv 3x3 32-64")
     if options.only in (None, "growth"):
         tables["Growth with the number and the size of images"] = bench.steps(GROWTH)
     if options.only in (None, "start"):
@@ -97,7 +100,7 @@ class Bench:
                 found = self.alternate(
                     {
                         "minicnn": ("minicnn", what, case),
-                        "plain": ("plain", what, case),
+                        "plain": ("shifts", what, case),
                         "nchw": ("torch", what, case),
                         "channels_last": ("torch-channels-last", what, case),
                         "peak": ("peak",),
@@ -115,13 +118,30 @@ class Bench:
                 found = self.alternate(
                     {
                         "minicnn": ("minicnn", what, case),
-                        "plain": ("plain", what, case),
+                        "plain": ("shifts", what, case),
                         "nchw": ("torch", what, case),
                         "channels_last": ("torch-channels-last", what, case),
                         "peak": ("peak",),
                     }
                 )
                 rows.append({"": f"{case}, {what}", **self.row(found)})
+        return rows
+
+    def ladder(self, case):
+        rows = []
+        for what in ("forward", "backward"):
+            found = self.alternate({rung: (rung, what, case) for rung in RUNGS} | {"peak": ("peak",)})
+            for rung in RUNGS:
+                rates = [one["flops"] / one["seconds"] for one in found[rung]]
+                shares = [rate / peak["flops_per_second"] for rate, peak in zip(rates, found["peak"], strict=True)]
+                rows.append(
+                    {
+                        "": f"{rung}, {what}",
+                        "ms": f"{1e3 * statistics.median(one['seconds'] for one in found[rung]):.2f}",
+                        "GFLOP/s": f"{statistics.median(rates) / 1e9:.1f}",
+                        "share of FMA peak": f"{statistics.median(shares):.0%}",
+                    }
+                )
         return rows
 
     def row(self, found):

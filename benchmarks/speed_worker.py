@@ -1,14 +1,17 @@
 """One measurement for speed.py, in this process: prints a line of JSON.
 
-speed_worker.py FRAMEWORK WHAT CASE         FRAMEWORK: minicnn, plain, torch, torch-channels-last
-speed_worker.py peak
+FRAMEWORK is minicnn, a rung of its ladder (plain, shifts, tile, winograd), torch or torch-channels-last.
+
+    speed_worker.py FRAMEWORK WHAT CASE
+    speed_worker.py peak
 """
 
 import time
 
 STARTED = time.perf_counter()
 
-import json  # noqa: E402  (the clock starts before anything is imported)
+import functools  # noqa: E402  (the clock starts before anything is imported)
+import json  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
 import statistics  # noqa: E402
@@ -71,39 +74,84 @@ def step_flops(what, n_images, side):
     return sum(forward) if what == "predict" else 3 * sum(forward) - forward[0]
 
 
-def make_minicnn(what, case, plain=False):
+def make_minicnn(what, case, rung=None):
+    """With a rung ("plain", "shifts", …), convolutions are done by that one, and nothing is fused."""
     import numpy as np
 
     import minicnn
 
+    if rung is not None:
+        convolve_by(rung)
     rng = np.random.default_rng(0)
     if what in ("step", "predict"):
         n_images, side = numbers_in(case)
         x, y = rng.standard_normal((n_images, 3, side, side), np.float32), rng.integers(0, 10, n_images)
         network = minicnn.SimpleNet(rng=0)
-        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network))
-        action = (lambda: trainer.step(x, y)) if what == "step" else (lambda: network.predict(x))
+        fuse = rung is None
+        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), fuse=fuse)
+        computed = minicnn.fuse(network) if fuse else network
+        action = (lambda: trainer.step(x, y)) if what == "step" else (lambda: computed.predict(x))
         return action, step_flops(what, n_images, side)
     layer, shape, flops = operation(case, minicnn)
     x = rng.standard_normal(shape, np.float32)
-    return forward_or_backward(what, layer, x, lambda y: rng.standard_normal(y.shape, np.float32)), flops
-
-
-def forward_or_backward(what, layer, x, random_like):
     if what == "forward":
-        return lambda: layer.forward(x)
-    dy = random_like(layer.forward(x))
+        return (lambda: layer.forward(x)), flops
+    dy = rng.standard_normal(layer.forward(x).shape, np.float32)
     memory = layer.memory
 
     def backward():
         layer.memory = memory  # one forward for many backwards
         layer.backward(dy)
 
-    return backward
+    return backward, flops and 2 * flops
+
+
+def convolve_by(rung):
+    """Let the CPU backend convolve by one rung of its ladder alone."""
+    import importlib
+
+    from minicnn.backends import cpu
+
+    module = importlib.import_module(f"minicnn.backends.cpu.convolution.{rung}")
+    cpu.conv2d_forward, cpu.conv2d_input_gradient = module.forward, module.input_gradient
+    cpu.conv2d_weight_gradient = module.weight_gradient
+    if rung == "winograd":  # does stride 1 only, and is not told the stride
+        cpu.conv2d_forward = lambda x, w, b, stride, padding: module.forward(x, w, b, padding)
+        cpu.conv2d_input_gradient = lambda dy, w, size, stride, padding: module.input_gradient(dy, w, size, padding)
+        cpu.conv2d_weight_gradient = lambda dy, x, kernel, stride, padding: module.weight_gradient(dy, x, padding)
+
+
+def fma_peak():
+    """Multiply-adds on registers alone, on all threads: flops a second."""
+    import numba
+    import numpy as np
+
+    from minicnn.backends.cpu.convolution.vectors import LANES, fma, load, store
+
+    @numba.njit
+    def multiply_add(numbers, repeats):
+        b, c = load(numbers, 0), load(numbers, LANES)
+        v0, v1, v2, v3, v4, v5 = b, c, b + c, b + b, c + c, b - c
+        v6, v7, v8, v9, v10, v11 = v0 + v2, v1 + v2, v3 + v2, v4 + v2, v5 + v2, v2 + v2
+        for _ in range(repeats):
+            v0, v1, v2 = fma(v0, b, c), fma(v1, b, c), fma(v2, b, c)
+            v3, v4, v5 = fma(v3, b, c), fma(v4, b, c), fma(v5, b, c)
+            v6, v7, v8 = fma(v6, b, c), fma(v7, b, c), fma(v8, b, c)
+            v9, v10, v11 = fma(v9, b, c), fma(v10, b, c), fma(v11, b, c)
+        store(numbers, 0, v0 + v1 + v2 + v3 + v4 + v5 + v6 + v7 + v8 + v9 + v10 + v11)
+
+    @numba.njit(parallel=True)
+    def on_all_threads(numbers, repeats):
+        for thread in numba.prange(len(numbers)):
+            multiply_add(numbers[thread], repeats)
+
+    repeats = 5_000_000
+    numbers = np.full((numba.get_num_threads(), 2 * LANES), 0.5, np.float32)
+    return 2 * 12 * LANES * repeats * len(numbers) / measure(lambda: on_all_threads(numbers, repeats))
 
 
 def operation(case, framework):
-    """(layer, input shape, flops of one pass) of "conv 3x3 stride 2 32-64" and the like; framework: minicnn or torch.nn."""
+    """(layer, input shape, flops of one pass) of "conv 3x3 stride 2 32-64" and so on. framework: minicnn or torch.nn."""
     n_images, side = 32, 32
     words = case.split()
     if words[0] == "conv":
@@ -167,8 +215,9 @@ def make_torch(what, case, channels_last=False):
 
 MAKERS = {
     "minicnn": make_minicnn,
+    **{rung: functools.partial(make_minicnn, rung=rung) for rung in ("plain", "shifts", "tile", "winograd")},
     "torch": make_torch,
-    "torch-channels-last": lambda what, case: make_torch(what, case, channels_last=True),
+    "torch-channels-last": functools.partial(make_torch, channels_last=True),
 }
 
 

@@ -7,7 +7,8 @@
     dbias = sum of dy
 
 Who owns what: one row of the result, that is one image in forward and input gradient, and one class in the weight
-gradient, which adds up the images in order. Every inner loop runs along d, which is contiguous. Cost: N * K * D multiply-adds each.
+gradient, which adds up the images in order. Every inner loop runs along d, which is contiguous. Cost: N * K * D
+multiply-adds each.
 """
 
 import numpy as np
