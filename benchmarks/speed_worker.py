@@ -151,7 +151,7 @@ def fma_peak():
 
 
 def operation(case, framework):
-    """(layer, input shape, flops of one pass) of "conv 3x3 stride 2 32-64" and so on. framework: minicnn or torch.nn."""
+    """(layer, input shape, flops of one pass) of "conv 3x3 stride 2 32-64" and the like, of minicnn or torch.nn."""
     n_images, side = 32, 32
     words = case.split()
     if words[0] == "conv":

@@ -33,8 +33,18 @@ CHUNK = 16384
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
-serial = numba.njit(cache=True, fastmath=FASTMATH, **_OPTIONS)
-serial_sum = numba.njit(cache=True, fastmath=FASTMATH_SUM, **_OPTIONS)
+
+def _kept_on_disk(function, **options):
+    """Compile lazily, and keep the code for the next process: beside the source, or where that cannot be written, in
+    the user's cache folder. Where neither can be, compile in each process."""
+    try:
+        return numba.njit(cache=True, **_OPTIONS, **options)(function)
+    except RuntimeError:
+        return numba.njit(**_OPTIONS, **options)(function)
+
+
+serial = functools.partial(_kept_on_disk, fastmath=FASTMATH)
+serial_sum = functools.partial(_kept_on_disk, fastmath=FASTMATH_SUM)
 
 _one_loop_at_a_time = threading.Lock()
 _lost_its_threads = False  # in the child of a process that had started OpenMP's
@@ -42,7 +52,7 @@ _lost_its_threads = False  # in the child of a process that had started OpenMP's
 
 def parallel(function):
     """Compile `function`, whose `prange` loops then run on all threads, one such function at a time."""
-    kernel = numba.njit(cache=True, parallel=True, fastmath=FASTMATH, **_OPTIONS)(function)
+    kernel = _kept_on_disk(function, parallel=True, fastmath=FASTMATH)
     # Not cached: Numba's cache could not tell it from the other.
     kernel_without_threads = numba.njit(fastmath=FASTMATH, **_OPTIONS)(function)
 
