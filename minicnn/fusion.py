@@ -145,7 +145,8 @@ def fuse(network):
             close_run()
             continue
         close_run()
-        fused[name] = fuse(layer) if isinstance(layer, Sequential) else layer
+        is_network = isinstance(layer, Sequential) and not isinstance(layer, ConvBlocks)
+        fused[name] = fuse(layer) if is_network else layer
     close_run()
     return Sequential(**fused)
 

@@ -121,11 +121,11 @@ class Trainer:
 
     def compile_kernels(self, report=None):
         """Make the kernels ready that training will need; `fit` does it by itself. See `minicnn.compile_kernels`."""
-        dtype = next(layer.params[key].dtype for _, layer, key in self.network.named_params())
+        dtypes = (layer.params[key].dtype for _, layer, key in self.network.named_params())
         files = {*self._computed.operations, "log_softmax", "losses", "optim"}
         if self.max_grad_norm is not None:
             files.add("arrays")
-        self.network.ops.compile_kernels(dtype, report, files)
+        self.network.ops.compile_kernels(next(dtypes, "float32"), report, files)
 
     def evaluate(self, batches):
         """The loss and the metrics over `batches`, the network in evaluation mode, as a dict."""

@@ -182,6 +182,13 @@ def test_what_is_fused_and_what_is_not():
     assert fused["conv2_to_relu2"]["conv2"] is network["conv2"]
 
 
+def test_what_is_fused_already_stays():
+    network = minicnn.SimpleNet(rng=0)
+    twice = minicnn.fuse(minicnn.fuse(network))
+    assert list(twice.children) == list(minicnn.fuse(network).children)
+    assert list(twice.state_dict()) == list(network.state_dict())
+
+
 def test_layers_that_do_not_fit_fail_as_the_plain_ones_do():
     network = Sequential(
         conv1=Conv2d(3, 4, 3), bn1=BatchNorm2d(4), relu1=ReLU(), conv2=Conv2d(5, 4, 3), bn2=BatchNorm2d(4), relu2=ReLU()
