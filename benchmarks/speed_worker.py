@@ -18,7 +18,7 @@ import statistics  # noqa: E402
 import sys  # noqa: E402
 
 MIN_SECONDS = 1.0  # measure for at least this long …
-MIN_RUNS = 5  # … and at least this often
+MIN_RUNS = 3  # … and at least this often
 
 
 def main():
@@ -50,9 +50,11 @@ def seconds_before_python():
 
 
 def measure(action):
-    """Median seconds of one call, after two that warm up."""
+    """Median seconds of one call, after calls that warm up: two of them, or one that takes long."""
+    started = time.perf_counter()
     action()
-    action()
+    if time.perf_counter() - started < MIN_SECONDS:
+        action()
     times = []
     while len(times) < MIN_RUNS or sum(times) < MIN_SECONDS:
         started = time.perf_counter()
