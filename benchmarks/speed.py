@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--only", choices=("step", "operations", "ladder", "growth", "start"), help="only this table")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw step time against size here")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios here")
     options = parser.parse_args()
 
     bench = Bench(options.rounds, options.threads)

@@ -211,8 +211,9 @@ def make_torch(what, case, channels_last=False):
     if what == "forward":
         return (lambda: layer(x)), flops
     y = layer(x)
-    dy = torch.randn_like(y)
-    return (lambda: y.backward(dy, retain_graph=True)), flops and 2 * flops
+    dy, inputs = torch.randn_like(y), [x, *layer.parameters()]
+    # Not y.backward(dy), which would add to the gradients of the call before.
+    return (lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)), flops and 2 * flops
 
 
 MAKERS = {

@@ -15,7 +15,7 @@ from minicnn.progress import reporter
 OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}
 # What each set of pictures is trained with unless the options say otherwise.
 DEFAULTS = {
-    "random": {"epochs": 10, "lr": 0.001, "batch_size": 10},
+    "random": {"epochs": 10, "lr": 0.001},
     "digits": {"epochs": 12, "lr": 0.004, "batch_size": 32},
     "fashion-mnist": {"epochs": 3, "lr": 0.004, "batch_size": 128},
     "cifar10": {"epochs": 10, "lr": 0.004, "batch_size": 128},
@@ -80,11 +80,18 @@ def parse_options():
         value = getattr(options, name)
         if value is not None and not value >= least:
             parser.error(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
-    if options.data in (None, "random"):
-        # These belong to a run of several batches; with no --data they would be read as the digits'.
-        for name in ("checkpoint", "resume", "init_weights"):
-            if options.data is None and getattr(options, name) is not None:
-                parser.error(f"--{name.replace('_', '-')} needs --data, to say which run is meant")
+    # What is not for the run at hand is refused rather than passed over.
+    not_for = {
+        None: ("checkpoint", "resume", "init_weights", "data_dir"),
+        "random": ("checkpoint", "resume", "batch_size", "data_dir", "plot"),
+        "digits": ("data_dir",),
+    }
+    for name in not_for.get(options.data, ()):
+        if getattr(options, name) is not None:
+            run = "without --data" if options.data is None else f"with --data {options.data}"
+            parser.error(f"--{name.replace('_', '-')} has no meaning {run}")
+    if options.plot is not None and not options.plot.resolve().parent.is_dir():
+        parser.error(f"--plot: no folder {options.plot.resolve().parent}")
     return options
 
 

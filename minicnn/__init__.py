@@ -64,6 +64,7 @@ __all__ = [
     "compile_kernels",
     "fuse",
     "load_weights",
+    "release_memory",
     "save_weights",
     "set_num_threads",
 ]
@@ -78,8 +79,18 @@ def compile_kernels(dtype="float32", report=None):
     get_backend("cpu").compile_kernels(dtype, report)
 
 
+def release_memory():
+    """Give back to the system the memory that the CPU backend keeps to use it again.
+
+    It keeps the largest arrays of every size it has met, which after images of many sizes may be much.
+    """
+    from minicnn.backends.cpu.memory import release  # here, so that importing minicnn need not import numba
+
+    release()
+
+
 def set_num_threads(n):
-    """Let the CPU backend use `n` threads from now on; results are the same bits for every n.
+    """Let the CPU backend use `n` threads from now on, where this Python thread calls it; same bits for every n.
 
     Raises ValueError for an n below 1, or above the number of cores (or what the environment variable
     NUMBA_NUM_THREADS says).

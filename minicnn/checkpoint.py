@@ -12,7 +12,7 @@ middle of writing, finds the old file or the new one.
 
 import json
 import os
-import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -58,19 +58,15 @@ def write_safetensors(path, arrays, metadata=None):
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     content = safetensors.numpy.save(arrays, metadata)
     path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            # NamedTemporaryFile makes files that only their owner may read; give the usual permissions instead.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(file.name, 0o666 & ~umask)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read_safetensors(path):

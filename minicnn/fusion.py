@@ -7,7 +7,6 @@ shared, so one may train the fused network and look at the plain one.
 
 from minicnn.backends.contract import Norm
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, ReLU
-from minicnn.layers.base import batched
 from minicnn.network import Sequential
 
 
@@ -44,7 +43,7 @@ class ConvBlocks(Sequential):
 
     def predict(self, x):
         x = self._as_images(x)
-        below = batched(x)
+        below = x
         *first_blocks, last_block = self.blocks
         for conv, bn in first_blocks:
             below = self.ops.fused_conv_predict(below, *_arguments(conv, bn))
@@ -52,11 +51,11 @@ class ConvBlocks(Sequential):
             y = self.ops.fused_output(self.ops.fused_conv_predict(below, *_arguments(*last_block)))
         else:
             y = self.ops.fused_conv_predict_max(below, *_arguments(*last_block))[:, :, None, None]
-        return y.reshape(x.shape[:-3] + y.shape[1:])
+        return y
 
     def forward(self, x):
         x = self._as_images(x)
-        activations = [batched(x)]
+        activations = [x]
         for (conv, bn), count in zip(self.blocks, self._counts(x), strict=True):
             activation = self.ops.fused_conv_forward(activations[-1], *_arguments(conv, bn, bn.training))
             if bn.training:
@@ -68,13 +67,12 @@ class ConvBlocks(Sequential):
         else:
             y, peaks = self.ops.fused_max(activations[-1])
             y = y[:, :, None, None]
-        y = y.reshape(x.shape[:-3] + y.shape[1:])
-        self.remember(y, activations=activations, peaks=peaks, x_shape=x.shape)
+        self.remember(y, activations=activations, peaks=peaks)
         return y
 
     def backward(self, dy, need_dx=True):
         dy, memory = self.recall(dy)
-        activations, dy = memory.activations, batched(dy)
+        activations = memory.activations
         if self.pool is None:
             gradient = self.ops.fused_output_backward(dy, activations[-1])
         else:
@@ -92,11 +90,13 @@ class ConvBlocks(Sequential):
             )
             conv.grads = dict(zip(conv.params, d_conv, strict=False))  # weight and, if there is one, bias
             bn.grads = dict(zip(bn.params, d_bn, strict=True))
-        return gradient.reshape(memory.x_shape) if need_dx else None
+        return gradient
 
     def _as_images(self, x):
-        """x checked as the first convolution checks it, and against the dtype of every other layer."""
+        """x checked as the first convolution and batchnorm check it, and against the dtype of every other layer."""
         x = self.blocks[0][0].as_images(x)
+        if x.ndim != 4:  # batchnorm takes no single images
+            raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W), got {x.shape}")
         for layer in self.children.values():
             layer.require_dtype(x)
         return x
@@ -106,7 +106,7 @@ class ConvBlocks(Sequential):
         counts, size = [], x.shape[-2:]
         for conv, bn in self.blocks:
             size = conv.output_size(size)
-            counts.append(len(batched(x)) * size[0] * size[1])
+            counts.append(len(x) * size[0] * size[1])
             if bn.training:
                 bn.require_several_values(counts[-1])
         return counts
@@ -116,12 +116,19 @@ def fuse(network):
     """The network with its runs of Conv2d → BatchNorm2d → ReLU computed together; see `ConvBlocks`.
 
     The layers are shared with `network`, and so are names and `state_dict`. Returns a Sequential; where there is
-    nothing to fuse it does what the plain one does.
+    nothing to fuse it does what the plain one does. A subclass with a forward, backward or predict of its own is
+    left as it is. Raises TypeError for anything but a Sequential.
 
     >>> import minicnn
     >>> list(fuse(minicnn.SimpleNet(rng=0)).children)
     ['conv1_to_adaptive_pool', 'flatten', 'fc', 'log_softmax']
     """
+    if not isinstance(network, Sequential):
+        raise TypeError(f"fuse: expected a Sequential network, got {type(network).__name__}")
+    if any(
+        getattr(type(network), name) is not getattr(Sequential, name) for name in ("predict", "forward", "backward")
+    ):
+        return network  # it does something of its own, as ConvBlocks does
     fused, run = {}, {}
 
     def close_run():
@@ -145,8 +152,7 @@ def fuse(network):
             close_run()
             continue
         close_run()
-        is_network = isinstance(layer, Sequential) and not isinstance(layer, ConvBlocks)
-        fused[name] = fuse(layer) if is_network else layer
+        fused[name] = fuse(layer) if isinstance(layer, Sequential) else layer
     close_run()
     return Sequential(**fused)
 

@@ -48,13 +48,17 @@ def adaptive_stop(p, n_in, n_out):
     return ((p + 1) * n_in + n_out - 1) // n_out
 
 
-@lru_cache(maxsize=4096)
 def adaptive_windows(n_in, n_out):
     """The (n_out, 3) table of adaptive windows; PyTorch's rule, `n_out > n_in` included.
 
     >>> adaptive_windows(5, 3).tolist()
     [[0, 2, 2], [1, 4, 3], [3, 5, 2]]
     """
+    return _adaptive_windows(n_in, n_out).copy()
+
+
+@lru_cache(maxsize=4096)
+def _adaptive_windows(n_in, n_out):
     table = np.empty((n_out, 3), np.int64)
     for p in range(n_out):
         start, stop = adaptive_start(p, n_in, n_out), adaptive_stop(p, n_in, n_out)
@@ -62,13 +66,17 @@ def adaptive_windows(n_in, n_out):
     return table
 
 
-@lru_cache(maxsize=4096)
 def fixed_windows(n_in, kernel, stride, padding):
     """The (n_out, 3) table of fixed windows. Padding is cut off the window but stays in its extent.
 
     >>> fixed_windows(4, 2, 2, 1).tolist()
     [[0, 1, 2], [1, 3, 2], [3, 4, 2]]
     """
+    return _fixed_windows(n_in, kernel, stride, padding).copy()
+
+
+@lru_cache(maxsize=4096)
+def _fixed_windows(n_in, kernel, stride, padding):
     n_out = output_size(n_in, kernel, stride, padding)
     table = np.empty((n_out, 3), np.int64)
     for p in range(n_out):

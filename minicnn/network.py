@@ -87,7 +87,9 @@ class Sequential(Layer):
         return super().to(backend, dtype)
 
     def __getitem__(self, name):
-        """The child called `name`; a dotted name reaches into nested networks."""
+        """The child called `name`, or at a position; a dotted name reaches into nested networks."""
+        if isinstance(name, int):
+            return list(self.children.values())[name]
         first, _, rest = name.partition(".")
         if first not in self.children:
             raise KeyError(f"{type(self).__name__}: no layer {first!r}; there are {', '.join(self.children)}")
@@ -95,6 +97,9 @@ class Sequential(Layer):
 
     def __len__(self):
         return len(self.children)
+
+    def __iter__(self):
+        return iter(self.children.values())
 
     def named_layers(self, prefix=""):
         """(name, layer) of every layer that is not itself a network, in forward order, names dotted."""

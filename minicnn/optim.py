@@ -1,5 +1,7 @@
 """Optimisers: from gradients to new parameters. The formulas stand in `backends/*/optim.py`."""
 
+import numbers
+
 from minicnn.network import Sequential
 
 
@@ -42,6 +44,13 @@ class _Optimizer:
             raise RuntimeError(
                 f"{type(self).__name__}.step: no gradient for {', '.join(without)}; call backward before step"
             )
+        for name, layer, key in params:
+            param, grad = layer.params[key], layer.grads[key]
+            if grad.shape != param.shape or layer.ops.asarray(param) is not param:
+                raise ValueError(
+                    f"{type(self).__name__}.step: {name}: expected a contiguous array with a gradient of its shape, "
+                    f"got {param.shape} with a gradient of {grad.shape}"
+                )
         self.steps += 1
         for name, layer, key in params:
             slots = [self.state[slot][name] for slot in self.slots]
@@ -55,17 +64,17 @@ class _Optimizer:
             for slot, of_params in self.state.items()
             for name, array in of_params.items()
         }
-        numbers = {"class": type(self).__name__, "steps": self.steps}
-        return arrays, numbers | {setting: getattr(self, setting) for setting in self.settings}
+        settings = {"class": type(self).__name__, "steps": self.steps}
+        return arrays, settings | {setting: getattr(self, setting) for setting in self.settings}
 
-    def load_state_dict(self, arrays, numbers):
+    def load_state_dict(self, arrays, settings):
         """Go on where `state_dict` was taken, with its settings, the learning rate included.
 
         Raises ValueError, and changes nothing, where it is of another optimiser or network.
         """
         name = type(self).__name__
-        if numbers["class"] != name:
-            raise ValueError(f"{name}.load_state_dict: expected the state of {name}, got that of {numbers['class']}")
+        if settings["class"] != name:
+            raise ValueError(f"{name}.load_state_dict: expected the state of {name}, got that of {settings['class']}")
         present = self.state_dict()[0]
         if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in present.items()}:
             raise ValueError(f"{name}.load_state_dict: expected the state of a network like this one, got another's")
@@ -73,9 +82,9 @@ class _Optimizer:
             for slot in self.slots:
                 key = f"{slot}/{param_name}"
                 self.state[slot][param_name] = layer.ops.asarray(arrays[key].astype(present[key].dtype))
-        self.steps = numbers["steps"]
+        self.steps = settings["steps"]
         for setting in self.settings:
-            value = numbers[setting]
+            value = settings[setting]
             setattr(self, setting, tuple(value) if isinstance(value, list) else value)
 
     def _update(self, ops, param, slots, grad):
@@ -161,6 +170,8 @@ class AdamW(Adam):
 
 
 def _non_negative(value, what):
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{what}: expected a number, got {value!r}")
     if not 0 <= value < float("inf"):
         raise ValueError(f"{what}: expected a finite number of at least 0, got {value}")
     return float(value)

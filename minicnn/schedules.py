@@ -130,8 +130,8 @@ class OneCycleLR(_Schedule):
         return self._between(self.max_momentum, self.base_momentum, self.max_momentum, t)
 
     def _between(self, first, peak, last, t):
-        if t >= self.total_steps:
-            raise ValueError(f"OneCycleLR: made for {self.total_steps} steps, and asked for one more")
+        if t > self.total_steps:  # the value at total_steps comes after the last step, and serves none
+            raise ValueError(f"OneCycleLR: expected at most {self.total_steps} steps, got one more")
         if t <= self.peak:
             return _cosine(first, peak, t / self.peak if self.peak > 0 else 1)
         return _cosine(peak, last, (t - self.peak) / (self.total_steps - 1 - self.peak))

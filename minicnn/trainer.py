@@ -16,6 +16,9 @@ from minicnn.checkpoint import load_run, save_run
 from minicnn.fusion import fuse as fused
 from minicnn.progress import reporter
 
+IMAGES = "number of images"  # beside the columns' sums
+RESERVED = ("epoch", "lr", "loss", "seconds", IMAGES)
+
 
 def accuracy(output, labels):
     """The share of images whose largest output is that of their label."""
@@ -78,6 +81,9 @@ class Trainer:
             raise ValueError(f"Trainer: expected patience of at least 1 epoch, got {patience}")
         if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
             raise FileNotFoundError(f"Trainer: no folder {Path(checkpoint).resolve().parent} for the checkpoint")
+        reserved = [name for name in metrics or () if name in RESERVED or name.startswith("val_")]
+        if reserved:
+            raise ValueError(f"Trainer: expected names of metrics that no other column has, got {', '.join(reserved)}")
         self.network, self.loss, self.optimizer = network, loss, optimizer
         self._computed = fused(network) if fuse else network  # the same layers, maybe in blocks
         self.schedule, self.schedule_every = schedule, schedule_every
@@ -88,7 +94,7 @@ class Trainer:
         self.epoch, self.history, self.interrupted = 0, [], False
         self._best = {"value": None, "epoch": 0}
         self._best_weights = {}
-        # The epoch under way: each column's sum over the images so far, their number as "images", time, last lr.
+        # The epoch under way: each column's sum over the images so far, and their number; time; last lr.
         self._sums, self._seconds, self._lr = {}, 0.0, optimizer.lr
         self._output = None
 
@@ -115,7 +121,10 @@ class Trainer:
             raise
         self._computed.backward(self.loss.backward(), need_dx=False)
         if self.max_grad_norm is not None:
-            clip_gradients(self.network, self.max_grad_norm)
+            norm = clip_gradients(self.network, self.max_grad_norm)
+            if not math.isfinite(norm):
+                step = self.optimizer.steps + 1
+                raise RuntimeError(f"Trainer: expected gradients of a finite norm, got {norm} at step {step}")
         self.optimizer.step()
         return loss
 
@@ -133,16 +142,22 @@ class Trainer:
         for x, y in batches:
             output = self._computed.predict(x)
             self._add(sums, self.loss.forward(output, y), output, y)
+        if not sums:
+            raise ValueError(
+                "Trainer.evaluate: expected at least one batch, got none; a generator gives them only once"
+            )
         return _means(sums)
 
     def fit(self, train, validation=None, epochs=1):
         """Train for `epochs` more epochs on `train`, a `Batches` or any other iterable of (images, labels).
 
-        An epoch that was begun before the run was saved counts as the first of them. After each epoch the
-        network is measured on `validation`. Ctrl-C ends the run after the step under way, with what was learnt
-        and, if there is a checkpoint, saved; a second Ctrl-C ends it at once.
+        An epoch that was begun before the run was saved or stopped counts as the first of them. After each epoch
+        the network is measured on `validation`, which is gone through each time (a list of batches, or a `Batches`).
+        Ctrl-C ends the run after the step under way, with what was learnt and, if there is a checkpoint, saved; a
+        second Ctrl-C ends it at once.
 
-        Returns the history. Raises RuntimeError where the loss is not finite, or the network is in evaluation mode.
+        Returns the history. Raises RuntimeError where the loss is not finite, or the network is in evaluation mode;
+        ValueError where `train` or `validation` gives no batch.
         """
         if not self.network.training:
             raise RuntimeError("Trainer.fit: the network is in evaluation mode; call network.train() first")
@@ -153,6 +168,10 @@ class Trainer:
         monitor = self.monitor or ("loss" if validation is None else "val_loss")
         if monitor not in columns:
             raise ValueError(f"Trainer.fit: expected monitor to be one of {', '.join(columns)}, got {monitor!r}")
+        if self._sums and hasattr(train, "load_state_dict"):
+            train.load_state_dict(train.state_dict())  # an epoch was begun: its next loop is the rest of it
+        elif self._sums:
+            self._sums, self._seconds = {}, 0.0
         with reporter(self.quiet) as report, _ctrl_c_noted() as ctrl_c:
             self.compile_kernels(report.compiling)
             for _ in range(epochs):
@@ -170,7 +189,7 @@ class Trainer:
                 if self.patience is not None and self.epoch - self._best["epoch"] >= self.patience:
                     report.says(f"stopped: no better {monitor} for {self.patience} epochs")
                     break
-            if self.keep_best and self._best_weights:
+            if self.keep_best and self._best_weights and not self.interrupted:
                 self.network.load_state_dict(self._best_weights)
                 report.says(f"kept the weights of epoch {self._best['epoch']}, {monitor} {self._best['value']:.4f}")
         return self.history
@@ -249,11 +268,11 @@ class Trainer:
         """Measure, write the history, move the schedule on, and see whether this epoch is the best so far."""
         if not self._sums:
             raise ValueError("Trainer.fit: expected at least one batch in an epoch, got none; an iterator runs out")
-        self.epoch += 1
-        row = {"epoch": self.epoch, "lr": self._lr} | _means(self._sums)
+        row = {"epoch": self.epoch + 1, "lr": self._lr} | _means(self._sums)
         if validation is not None:
             row |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
         row["seconds"] = self._seconds
+        self.epoch += 1
         self._sums, self._seconds = {}, 0.0
         self.history.append(row)
         report.epoch_ends(row)
@@ -267,15 +286,17 @@ class Trainer:
 
     def _is_better(self, value, monitor):
         best = self._best["value"]
-        return best is None or (value < best if monitor.endswith("loss") else value > best)
+        if best is None or math.isnan(best):
+            return True
+        return value < best if monitor.endswith("loss") else value > best
 
     def _add(self, sums, loss, output, y):
         """Add a batch's loss and metrics to `sums`, weighted by its number of images."""
         output = self.network.ops.to_numpy(output)
         values = {"loss": loss} | {name: metric(output, y) for name, metric in self.metrics.items()}
         for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value * len(output)
-        sums["images"] = sums.get("images", 0) + len(output)
+            sums[name] = sums.get(name, 0.0) + float(value) * len(output)
+        sums[IMAGES] = sums.get(IMAGES, 0) + len(output)
 
 
 def clip_gradients(network, max_norm):
@@ -283,8 +304,11 @@ def clip_gradients(network, max_norm):
 
         norm = sqrt(sum of all squares)               factor = min(1, max_norm / (norm + 1e-6))
 
-    `torch.nn.utils.clip_grad_norm_`'s rule and numbers.
+    `torch.nn.utils.clip_grad_norm_`'s rule and numbers. Raises RuntimeError where a parameter has no gradient yet.
     """
+    without = [name for name, layer, key in network.named_params() if key not in layer.grads]
+    if without:
+        raise RuntimeError(f"clip_gradients: no gradient for {', '.join(without)}; call backward first")
     grads = [(layer.ops, layer.grads[key]) for _, layer, key in network.named_params()]
     norm = math.sqrt(sum(ops.sum_of_squares(grad) for ops, grad in grads))
     factor = max_norm / (norm + 1e-6)
@@ -295,7 +319,7 @@ def clip_gradients(network, max_norm):
 
 
 def _means(sums):
-    return {name: value / sums["images"] for name, value in sums.items() if name != "images"}
+    return {name: value / sums[IMAGES] for name, value in sums.items() if name != IMAGES}
 
 
 def _under(prefix, arrays):

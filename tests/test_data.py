@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -55,6 +56,18 @@ def test_the_order_can_be_taken_up_anywhere(taken):
     resumed = Batches(np.arange(10), np.arange(10), 3, True, rng=9)
     resumed.load_state_dict(batches.state_dict())
     assert head + list(run(resumed, 3))[: 12 - taken] == whole
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_the_state_of_every_generator_goes_through_json(kind):
+    batches = Batches(np.arange(9), np.arange(9), 2, True, rng=np.random.Generator(kind(3)))
+    stream = iter(batches)
+    next(stream)
+    state = json.loads(json.dumps(batches.state_dict()))
+    resumed = Batches(np.arange(9), np.arange(9), 2, True, rng=np.random.Generator(kind(4)))
+    resumed.load_state_dict(state)
+    assert numbers(resumed) == [x.tolist() for x, _ in stream]
+    assert numbers(resumed) == numbers(batches)
 
 
 def test_a_new_loop_after_a_broken_one_is_a_new_epoch():

@@ -113,7 +113,9 @@ def test_ctrl_c_and_resume_give_the_run_that_was_not_stopped(tmp_path):
         (["--data", "digits", "--checkpoint", "nowhere/run"], "no folder"),
         (["--data", "flowers"], "invalid choice: 'flowers'"),
         (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
-        (["--resume", "run"], "--resume needs --data"),
+        (["--resume", "run"], "--resume has no meaning without --data"),
+        (["--data", "random", "--batch-size", "3"], "--batch-size has no meaning with --data random"),
+        (["--data", "digits", "--plot", "nowhere/curves.png"], "--plot: no folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(tmp_path, arguments, message):

@@ -110,15 +110,41 @@ def test_a_bias_before_batch_statistics_gets_exactly_zero(backend):
         assert np.abs(fused[f"grad {name}.bias"]).max() == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_one_image_without_a_batch_axis(backend):
-    network = make_network("simplenet", 3, np.float32, backend)
-    x = np.random.default_rng(0).standard_normal((3, 9, 7)).astype(np.float32)
-    fused = minicnn.fuse(network)
-    y = fused.forward(x)
-    assert y.shape == (64, 1, 1)
-    assert fused.backward(np.ones_like(y)).shape == x.shape
-    assert fused.predict(x).shape == (64, 1, 1)
+def test_one_image_without_a_batch_axis_is_refused_as_batchnorm_refuses_it():
+    network = make_network("simplenet", 3, np.float32, "cpu")
+    for computed in (network, minicnn.fuse(network)):
+        with pytest.raises(ValueError, match=r"expected input of shape \(N, C, H, W\)"):
+            computed.forward(np.zeros((3, 9, 7), np.float32))
+
+
+class Louder(Sequential):
+    """A network with a forward pass of its own."""
+
+    def forward(self, x):
+        return super().forward(x) * 100
+
+
+def test_a_network_that_does_something_of_its_own_is_left_alone():
+    layers = {"conv": Conv2d(3, 4, 3, rng=0), "bn": BatchNorm2d(4), "relu": ReLU()}
+    louder = Louder(**layers)
+    assert minicnn.fuse(louder) is louder
+    assert minicnn.fuse(Sequential(inner=louder))["inner"] is louder
+    with pytest.raises(TypeError, match="expected a Sequential network, got ReLU"):
+        minicnn.fuse(ReLU())
+
+
+@pytest.mark.parametrize("outlier", [0, 30, 1000])
+def test_the_variance_keeps_its_digits_whatever_stands_in_the_corner(outlier):
+    network = make_network("one block", 8, np.float32, "cpu").train()
+    x = np.random.default_rng(0).standard_normal((2, 8, 32, 32)).astype(np.float32)
+    x[:, :, 0, 0] = outlier
+    statistics = []
+    for computed in (network, minicnn.fuse(network)):
+        start = network.state_dict()
+        computed.forward(x)
+        statistics.append(network.state_dict()["bn1.running_var"])
+        network.load_state_dict(start)
+    np.testing.assert_allclose(statistics[1], statistics[0], rtol=2e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

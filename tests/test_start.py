@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,49 @@ def test_importing_brings_in_nothing_heavy():
 def test_using_it_does_not_import_cuda():
     result = python(f"{USE}; import sys; print('numba.cuda' in sys.modules)")
     assert result.stdout.split()[-1] == "False", result.stdout
+
+
+COUNT_HITS = """
+import numpy, minicnn
+from minicnn.backends.cpu import losses
+minicnn.NLLLoss().forward(numpy.zeros((1, 2)), [0])
+print(sum(losses._forward.stats.cache_hits.values()))
+"""
+
+
+def test_kernels_are_compiled_anew_when_anything_they_may_contain_has_changed(tmp_path):
+    """Numba itself looks at the function's own file only."""
+    shutil.copytree(PACKAGE, tmp_path / "minicnn", ignore=shutil.ignore_patterns("__pycache__"))
+    hits = []
+    for _ in range(2):
+        hits.append(int(python(COUNT_HITS, tmp_path).stdout.split()[-1]))
+    with open(tmp_path / "minicnn" / "backends" / "cpu" / "convolution" / "vectors.py", "a") as file:
+        file.write("# changed\n")
+    hits.append(int(python(COUNT_HITS, tmp_path).stdout.split()[-1]))
+    assert hits == [0, 1, 0]
+
+
+def test_compiling_ahead_leaves_nothing_for_the_first_step(tmp_path):
+    code = """
+        import numpy, minicnn
+        from minicnn.backends.cpu.convolution import launch
+        network = minicnn.SimpleNet(rng=0)
+        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network))
+        trainer.compile_kernels()
+        from numba.core import event
+        compiled = []
+        class Listener(event.Listener):
+            def on_start(self, e):
+                compiled.append(e.data["dispatcher"].py_func.__qualname__)
+            def on_end(self, e):
+                pass
+        event.register("numba:compile", Listener())
+        trainer.step(*minicnn.data.published_batch(rng=0))
+        trainer.evaluate([minicnn.data.published_batch(rng=0)])
+        print(compiled)
+    """.replace("import numpy, minicnn", "import numpy, minicnn, minicnn.data")
+    result = python(textwrap.dedent(code), NUMBA_CACHE_DIR=str(tmp_path))
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
 
 
 @pytest.fixture

@@ -286,6 +286,68 @@ def interrupt_after(trainer, n_steps):
     trainer.loss.backward = interrupt_and_go_on
 
 
+def test_fit_goes_on_with_the_epoch_that_ctrl_c_broke_off():
+    whole, train, validation = small_run()
+    whole.fit(train, validation, epochs=2)
+    broken, train, validation = small_run()
+    interrupt_after(broken, n_steps=3)
+    broken.fit(train, validation, epochs=2)
+    assert broken.interrupted
+    broken.fit(train, validation, epochs=2)
+    assert bits(broken.network) == bits(whole.network)
+    assert without_times(broken.history) == without_times(whole.history)
+
+
+def test_one_cycle_over_all_batches():
+    """The usual recipe: as many steps as there are batches in all epochs."""
+    n_steps = 2 * 5
+    trainer, train, _ = small_run(
+        schedule=lambda optimizer: minicnn.OneCycleLR(optimizer, 0.05, n_steps), schedule_every="batch"
+    )
+    assert len(trainer.fit(train, epochs=2)) == 2
+    assert trainer.optimizer.steps == n_steps
+
+
+def test_a_validation_set_that_runs_out_is_named_before_the_epoch_counts():
+    trainer, train, validation = small_run()
+    with pytest.raises(ValueError, match="at least one batch, got none; a generator gives them only once"):
+        trainer.fit(train, (batch for batch in validation), epochs=2)
+    assert trainer.epoch == len(trainer.history) == 1
+
+
+def test_metrics_may_be_numpy_numbers(tmp_path):
+    trainer, train, _ = small_run(metrics={"confidence": lambda output, labels: output.max(axis=1).mean()})
+    trainer.fit(train, epochs=1)
+    trainer.save(tmp_path / "run", train)
+
+
+@pytest.mark.parametrize("name", ["loss", "epoch", "lr", "seconds", "val_accuracy"])
+def test_metrics_with_the_name_of_another_column_are_refused(name):
+    with pytest.raises(ValueError, match=f"that no other column has, got {name}"):
+        small_run(metrics={name: minicnn.accuracy})
+
+
+def test_nan_is_never_the_best():
+    values = iter([np.nan, 0.5, 0.4, 0.6])
+    trainer, train, _ = small_run(metrics={"score": lambda *_: current[0]}, monitor="score", keep_best=True)
+    current = [None]
+    for _ in range(4):
+        current[0] = next(values)
+        trainer.fit(train, epochs=1)
+    assert trainer._best == {"value": pytest.approx(0.6), "epoch": 4}
+
+
+def test_gradients_that_are_not_finite_stop_the_run():
+    trainer, train, _ = small_run(max_grad_norm=1.0)
+    before = bits(trainer.network)
+    x, y = next(iter(train))
+    trainer.loss.backward = lambda: np.full((len(y), 3), np.inf, np.float32)
+    with np.errstate(all="ignore"), pytest.raises(RuntimeError, match=r"gradients of a finite norm, got (nan|inf)"):
+        trainer.step(x, y)
+    after = bits(trainer.network)
+    assert all(after[name] == before[name] for name in after if name.endswith(("weight", "bias")))
+
+
 def test_the_handler_of_ctrl_c_is_put_back():
     before = signal.getsignal(signal.SIGINT)
     trainer, train, _ = small_run()

@@ -6,7 +6,7 @@ module up once and hands it to each layer.
 
     reference   NumPy, written to be read; the judge of the others
     cpu         Numba `@njit(parallel=True)`, written to be run
-    cuda        numba.cuda; the folder `backends/cuda` with the same file names is its place, see `get_backend`
+    cuda        numba.cuda; not there yet. Its place is the folder `backends/cuda` with the same file names, and NAMES
 
 Letters, the same in every docstring, loop and einsum of the package:
 

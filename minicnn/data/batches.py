@@ -59,7 +59,7 @@ class Batches:
             "images": len(self.images),
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
-            "rng": self._epoch_start,
+            "rng": _as_plain_numbers(self._epoch_start),
             "position": self._position,
         }
 
@@ -76,3 +76,10 @@ class Batches:
                 )
         self._rng.bit_generator.state = self._epoch_start = state["rng"]
         self._position = self._resume_at = state["position"]
+
+
+def _as_plain_numbers(state):
+    """A generator's state with lists for its arrays, which JSON can hold and the generator takes as well."""
+    if isinstance(state, dict):
+        return {key: _as_plain_numbers(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state

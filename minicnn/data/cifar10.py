@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,11 @@ TRAIN_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_FILE = "test_batch"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_BYTES = 3 * 32 * 32
+# What reading a damaged archive, or a damaged pickle in it, may end in.
+DAMAGED = (
+    *(tarfile.TarError, zlib.error, EOFError, OSError, pickle.UnpicklingError),
+    *(KeyError, IndexError, TypeError, AttributeError, ValueError),
+)
 HARMLESS = (("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"))  # what a pickled array names
 
 
@@ -38,7 +44,7 @@ def load_cifar10(folder="."):
     path = found[0]
     try:
         parts = _read_archive(path)
-    except (tarfile.TarError, EOFError, OSError, pickle.UnpicklingError, KeyError, IndexError, TypeError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path}: expected CIFAR-10's archive, got one that cannot be read ({error})") from error
     missing = [name for name in (*TRAIN_FILES, TEST_FILE) if name not in parts]
     if missing:

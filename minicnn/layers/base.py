@@ -9,7 +9,8 @@ keeps between `forward` and `backward` what the backward formula needs:
                   input, dx; on the way it *assigns* `grads`, so that there is nothing to zero
 
 `forward` remembers in evaluation mode too, so that a gradient can be taken through frozen batch statistics (for a
-saliency map, say). Where no gradient is wanted, `predict` is the call: it changes nothing in the layer, and
+saliency map, say). What it remembers are arrays that were handed in or out, not copies: do not write to them before
+`backward`. Where no gradient is wanted, `predict` is the call: it changes nothing in the layer, and
 several threads may call it at once.
 """
 

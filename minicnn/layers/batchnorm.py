@@ -41,9 +41,9 @@ class BatchNorm2d(Layer):
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         super().__init__()
         self.num_features = as_int(num_features, "BatchNorm2d: num_features", 1)
-        if not eps >= 0:
+        if eps is None or not eps >= 0:
             raise ValueError(f"BatchNorm2d: expected eps of at least 0, got {eps}")
-        if not 0 <= momentum <= 1:
+        if momentum is None or not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm2d: expected momentum from 0 to 1, got {momentum}")
         self.eps, self.momentum = float(eps), float(momentum)
         self.params["weight"] = np.ones(self.num_features, np.float32)

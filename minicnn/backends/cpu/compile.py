@@ -36,10 +36,10 @@ def compile_kernels(dtype, report=None, files=None):
 
 
 def _convolutions(dtype):
-    """Few channels for the register tile, many for Winograd's kernels."""
+    """Few channels for the register tile, many for Winograd's kernels; two images, so that two threads have work."""
     once = (1, 1)
     for channels in (1, 8):
-        x, weight = np.ones((1, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype)
+        x, weight = np.ones((2, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype)
         conv.conv2d_forward(x, weight, None, once, once)
         conv.conv2d_input_gradient(x, weight, (4, 4), once, once)
         conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
@@ -51,11 +51,11 @@ def _block(channels, dtype, mean=None):
 
 
 def _fused_blocks(dtype):
-    x = np.ones((1, 1, 4, 4), dtype)
+    x = np.ones((2, 1, 4, 4), dtype)
     first = fused.fused_conv_forward(x, *_block(1, dtype))
     second = fused.fused_conv_forward(first, *_block(8, dtype))
     _, peaks = fused.fused_max(second)
-    gradient = fused.fused_max_backward(np.ones((1, 8), dtype), peaks, second)
+    gradient = fused.fused_max_backward(np.ones((2, 8), dtype), peaks, second)
     *_, gradient = fused.fused_conv_backward(gradient, second, first, *_gradient_arguments(8, dtype), need_below=True)
     fused.fused_conv_backward(gradient, first, x, *_gradient_arguments(1, dtype), need_below=False)
     fused.fused_output_backward(fused.fused_output(second), second)

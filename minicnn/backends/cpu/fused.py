@@ -286,14 +286,15 @@ def _input_gradient(dy, weight, below, stride, padding):
 
 
 def _joined_moments(records):
-    """mean and var (F,) from the pieces' moments, each about the piece's first pixel (Chan et al., 1979).
+    """mean and var (F,) from the pieces' moments (Chan et al., 1979).
 
-    records (pieces, 4, F): the first pixel, sum of (y - first), sum of (y - first)², number of pixels.
+    records (pieces, 4, F): about the piece's mean m, m itself, sum of (y - m), which is its rounding error, sum of
+    (y - m)², and the number of pixels.
     """
-    first, distances, squares, counts = records.astype(np.float64).transpose(1, 0, 2)
+    about, distances, squares, counts = records.astype(np.float64).transpose(1, 0, 2)
     count = counts.sum(axis=0)
-    mean = (distances + counts * first).sum(axis=0) / count
-    offset = first + distances / counts - mean
+    mean = (distances + counts * about).sum(axis=0) / count
+    offset = about + distances / counts - mean
     return mean, (squares - distances**2 / counts + counts * offset**2).sum(axis=0) / count
 
 
@@ -338,7 +339,7 @@ def _folded(weight, bias, norm):
 def activation_source(arrays, image, window, patch):
     """patch = relu(scale * (y - mean) + shift). arrays: y, coefficients."""
     y, coefficients = arrays[0], arrays[1]
-    pitch = (image.channels + LANES - 1) // LANES * LANES
+    pitch = lanes_up(image.channels)
     c = window.channel
     mean, scale = load(coefficients, MEAN * pitch + c), load(coefficients, SCALE * pitch + c)
     shift = load(coefficients, SHIFT * pitch + c)
@@ -356,7 +357,7 @@ def activation_source(arrays, image, window, patch):
 def gradient_source(arrays, image, window, patch):
     """patch = dy = scale * g - c1 - c2 * (y - mean). arrays: y, g, coefficients."""
     y, g, coefficients = arrays[0], arrays[1], arrays[2]
-    pitch = (image.channels + LANES - 1) // LANES * LANES
+    pitch = lanes_up(image.channels)
     c = window.channel
     mean, scale = load(coefficients, MEAN * pitch + c), load(coefficients, SCALE * pitch + c)
     zero = fill(coefficients, 0.0)
@@ -375,7 +376,7 @@ def gradient_source(arrays, image, window, patch):
 def peak_gradient_source(arrays, image, window, patch):
     """`gradient_source` where g is 0 but for one pixel of each channel. arrays: y, peaks (N, 3, F), coefficients."""
     y, peaks, coefficients = arrays[0], arrays[1], arrays[2]
-    pitch = (image.channels + LANES - 1) // LANES * LANES
+    pitch = lanes_up(image.channels)
     c = window.channel
     mean = load(coefficients, MEAN * pitch + c)
     zero = fill(coefficients, 0.0)
@@ -401,7 +402,7 @@ def peak_gradient_source(arrays, image, window, patch):
 def store_sink(arrays, image, window, pitch, record, patch):
     """y = patch. arrays: y."""
     y = arrays[0]
-    padded = (image.channels + LANES - 1) // LANES * LANES
+    padded = lanes_up(image.channels)
     for p in range(window.rows):
         y_at = image.start + ((window.row + p) * image.width + window.column) * padded + window.channel
         for q in range(window.columns):
@@ -410,25 +411,33 @@ def store_sink(arrays, image, window, pitch, record, patch):
 
 @serial
 def moments_sink(arrays, image, window, pitch, record, patch):
-    """y = patch, and the piece's moments about its first pixel, see `_joined_moments`. arrays: y, records."""
+    """y = patch, and the piece's moments about its own mean, see `_joined_moments`. arrays: y, records.
+
+    Two passes over the patch, which is in the cache: a variance from sums about anything but the mean loses digits.
+    """
     y, records = arrays[0], arrays[1]
-    padded = (image.channels + LANES - 1) // LANES * LANES
-    first = load(patch, 0)
-    distances = fill(y, 0.0)
-    squares = distances
+    padded = lanes_up(image.channels)
+    first, total = load(patch, 0), fill(y, 0.0)
     for p in range(window.rows):
         y_at = image.start + ((window.row + p) * image.width + window.column) * padded + window.channel
         for q in range(window.columns):
             value = load(patch, (p * pitch + q) * LANES)
             store(y, y_at + q * padded, value)
-            distance = value - first
+            total = total + (value - first)
+    count = window.rows * window.columns
+    mean = fma(total, fill(y, 1 / count), first)
+
+    distances, squares = fill(y, 0.0), fill(y, 0.0)
+    for p in range(window.rows):
+        for q in range(window.columns):
+            distance = load(patch, (p * pitch + q) * LANES) - mean
             distances = distances + distance
             squares = fma(distance, distance, squares)
     at = record * 4 * padded + window.channel
-    store(records, at, first)
+    store(records, at, mean)
     store(records, at + padded, distances)
     store(records, at + 2 * padded, squares)
-    store(records, at + 3 * padded, fill(y, window.rows * window.columns))
+    store(records, at + 3 * padded, fill(y, count))
 
 
 @serial
@@ -438,7 +447,7 @@ def relu_gradient_sink(arrays, image, window, pitch, record, patch):
     arrays: g, y, coefficients, sums (pieces, 2, F); y and coefficients of the activation whose gradient this is.
     """
     g, y, coefficients, sums = arrays
-    padded = (image.channels + LANES - 1) // LANES * LANES
+    padded = lanes_up(image.channels)
     c = window.channel
     mean, scale = load(coefficients, MEAN * padded + c), load(coefficients, SCALE * padded + c)
     shift = load(coefficients, SHIFT * padded + c)
@@ -460,7 +469,7 @@ def relu_gradient_sink(arrays, image, window, pitch, record, patch):
 def max_sink(arrays, image, window, pitch, record, patch):
     """The piece's maximum; nothing else is stored. arrays: maxima (pieces, F)."""
     maxima = arrays[0]
-    padded = (image.channels + LANES - 1) // LANES * LANES
+    padded = lanes_up(image.channels)
     best = load(patch, 0)
     for p in range(window.rows):
         for q in range(window.columns):

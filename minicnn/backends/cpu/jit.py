@@ -15,11 +15,15 @@ one thread, on the same loops compiled without threads.
 
 import contextlib
 import functools
+import hashlib
 import os
 import threading
+from pathlib import Path
 
 import numba
 import numpy as np
+
+import minicnn
 
 # a * b + c may be one rounding. Never "nnan" or "ninf": NaN and infinity must come out at the other end, where
 # they are noticed.
@@ -38,9 +42,24 @@ def _kept_on_disk(function, **options):
     """Compile lazily, and keep the code for the next process: beside the source, or where that cannot be written, in
     the user's cache folder. Where neither can be, compile in each process."""
     try:
-        return numba.njit(cache=True, **_OPTIONS, **options)(function)
+        kernel = numba.njit(cache=True, **_OPTIONS, **options)(function)
     except RuntimeError:
         return numba.njit(**_OPTIONS, **options)(function)
+    # Numba looks whether the function's own file has changed, but a kernel also contains what it calls in others.
+    file = getattr(kernel._cache, "_cache_file", None)  # private; without it, only editing kernels is less comfortable
+    if file is not None:
+        file._source_stamp = (file._source_stamp, _state_of_sources())
+    return kernel
+
+
+@functools.cache
+def _state_of_sources():
+    """A digest of every file that a kernel may contain code of."""
+    package = Path(minicnn.__file__).parent
+    digest = hashlib.sha256()
+    for path in (package / "geometry.py", *sorted((package / "backends" / "cpu").rglob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 serial = functools.partial(_kept_on_disk, fastmath=FASTMATH)
@@ -90,7 +109,7 @@ def unravel(item, n):
 
 
 def set_num_threads(n):
-    """Let the kernels use `n` threads from now on. The results are the same bits for every n.
+    """Let the kernels use `n` threads from now on, where this Python thread calls them. Same bits for every n.
 
     Raises ValueError for an n below 1, or above what Numba started with: the number of cores, or what the
     environment variable NUMBA_NUM_THREADS says.

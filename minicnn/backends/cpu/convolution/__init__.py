@@ -10,5 +10,5 @@
     launch.py     how their kernels are compiled once and run in parallel
 
 `minicnn.backends.cpu.conv` chooses: rung 4 where it serves, else rung 3. Rungs 1 and 2 are there to be read, and
-`tests/test_ladder.py` holds the four against each other. `benchmarks/ladder.py` measures them.
+`tests/test_ladder.py` holds the four against each other. `benchmarks/speed.py --only ladder` measures them.
 """

@@ -42,9 +42,10 @@ class Window(NamedTuple):
     columns: int
 
 
+@serial
 def lanes_up(channels):
     """`channels` rounded up to whole vectors."""
-    return -(-channels // LANES) * LANES
+    return (channels + LANES - 1) // LANES * LANES
 
 
 def source_address(function, dtype):

@@ -127,7 +127,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
     """
     job = Job(*unpack(numbers, JOB_NUMBERS))
     source_arrays, sink_arrays, weights, bias = arrays[0:4], arrays[4:8], arrays[8], arrays[9]
-    padded_F = (job.F + LANES - 1) // LANES * LANES
+    padded_F = lanes_up(job.F)
     block_pixels = job.block_h * job.block_w
     patch = scratch[: job.patch_size]
     y_patch = scratch[job.patch_size : job.patch_size + 2 * LANES * block_pixels]
@@ -208,7 +208,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """Partial sum number `worker` of dweight. arrays: 4 of the source of x, 4 of that of dy, the sums."""
     job = GradientJob(*unpack(numbers, GRADIENT_JOB_NUMBERS))
     x_arrays, dy_arrays = arrays[0:4], arrays[4:8]
-    padded_F = (job.F + LANES - 1) // LANES * LANES
+    padded_F = lanes_up(job.F)
     n_taps = job.C * job.KH * job.KW
     part_size = (n_taps + ROWS - 1) // ROWS * ROWS * padded_F
     part = arrays[8][worker * part_size : (worker + 1) * part_size]
@@ -272,7 +272,7 @@ def pack_weight(weight, flip, taps_i, taps_j, packed):
     """
     F, C = weight.shape[:2]
     inputs, outputs = (F, C) if flip else (C, F)
-    padded = (outputs + LANES - 1) // LANES * LANES
+    padded = lanes_up(outputs)
     for o in range(padded):
         first = o // (2 * LANES) * 2 * LANES
         width = min(2 * LANES, padded - first)
@@ -293,7 +293,7 @@ def add_parts(parts, dweight):
     """dweight (F, C, KH, KW) = the sum of the parts (parts, taps up to ROWS, F up to LANES), in order."""
     n_filters = len(dweight)
     n_taps = dweight.size // n_filters
-    padded = (n_filters + LANES - 1) // LANES * LANES
+    padded = lanes_up(n_filters)
     flat_dweight = dweight.reshape(n_filters, n_taps)
     for part in range(1, len(parts)):
         for cell in range(n_taps * padded):

@@ -61,7 +61,7 @@ from minicnn.backends.cpu.memory import empty
 
 POINTS = 36  # products for a tile
 MAX_TILES = 64  # tiles in a block
-CHUNK = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
+KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
 BLOCK_BYTES = 384 * 1024  # what V of a block may take, about a third of the L2 cache
 SMALL = 64 * 64  # weights of fewer (f, c) pairs are transformed by one thread: waking a second costs more
 PARTS_BYTES = 32 * 1024 * 1024  # what the partial sums of a weight gradient may take
@@ -250,11 +250,6 @@ def _block_number(b, job):
 
 
 @serial
-def _lanes_up(channels):
-    return (channels + LANES - 1) // LANES * LANES
-
-
-@serial
 def _rows_up(rows):
     return (rows + ROWS - 1) // ROWS * ROWS
 
@@ -311,7 +306,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
     V = scratch[job.patch_size : job.patch_size + job.V_size]
     M = scratch[job.patch_size + job.V_size :]
     taps, rows = table[: job.C], table[job.C :]
-    padded_C, padded_F = _lanes_up(job.C), _lanes_up(job.F)
+    padded_C, padded_F = lanes_up(job.C), lanes_up(job.F)
     for c in range(job.C):
         taps[c] = c
     for b in range(worker * job.blocks // job.workers, (worker + 1) * job.blocks // job.workers):
@@ -323,8 +318,8 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
             rows[t] = min(t, tiles - 1) * _pitch(padded_C)
         for f0 in range(0, padded_F, 2 * LANES):
             width = min(2 * LANES, padded_F - f0)
-            for t0 in range(0, tiles, CHUNK):
-                t1 = min(tiles, t0 + CHUNK)
+            for t0 in range(0, tiles, KEPT_TILES):
+                t1 = min(tiles, t0 + KEPT_TILES)
                 _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M)
                 for t in range(t0, t1):
                     row, q = t // tiles_w, t % tiles_w
@@ -348,7 +343,7 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
 
     The bias goes into product (1, 1): Aᵀ turns a constant there into a constant tile.
     """
-    padded_C, padded_F = _lanes_up(job.C), _lanes_up(job.F)
+    padded_C, padded_F = lanes_up(job.C), lanes_up(job.F)
     pitch = _pitch(width)
     for t in range(t1 - t0):
         for f in range(width):
@@ -366,7 +361,7 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
 @serial
 def _input_tiles(source_arrays, job, block, patch, V):
     """V[t, k, c] = (Bᵀ d B)[k] for every tile t of the block."""
-    padded = _lanes_up(job.C)
+    padded = lanes_up(job.C)
     tiles_h, tiles_w = block.p1 - block.p0, block.q1 - block.q0
     rows, columns = 4 * tiles_h + 2, 4 * tiles_w + 2
     for c0 in range(0, padded, LANES):
@@ -385,7 +380,7 @@ def _input_tiles(source_arrays, job, block, patch, V):
 @serial
 def _gradient_tiles(source_arrays, job, block, patch, Q):
     """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the block."""
-    padded = _lanes_up(job.F)
+    padded = lanes_up(job.F)
     tiles_h, tiles_w = block.p1 - block.p0, block.q1 - block.q0
     rows, columns = 4 * tiles_h, 4 * tiles_w
     for f0 in range(0, padded, LANES):
@@ -409,7 +404,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
     Q = scratch[job.patch_size + job.V_size :]
-    padded_C, padded_F, height = _lanes_up(job.C), _lanes_up(job.F), _rows_up(_lanes_up(job.C))
+    padded_C, padded_F, height = lanes_up(job.C), lanes_up(job.F), _rows_up(lanes_up(job.C))
     part_size = POINTS * height * padded_F
     dU = arrays[8][worker * part_size : (worker + 1) * part_size]
     first = worker * job.blocks // job.workers
@@ -446,7 +441,7 @@ def transform_weight_kernel(arrays, numbers, table, scratch, worker):
     weight, U = arrays[0], arrays[1]
     F, C, flip, workers = unpack(numbers, 4)
     inputs, outputs = (F, C) if flip else (C, F)
-    padded = _lanes_up(outputs)
+    padded = lanes_up(outputs)
     step = inputs * padded
     for o in range(worker * LANES, padded, workers * LANES):
         first = o // (2 * LANES) * 2 * LANES
@@ -470,7 +465,7 @@ def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """
     sums, dweight = arrays[0], arrays[1]
     F, C, parts, workers = unpack(numbers, 4)
-    padded, height = _lanes_up(F), _rows_up(_lanes_up(C))
+    padded, height = lanes_up(F), _rows_up(lanes_up(C))
     size = POINTS * height * padded
     for c in range(worker, C, workers):
         for f in range(0, padded, LANES):
@@ -496,7 +491,7 @@ def run_forward(source, source_arrays, sink, sink_arrays, U, bias, x_shape, x_im
     (N, C, H, W), (_, F, OH, OW) = x_shape, y_shape
     cut = cut_into_blocks(N, OH, OW, C, dtype.itemsize)
     patch_size, V_size = _scratch_sizes(cut, C)
-    M_size = CHUNK * (POINTS * 2 * LANES + LANES)
+    M_size = KEPT_TILES * (POINTS * 2 * LANES + LANES)
     workers = min(get_num_threads(), cut.blocks)
     addresses = source_address(source, dtype), sink_address(sink, dtype)
     job = Job(*addresses, N, C, H, W, x_image, F, OH, OW, y_image, padding, workers, patch_size, V_size, *cut)
