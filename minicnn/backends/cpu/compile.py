@@ -16,58 +16,81 @@ def compile_kernels(dtype, report=None, files=None):
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
     """
-    steps = {
-        "conv": _convolutions,
-        "fused": _fused_blocks,
-        "batchnorm": _batchnorm,
-        "activation": _relu,
-        "pooling": _pooling,
-        "linear": _linear,
-        "log_softmax": _log_softmax,
-        "losses": _losses,
-        "optim": _optimizers,
-        "arrays": _arrays,
-    }
-    chosen = [name for name in steps if files is None or name in files]
-    for done, name in enumerate(chosen):
+    dtype = np.dtype(dtype)
+    # Quick ones first: on a cold start the first report comes soon.
+    steps = [
+        ("linear", _linear),
+        ("log_softmax", _log_softmax),
+        ("losses", _losses),
+        ("optim", _optimizers),
+        ("arrays", _arrays),
+        ("activation", _relu),
+        ("batchnorm", _batchnorm),
+        ("pooling", _pooling),
+        ("conv", _convolutions_of_few_channels),
+        ("conv", _convolutions_of_many_channels),
+        ("fused", _fused_forward),
+        ("fused", _fused_backward),
+        ("fused", _fused_outputs),
+    ]
+    chosen = [(file, step) for file, step in steps if files is None or file in files]
+    for done, (file, step) in enumerate(chosen):
         if report is not None:
-            report(name, done, len(chosen))
-        steps[name](np.dtype(dtype))
+            report(file, done, len(chosen))
+        step(dtype)
 
 
-def _convolutions(dtype):
-    """Few channels for the register tile, many for Winograd's kernels; two images, so that two threads have work."""
-    once = (1, 1)
-    for channels in (1, 8):
-        x, weight = np.ones((2, channels, 4, 4), dtype), np.ones((channels, channels, 3, 3), dtype)
-        conv.conv2d_forward(x, weight, None, once, once)
-        conv.conv2d_input_gradient(x, weight, (4, 4), once, once)
-        conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
+def _convolutions_of_few_channels(dtype):
+    """By the register tile."""
+    _convolve(np.ones((2, 1, 4, 4), dtype))
+
+
+def _convolutions_of_many_channels(dtype):
+    """By Winograd's kernels."""
+    _convolve(np.ones((2, 8, 4, 4), dtype))
+
+
+def _convolve(x):
+    """All three passes, on two images, so that two threads have work."""
+    weight, once = np.ones((x.shape[1], x.shape[1], 3, 3), x.dtype), (1, 1)
+    conv.conv2d_forward(x, weight, None, once, once)
+    conv.conv2d_input_gradient(x, weight, (4, 4), once, once)
+    conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
 
 
 def _block(channels, dtype, mean=None):
+    """Arguments of a block with 8 filters; batchnorm takes its statistics from the batch unless `mean` is given."""
     weight, number = np.ones((8, channels, 3, 3), dtype), np.ones(8, dtype)
     return weight, number, Norm(number, number, mean, mean, 1.0), (1, 1), (1, 1)
 
 
-def _fused_blocks(dtype):
+def _two_blocks(dtype):
     x = np.ones((2, 1, 4, 4), dtype)
     first = fused.fused_conv_forward(x, *_block(1, dtype))
-    second = fused.fused_conv_forward(first, *_block(8, dtype))
-    _, peaks = fused.fused_max(second)
-    gradient = fused.fused_max_backward(np.ones((2, 8), dtype), peaks, second)
-    *_, gradient = fused.fused_conv_backward(gradient, second, first, *_gradient_arguments(8, dtype), need_below=True)
-    fused.fused_conv_backward(gradient, first, x, *_gradient_arguments(1, dtype), need_below=False)
-    fused.fused_output_backward(fused.fused_output(second), second)
+    return x, first, fused.fused_conv_forward(first, *_block(8, dtype))
 
+
+def _fused_forward(dtype):
+    *_, second = _two_blocks(dtype)
+    fused.fused_max(second)
+
+
+def _fused_backward(dtype):
+    x, first, second = _two_blocks(dtype)
+    y, peaks = fused.fused_max(second)
+    gradient = fused.fused_max_backward(y, peaks, second)
+    for block, below, channels in ((second, first, 8), (first, x, 1)):
+        weight, _, _, stride, padding = _block(channels, dtype)
+        arguments = (block, below, weight, stride, padding)
+        *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=below is first)
+
+
+def _fused_outputs(dtype):
+    x, _, second = _two_blocks(dtype)
+    fused.fused_output_backward(fused.fused_output(second), second)
     mean = np.ones(8, dtype)
     first = fused.fused_conv_predict(x, *_block(1, dtype, mean))
     fused.fused_conv_predict_max(first, *_block(8, dtype, mean))
-
-
-def _gradient_arguments(channels, dtype):
-    weight, _, _, stride, padding = _block(channels, dtype)
-    return weight, stride, padding
 
 
 def _batchnorm(dtype):
