@@ -1,9 +1,12 @@
 """The convolution of the CPU backend, as a ladder: each rung does the same sum, faster.
 
-    plain.py      1  the definition: seven loops
-    shifts.py     2  the same in an order that vectorises: a kernel tap is a shift of contiguous memory
-    tile.py       3  a tile of the output held in vector registers over the whole sum; any kernel, stride and padding
-    winograd.py   4  3 × 3 kernels with stride 1: fewer multiplications
+    plain.py      1  the definition: seven loops                                              3 GFLOP/s
+    shifts.py     2  an order that vectorises: a kernel tap is a shift of contiguous memory   25
+    tile.py       3  a tile of the output in vector registers over the whole sum              157
+    winograd.py   4  3 × 3 kernels with stride 1: fewer multiplications                       502
+
+(Forward, 3 × 3, 32 to 64 channels, 32 images of 32 × 32, counted as plain sums, on two threads whose multiply-add peak
+was measured at 234 GFLOP/s in the same run. The two gradients together: 3, 50, 154 and 360.)
 
     vectors.py    vectors in Numba and `gather_gemm`, the register tile that rungs 3 and 4 are made of
     patches.py    how rungs 3 and 4 read and write images
