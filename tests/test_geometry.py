@@ -25,7 +25,7 @@ def test_adaptive_windows_are_exact_for_all_small_sizes():
 
 @given(st.integers(1, 10**6), st.integers(1, 300))
 def test_adaptive_windows_cover_the_axis(n_in, n_out):
-    starts, stops, extents = geometry.adaptive_windows.__wrapped__(n_in, n_out).T
+    starts, stops, extents = geometry.adaptive_windows(n_in, n_out).T
     assert (starts[0], stops[-1]) == (0, n_in)
     assert (starts < stops).all()
     assert (starts[1:] <= stops[:-1]).all()  # no gap
@@ -42,7 +42,7 @@ def test_fixed_windows_and_output_size(n_in, kernel, stride, padding):
     if 2 * padding > kernel or n_in + 2 * padding < kernel:
         return
     expected = [list(window) for window in naive.fixed_windows(n_in, kernel, stride, padding)]
-    assert geometry.fixed_windows.__wrapped__(n_in, kernel, stride, padding).tolist() == expected
+    assert geometry.fixed_windows(n_in, kernel, stride, padding).tolist() == expected
     assert geometry.output_size(n_in, kernel, stride, padding) == len(expected)
 
 
@@ -53,3 +53,10 @@ def test_output_size_is_pytorchs():
     for n_in, kernel, stride, padding in [(7, 3, 2, 0), (8, 3, 2, 1), (5, 5, 1, 0), (9, 2, 4, 3), (32, 3, 1, 1)]:
         y = torch.nn.Conv1d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, n_in))
         assert y.shape[2] == geometry.output_size(n_in, kernel, stride, padding)
+
+
+def test_a_table_is_the_callers_own():
+    for table, arguments in ((geometry.adaptive_windows, (5, 3)), (geometry.fixed_windows, (5, 2, 1, 0))):
+        expected = table(*arguments).tolist()
+        table(*arguments)[:] = -1
+        assert table(*arguments).tolist() == expected
