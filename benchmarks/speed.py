@@ -97,15 +97,7 @@ class Bench:
         rows = []
         for case in cases:
             for what in ("step", "predict"):
-                found = self.alternate(
-                    {
-                        "minicnn": ("minicnn", what, case),
-                        "plain": ("shifts", what, case),
-                        "nchw": ("torch", what, case),
-                        "channels_last": ("torch-channels-last", what, case),
-                        "peak": ("peak",),
-                    }
-                )
+                found = self.alternate(contestants(what, case))
                 rows.append(
                     {"": f"{what} {case}²".replace("predict", "inference").replace("x", "×"), **self.row(found)}
                 )
@@ -115,15 +107,7 @@ class Bench:
         rows = []
         for case in cases:
             for what in ("forward", "backward"):
-                found = self.alternate(
-                    {
-                        "minicnn": ("minicnn", what, case),
-                        "plain": ("shifts", what, case),
-                        "nchw": ("torch", what, case),
-                        "channels_last": ("torch-channels-last", what, case),
-                        "peak": ("peak",),
-                    }
-                )
+                found = self.alternate(contestants(what, case))
                 rows.append({"": f"{case}, {what}", **self.row(found)})
         return rows
 
@@ -183,6 +167,17 @@ class Bench:
     def machine(self):
         peak = statistics.median(self.worker("peak")["flops_per_second"] for _ in range(3))
         return f"{cpu_name()}, FMA peak measured at {peak / 1e9:.0f} GFLOP/s"
+
+
+def contestants(what, case):
+    """minicnn, its own plain kernels and PyTorch in both layouts, by name; and the peak of the moment."""
+    return {
+        "minicnn": ("minicnn", what, case),
+        "plain": ("shifts", what, case),
+        "nchw": ("torch", what, case),
+        "channels_last": ("torch-channels-last", what, case),
+        "peak": ("peak",),
+    }
 
 
 def cpu_name():
