@@ -14,6 +14,7 @@ True
 from minicnn.backends import get_backend
 from minicnn.checkpoint import load_weights, save_weights
 from minicnn.fusion import fuse
+from minicnn.images import Images
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -47,6 +48,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CrossEntropyLoss",
     "Flatten",
+    "Images",
     "Layer",
     "Linear",
     "LinearLR",

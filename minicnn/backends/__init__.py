@@ -13,6 +13,7 @@ Letters, the same in every docstring, loop and einsum of the package:
     N images          n        F filters (output channels)   f        K classes    k
     C channels        c        KH KW kernel                  i j      D features   d
     H W  image        r s      OH OW output                  p q
+    H_n W_n  image n of a batch of different sizes; P pixels of all its images, sum of H_n * W_n
 
 THE CONTRACT. Operations are functions of arrays: they check nothing (the layer has), write to none of their
 arguments, and return new arrays, C-contiguous and of the dtype of their input, float32 or float64. The
@@ -78,10 +79,11 @@ fused         blocks of convolution, batchnorm and relu; Norm and Activation are
               fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below)
                   -> (dweight, dbias) of the convolution, (dweight, dbias) of batchnorm, gradient or dx of below
 
-A spatial operation is a loop over images that asks each image for its own height and width: the compiled
-kernels are serial bodies on one image `(C, H, W)` or one plane `(H, W)`, and a thin parallel driver hands
-the images out. A batch of equal sizes, `(N, C, H, W)`, is the simplest driver; batches of mixed sizes need
-another driver, not other kernels.
+Images of different sizes come as `minicnn.Images`, one flat array of N blocks (C, H_n, W_n). The operations of conv,
+batchnorm, activation, pooling and fused take them wherever (N, C, H, W) is written, and return `Images` for them: each
+image is treated at its own size, and batchnorm's sums run over the P pixels of all. In such a call `input_size` is
+the sizes (N, 2), and `rows` and `columns` are lists with a table for each image. Whatever has no image axes left,
+(N, F) or (C,), is an ordinary array.
 """
 
 import importlib

@@ -1,0 +1,134 @@
+"""Images of different sizes in one batch, without padding and without resizing."""
+
+import numpy as np
+
+
+class Images:
+    """N images of C channels, each of its own height and width, one after another in one flat array.
+
+    Image n is the block (C, H_n, W_n) of `data` that begins at C * starts[n]. There are P = sum of H_n * W_n pixels.
+    A batch of equal sizes, (N, C, H, W), has the same numbers in the same order, so that `as_array` costs nothing.
+
+    Args:
+        images: arrays (C, H_n, W_n) of one dtype; they are copied.
+
+    Attributes:
+        data: (C * P,), the array of some backend.
+        channels: C.
+        sizes: (N, 2) int64, rows (H_n, W_n); read-only.
+        starts: (N,) int64, the number of pixels before image n; read-only.
+
+    Raises:
+        ValueError: no images, an image that is not (C, H, W) or is empty, or different numbers of channels.
+        TypeError: images of different dtypes.
+
+    >>> images = Images([np.zeros((3, 2, 5)), np.ones((3, 4, 1))])
+    >>> images
+    Images(2 of 3 channels, 2×5 to 4×1 pixels, float64)
+    >>> images.shape, images[1].shape, images.data.shape
+    ((2, 3, (2, 4), (5, 1)), (3, 4, 1), (42,))
+    """
+
+    ndim = 4
+
+    def __init__(self, images):
+        images = [np.asarray(image) for image in images]
+        if not images:
+            raise ValueError("Images: expected at least one image, got none")
+        for position, image in enumerate(images):
+            if image.ndim != 3 or not image.size:
+                raise ValueError(
+                    f"Images: expected images of shape (C, H, W) with at least one pixel, "
+                    f"got shape {image.shape} at position {position}"
+                )
+            if image.shape[0] != images[0].shape[0]:
+                raise ValueError(
+                    f"Images: expected every image to have as many channels as the first, {images[0].shape[0]}, "
+                    f"got {image.shape[0]} at position {position}"
+                )
+            if image.dtype != images[0].dtype:
+                raise TypeError(
+                    f"Images: expected every image to be {images[0].dtype} as the first, "
+                    f"got {image.dtype} at position {position}"
+                )
+        sizes = np.array([image.shape[1:] for image in images], np.int64)
+        self._set(np.concatenate([image.reshape(-1) for image in images]), images[0].shape[0], sizes)
+
+    @classmethod
+    def of(cls, data, channels, sizes):
+        """Images of the numbers `data` as they lie, without a copy and without checks: for operations."""
+        images = cls.__new__(cls)
+        images._set(data, channels, np.array(sizes, np.int64))
+        return images
+
+    @classmethod
+    def of_array(cls, array):
+        """(N, C, H, W) as images of equal size, without a copy."""
+        n_images, channels, *size = array.shape
+        return cls.of(array.reshape(-1), channels, np.tile(np.array(size, np.int64), (n_images, 1)))
+
+    def _set(self, data, channels, sizes):
+        ends = sizes.prod(axis=1).cumsum()
+        self.data, self.channels = data, int(channels)
+        self.sizes, self.starts = sizes, ends - sizes.prod(axis=1)
+        self.sizes.flags.writeable = self.starts.flags.writeable = False
+
+    @property
+    def pixels(self):
+        """P, of all images together."""
+        return int(self.starts[-1] + self.sizes[-1].prod())
+
+    @property
+    def shape(self):
+        """(N, C, heights, widths), the last two tuples of N numbers."""
+        heights, widths = self.sizes.T.tolist()
+        return len(self), self.channels, tuple(heights), tuple(widths)
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    @property
+    def size(self):
+        """How many numbers: C * P."""
+        return self.channels * self.pixels
+
+    def like(self, data):
+        """Images of these sizes made of other numbers, `data` (C' * P,)."""
+        return Images.of(data, len(data) // self.pixels, self.sizes)
+
+    def astype(self, dtype):
+        """A copy of another dtype."""
+        return self.like(self.data.astype(dtype))
+
+    def as_array(self):
+        """(N, C, H, W), without a copy. Raises ValueError where the sizes differ."""
+        if (self.sizes != self.sizes[0]).any():
+            raise ValueError(f"Images.as_array: expected images of one size, got {self}")
+        return self.data.reshape(len(self), self.channels, *self.sizes[0].tolist())
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, chosen):
+        """One image (C, H_n, W_n), a view; or for a slice or an array of positions, `Images` of copies."""
+        if isinstance(chosen, (int, np.integer)):
+            if not -len(self) <= chosen < len(self):
+                raise IndexError(f"Images: no image {chosen}, there are {len(self)}")
+            height, width = self.sizes[chosen].tolist()
+            start = self.channels * int(self.starts[chosen])
+            return self.data[start : start + self.channels * height * width].reshape(self.channels, height, width)
+        return Images([self[n] for n in np.arange(len(self))[chosen].tolist()])
+
+    def __iter__(self):
+        return (self[n] for n in range(len(self)))
+
+    def __repr__(self):
+        areas = self.sizes.prod(axis=1)
+        small, large = (f"{h}×{w}" for h, w in self.sizes[[areas.argmin(), areas.argmax()]].tolist())
+        return f"Images({len(self)} of {self.channels} channels, {small} to {large} pixels, {self.dtype})"
+
+
+def sizes_of(x):
+    """(H, W) of an array (N, C, H, W); of `Images` their sizes, (N, 2)."""
+    return x.sizes if isinstance(x, Images) else tuple(x.shape[-2:])
