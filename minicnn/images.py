@@ -24,7 +24,7 @@ class Images:
 
     >>> images = Images([np.zeros((3, 2, 5)), np.ones((3, 4, 1))])
     >>> images
-    Images(2 of 3 channels, 2×5 to 4×1 pixels, float64)
+    Images(2 of 3 channels, 4×1 to 2×5 pixels, float64)
     >>> images.shape, images[1].shape, images.data.shape
     ((2, 3, (2, 4), (5, 1)), (3, 4, 1), (42,))
     """
