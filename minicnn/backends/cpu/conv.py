@@ -2,32 +2,86 @@
 
     y[n, f, p, q] = bias[f] + sum over c, i, j of  weight[f, c, i, j] * x[n, c, p * sh - ph + i, q * sw - pw + j]
 
-Winograd's kernels for 3 × 3 with stride 1 and enough channels to sum over, the register tile for all else.
+Winograd's kernels for stride 1, a kernel of at least about 3 × 3 and enough channels to sum over, the register tile for
+all else.
 
 Cost: see the rungs. Outputs come from the pool of `memory`.
 """
 
+import numpy as np
+
 from minicnn.backends.cpu.convolution import tile, winograd
+from minicnn.backends.cpu.convolution.patches import four, nchw_sink, nchw_source, plane_source
+from minicnn.backends.cpu.convolution.pieces import Batch, empty_like, flat, sizes_table
+from minicnn.geometry import output_size
+from minicnn.images import Images
 
 
 def conv2d_forward(x, weight, bias, stride, padding):
-    if winograd.serves(x.shape[1], weight.shape[2:], stride, padding):
-        return winograd.forward(x, weight, bias, padding)
-    return tile.forward(x, weight, bias, stride, padding)
+    return convolve(rung(x.shape[1], weight.shape[2:], stride, padding), x, weight, bias, stride, padding)
 
 
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
-    if winograd.serves(dy.shape[1], weight.shape[2:], stride, padding):
-        return winograd.input_gradient(dy, weight, input_size, padding)
-    return tile.input_gradient(dy, weight, input_size, stride, padding)
+    chosen = rung(dy.shape[1], weight.shape[2:], stride, padding)
+    sizes = np.broadcast_to(np.asarray(input_size, np.int64), (len(dy), 2))
+    return convolve_back(chosen, reading(dy, chosen), weight, empty_like(dy, weight.shape[1], sizes), stride, padding)
 
 
 def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
-    if winograd.serves(x.shape[1], kernel_size, stride, padding):
-        return winograd.weight_gradient(dy, x, padding)
-    return tile.weight_gradient(dy, x, kernel_size, stride, padding)
+    chosen = rung(x.shape[1], kernel_size, stride, padding)
+    return chosen.run_weight_gradient(
+        reading(x, chosen), lanes_reading(dy), kernel_size, stride, padding, dtype=x.dtype
+    )
 
 
 def conv2d_bias_gradient(dy):
     """The bias is added to every output of its filter, so its gradient is their sum."""
+    if isinstance(dy, Images):
+        return sum(image.sum(axis=(1, 2)) for image in dy)
     return dy.sum(axis=(0, 2, 3))
+
+
+def rung(inputs, kernel_size, stride, padding):
+    """The module that does this convolution; `inputs` is the number of channels summed over."""
+    return winograd if winograd.serves(inputs, kernel_size, stride, padding) else tile
+
+
+def convolve(rung, x, weight, bias, stride, padding):
+    """conv2d_forward by the kernels of `rung`."""
+    batch, kernel_size = reading(x, rung), weight.shape[2:]
+    y = empty_like(x, len(weight), output_sizes(batch.sizes, kernel_size, stride, padding))
+    target = _writing(y)
+    plan = rung.plan_forward(kernel_size, stride, padding, batch.channels, batch.sizes, target.sizes, x.dtype.itemsize)
+    rung.run(plan, batch, target, weight, bias)
+    return y
+
+
+def convolve_back(rung, dy, weight, dx, stride, padding):
+    """Fill dx, an array or `Images`, from the gradient that the `Batch` dy reads. Returns dx."""
+    target = _writing(dx)
+    arguments = (dy.channels, dy.sizes, target.sizes, weight.itemsize)
+    plan = rung.plan_input_gradient(weight.shape[2:], stride, padding, *arguments)
+    rung.run(plan, dy, target, weight, None)
+    return dx
+
+
+def output_sizes(sizes, kernel_size, stride, padding):
+    """(N, 2) of the output for images of `sizes` (N, 2)."""
+    return output_size(sizes, np.array(kernel_size), np.array(stride), np.array(padding))
+
+
+def reading(x, rung):
+    """How the kernels of `rung` read (N, C, H, W) or `Images`: the tile by planes, Winograd's by lanes of channels."""
+    return planes_reading(x) if rung is tile else lanes_reading(x)
+
+
+def planes_reading(x):
+    return Batch(plane_source, four(flat(x)), x.shape[1], sizes_table(x), x.shape[1])
+
+
+def lanes_reading(x):
+    return Batch(nchw_source, four(flat(x)), x.shape[1], sizes_table(x), x.shape[1])
+
+
+def _writing(y):
+    return Batch(nchw_sink, four(flat(y)), y.shape[1], sizes_table(y), y.shape[1])

@@ -24,7 +24,8 @@ import numpy as np
 from numba import get_num_threads
 
 from minicnn.backends.contract import Activation
-from minicnn.backends.cpu.convolution import tile, winograd
+from minicnn.backends.cpu.conv import convolve_back, lanes_reading, output_sizes, planes_reading, rung
+from minicnn.backends.cpu.convolution import winograd
 from minicnn.backends.cpu.convolution.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import (
     Image,
@@ -39,6 +40,16 @@ from minicnn.backends.cpu.convolution.patches import (
     sink_address,
     source_address,
 )
+from minicnn.backends.cpu.convolution.pieces import (
+    Batch,
+    cut,
+    empty_like,
+    numbers_of,
+    one_to_a_block,
+    piece_number,
+    pixels_before,
+    sizes_table,
+)
 from minicnn.backends.cpu.convolution.vectors import (
     LANES,
     fill,
@@ -51,23 +62,20 @@ from minicnn.backends.cpu.convolution.vectors import (
 )
 from minicnn.backends.cpu.jit import serial
 from minicnn.backends.cpu.memory import empty
-from minicnn.geometry import output_size
+from minicnn.images import Images
 
 MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of the coefficients
 STRIP = 1024  # pixels that are copied at a time where no convolution is involved
 
 
 class Stored(NamedTuple):
-    """An activation's y: raw (N, H, W, F up to whole vectors), coefficients (5, the same), and F."""
+    """An activation's y: raw (P, F up to whole vectors), coefficients (5, the same), F, and whose pixels they are."""
 
     raw: Any
     coefficients: Any
     filters: int
-
-    @property
-    def shape(self):
-        n_images, height, width, _ = self.raw.shape
-        return n_images, self.filters, height, width
+    sizes: Any  # (N, 2)
+    mixed: bool  # whether they came as `Images`
 
 
 class Gradient(NamedTuple):
@@ -79,67 +87,62 @@ class Gradient(NamedTuple):
     sum_g_distance: Any
 
 
-class Reading(NamedTuple):
-    """How to read something: a source with its arrays, the shape (N, C, H, W), and numbers from image to image."""
-
-    source: Any
-    arrays: tuple
-    shape: tuple
-    image: int
-
-
 # The operations.
 
 
 def fused_conv_forward(below, weight, bias, norm, stride, padding):
     """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
     from_batch = norm.mean is None
-    raw, records = _convolve(below, weight, bias, stride, padding, moments_sink if from_batch else store_sink)
+    stored, records, _ = _convolve(below, weight, bias, stride, padding, moments_sink if from_batch else store_sink)
     if from_batch:
         mean, var = _joined_moments(records[:, :, : len(weight)])
         norm = norm._replace(mean=mean, var=var)
-    stored = Stored(raw, _coefficients(norm, raw), len(weight))
-    return Activation(stored, norm, from_batch)
+    return Activation(stored._replace(coefficients=_coefficients(norm, stored.raw)), norm, from_batch)
 
 
 def fused_conv_predict(below, weight, bias, norm, stride, padding):
     """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
-    raw, _ = _convolve(below, *_folded(weight, bias, norm), stride, padding, store_sink)
-    return Activation(Stored(raw, _relu_alone(raw), len(weight)), None, from_batch=False)
+    stored, *_ = _convolve(below, *_folded(weight, bias, norm), stride, padding, store_sink)
+    return Activation(stored._replace(coefficients=_relu_alone(stored.raw)), None, from_batch=False)
 
 
 def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
     """One block in evaluation, and the global maximum of its output, (N, F). The output itself is never stored."""
-    _, maxima = _convolve(below, *_folded(weight, bias, norm), stride, padding, max_sink)
-    n_images = len(_reading(below).arrays[0])
-    return np.maximum(maxima.reshape(n_images, -1, maxima.shape[-1]).max(axis=1)[:, : len(weight)], 0)
+    _, maxima, pieces = _convolve(below, *_folded(weight, bias, norm), stride, padding, max_sink)
+    firsts = np.flatnonzero(np.diff(pieces[:, 0], prepend=-1))  # of each image
+    return np.maximum(np.maximum.reduceat(maxima, firsts)[:, : len(weight)], 0)
 
 
 def fused_output(activation):
-    """The activation as an ordinary array, (N, F, OH, OW)."""
+    """The activation as an ordinary batch, (N, F, OH, OW) or `Images`."""
     stored = activation.y
-    a = empty(stored.shape, stored.raw.dtype)
-    _copy(_reading(activation), nchw_sink, four(a), a[0].size, stored.raw.dtype)
-    return a
+    pixels, dtype = len(stored.raw), stored.raw.dtype
+    data = empty(stored.filters * pixels, dtype)
+    target = Batch(nchw_sink, four(data), stored.filters, stored.sizes, stored.filters)
+    _copy(_reading(activation), target, _strips(stored.sizes), dtype)
+    images = Images.of(data, stored.filters, stored.sizes)
+    return images if stored.mixed else images.as_array()
 
 
 def fused_output_backward(da, activation):
     """g from the gradient of `fused_output`."""
     stored = activation.y
-    g = empty(stored.raw.shape, da.dtype)
-    reading = _reading(da)._replace(source=nchw_source)
-    sums = np.empty((len(da) * _strips(da.shape), 2, g.shape[3]), da.dtype)
-    _copy(reading, relu_gradient_sink, (g, stored.raw, stored.coefficients, sums), g[0].size, da.dtype)
+    g, strips = empty(stored.raw.shape, da.dtype), _strips(stored.sizes)
+    sums = np.empty((len(strips.pieces), 2, g.shape[1]), da.dtype)
+    arrays = (g, stored.raw, stored.coefficients, sums)
+    _copy(lanes_reading(da), _writing(relu_gradient_sink, arrays, stored), strips, da.dtype)
     return Gradient(g, None, *_joined_sums(sums, activation))
 
 
 def fused_max(activation):
     """The largest value of each channel, (N, F), and peaks (N, 3, F up to whole vectors): value, row and column."""
     stored = activation.y
-    n_images, height, width, padded = stored.raw.shape
+    n_images, padded = len(stored.sizes), stored.raw.shape[1]
     peaks = np.empty((n_images, 3, padded), stored.raw.dtype)
     workers = min(n_images, get_num_threads())
-    arrays, numbers = (stored.raw, stored.coefficients, peaks), (n_images, height, width, padded, workers)
+    places = np.column_stack([pixels_before(stored.sizes), stored.sizes])
+    numbers = np.concatenate([[n_images, padded, workers], places.ravel()])
+    arrays = (stored.raw, stored.coefficients, peaks)
     launch(max_kernel, arrays, numbers, 1, 1, workers, stored.raw.dtype)
     return peaks[:, 0, : stored.filters].copy(), peaks
 
@@ -150,9 +153,9 @@ def fused_max_backward(dy, peaks, activation):
     at_peaks = peaks.copy()
     at_peaks[:, 0, :] = 0
     at_peaks[:, 0, : stored.filters] = np.where(peaks[:, 0, : stored.filters] <= 0, 0, dy)
-    n, channel = np.ogrid[: len(peaks), : peaks.shape[2]]
-    distance = stored.raw[n, peaks[:, 1].astype(np.int64), peaks[:, 2].astype(np.int64), channel]
-    distance = distance - stored.coefficients[MEAN]
+    rows, columns = peaks[:, 1].astype(np.int64), peaks[:, 2].astype(np.int64)
+    pixels = pixels_before(stored.sizes)[:, None] + rows * stored.sizes[:, 1:] + columns
+    distance = np.take_along_axis(stored.raw, pixels, axis=0) - stored.coefficients[MEAN]
     sums = np.stack([at_peaks[:, 0], at_peaks[:, 0] * distance], axis=1)
     return Gradient(None, at_peaks, *_joined_sums(sums, activation))
 
@@ -170,7 +173,7 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
     d_norm_weight = (gradient.sum_g_distance * np.sqrt(inverse_var)).astype(dtype)
     d_norm_bias = gradient.sum_g.astype(dtype)
     if from_batch:
-        count = stored.raw.size // stored.raw.shape[3]
+        count = len(stored.raw)
         c1 = scale * gradient.sum_g / count
         c2 = scale * gradient.sum_g_distance * inverse_var / count
         dbias = np.zeros_like(d_norm_bias)  # batchnorm takes the mean out, and the bias with it
@@ -183,12 +186,13 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
     coefficients[C1, : stored.filters] = c1 - c2 * rounded_off
     coefficients[C2, : stored.filters] = c2
     if gradient.peaks is None:
-        source, arrays = gradient_source, four(stored.raw, gradient.g, coefficients)
+        dy = _writing(gradient_source, (stored.raw, gradient.g, coefficients), stored)
     else:
-        source, arrays = peak_gradient_source, four(stored.raw, gradient.peaks, coefficients)
-    dy = Reading(source, arrays, stored.shape, stored.raw[0].size)
+        dy = _writing(peak_gradient_source, (stored.raw, gradient.peaks, coefficients), stored)
 
-    dweight = _weight_gradient(_reading(below), dy, weight.shape[2:], stride, padding, dtype)
+    x, kernel_size = _reading(below), weight.shape[2:]
+    chosen = rung(x.channels, kernel_size, stride, padding)
+    dweight = chosen.run_weight_gradient(_as_read_by(chosen, x), dy, kernel_size, stride, padding, dtype)
     d_below = _input_gradient(dy, weight, below, stride, padding) if need_below else None
     return (dweight, dbias), (d_norm_weight, d_norm_bias), d_below
 
@@ -197,89 +201,59 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
 
 
 def _reading(below):
-    """How to read `below`: images (N, C, H, W) as they are, an activation through batchnorm and relu."""
+    """How to read `below`: images as they are, an activation through batchnorm and relu."""
     if not isinstance(below, Activation):
-        return Reading(plane_source, four(below), below.shape, below[0].size)
-    stored = below.y
-    return Reading(activation_source, four(stored.raw, stored.coefficients), stored.shape, stored.raw[0].size)
+        return planes_reading(below)
+    return _writing(activation_source, (below.y.raw, below.y.coefficients), below.y)
 
 
-def _lanes_reading(reading):
+def _as_read_by(rung, batch):
     """Winograd's kernels read lanes of channels, never planes."""
-    return reading._replace(source=nchw_source) if reading.source is plane_source else reading
+    if rung is winograd and batch.access is plane_source:
+        return batch._replace(access=nchw_source)
+    return batch
+
+
+def _writing(access, arrays, stored):
+    """The pixels of `stored` through a source or a sink of this file."""
+    return Batch(access, four(*arrays), stored.filters, stored.sizes, stored.raw.shape[1])
 
 
 def _convolve(below, weight, bias, stride, padding, sink):
-    """(raw output, records) of a convolution whose sink is `sink`; either is None where the sink has no use for it."""
-    x = _reading(below)
-    (n_images, channels, *in_size), dtype = x.shape, weight.dtype
-    filters, kernel_size, padded = len(weight), weight.shape[2:], lanes_up(len(weight))
-    out_size = tuple(map(output_size, in_size, kernel_size, stride, padding))
-    y_shape = (n_images, filters, *out_size)
+    """What a convolution makes through `sink`: (Stored without coefficients, records, table of pieces)."""
+    x, kernel_size, dtype = _reading(below), weight.shape[2:], weight.dtype
+    sizes, padded = output_sizes(x.sizes, kernel_size, stride, padding), lanes_up(len(weight))
+    chosen = rung(x.channels, kernel_size, stride, padding)
+    plan = chosen.plan_forward(kernel_size, stride, padding, x.channels, x.sizes, sizes, dtype.itemsize)
 
-    by_winograd = winograd.serves(channels, kernel_size, stride, padding)
-    if by_winograd:
-        pieces = winograd.pieces(y_shape, channels, dtype)
-    else:
-        plan = tile.plan_forward(kernel_size, stride, padding, channels, out_size, dtype.itemsize)
-        pieces = n_images * plan.blocks[0] * plan.blocks[1]
-
-    raw, records = None, None
+    raw = None if sink is max_sink else empty((int(sizes.prod(axis=1).sum()), padded), dtype)
+    stored = Stored(
+        raw, None, len(weight), sizes, below.y.mixed if isinstance(below, Activation) else isinstance(below, Images)
+    )
     if sink is max_sink:
-        records = np.empty((pieces, padded), dtype)
-        arrays, y_image = four(records), 0
+        records = np.empty((plan.pieces, padded), dtype)
+        y = Batch(sink, four(records), len(weight), sizes, padded)
     else:
-        raw = empty((n_images, *out_size, padded), dtype)
-        records = np.empty((pieces, 4, padded), dtype) if sink is moments_sink else None
-        arrays, y_image = four(raw, records), raw[0].size
-
-    if by_winograd:
-        x = _lanes_reading(x)
-        U, bias = winograd.transformed(weight, False), winograd.padded_bias(bias, filters, dtype)
-        shapes = (x.shape, x.image, y_shape, y_image)
-        winograd.run_forward(x.source, x.arrays, sink, arrays, U, bias, *shapes, padding[0])
-    else:
-        shapes = (x.shape, x.image, y_shape, y_image)
-        tile.run(plan, False, x.source, x.arrays, sink, arrays, weight, bias, *shapes)
-    return raw, records
-
-
-def _weight_gradient(x, dy, kernel_size, stride, padding, dtype):
-    if winograd.serves(x.shape[1], kernel_size, stride, padding):
-        x = _lanes_reading(x)
-        arrays = (x.source, x.arrays, dy.source, dy.arrays)
-        return winograd.run_weight_gradient(*arrays, x.shape, x.image, dy.shape, dy.image, padding[0], dtype)
-    arrays = (x.source, x.arrays, dy.source, dy.arrays)
-    shapes = (x.shape, x.image, dy.shape, dy.image)
-    return tile.run_weight_gradient(*arrays, *shapes, kernel_size, stride, padding, dtype)
+        records = np.empty((plan.pieces, 4, padded), dtype) if sink is moments_sink else None
+        y = _writing(sink, (raw, records), stored)
+    chosen.run(plan, _as_read_by(chosen, x), y, weight, bias)
+    return stored, records, plan.layout.pieces
 
 
 def _input_gradient(dy, weight, below, stride, padding):
-    """What is below's: a `Gradient` where that is an activation, dx (N, C, H, W) where it is the images."""
-    dtype, kernel_size = weight.dtype, weight.shape[2:]
-    x_shape = _reading(below).shape
-    by_winograd = winograd.serves(dy.shape[1], kernel_size, stride, padding)
-    if by_winograd:
-        pieces = winograd.pieces(x_shape, dy.shape[1], dtype)
-    else:
-        plan = tile.plan_input_gradient(kernel_size, stride, padding, dy.shape[1], x_shape[2:], dtype.itemsize)
-        pieces = x_shape[0] * plan.blocks[0] * plan.blocks[1]
-
-    if isinstance(below, Activation):
-        g = empty(below.y.raw.shape, dtype)
-        sums = np.empty((pieces, 2, g.shape[3]), dtype)
-        sink, arrays = relu_gradient_sink, (g, below.y.raw, below.y.coefficients, sums)
-    else:
-        g = empty(x_shape, dtype)
-        sink, arrays = nchw_sink, four(g)
-
-    shapes = (dy.shape, dy.image, x_shape, g[0].size)
-    if by_winograd:
-        U, no_bias = winograd.transformed(weight, True), winograd.padded_bias(None, x_shape[1], dtype)
-        winograd.run_forward(dy.source, dy.arrays, sink, arrays, U, no_bias, *shapes, 2 - padding[0])
-    else:
-        tile.run(plan, True, dy.source, dy.arrays, sink, arrays, weight, None, *shapes)
-    return Gradient(g, None, *_joined_sums(sums, below)) if isinstance(below, Activation) else g
+    """What is below's: a `Gradient` where that is an activation, dx like it where it is the images."""
+    if not isinstance(below, Activation):
+        chosen = rung(dy.channels, weight.shape[2:], stride, padding)
+        return convolve_back(chosen, dy, weight, empty_like(below, below.shape[1], sizes_table(below)), stride, padding)
+    stored, kernel_size, dtype = below.y, weight.shape[2:], weight.dtype
+    chosen = rung(dy.channels, kernel_size, stride, padding)
+    arguments = (dy.channels, dy.sizes, stored.sizes, dtype.itemsize)
+    plan = chosen.plan_input_gradient(kernel_size, stride, padding, *arguments)
+    g = empty(stored.raw.shape, dtype)
+    sums = np.empty((plan.pieces, 2, g.shape[1]), dtype)
+    target = _writing(relu_gradient_sink, (g, stored.raw, stored.coefficients, sums), stored)
+    chosen.run(plan, dy, target, weight, None)
+    return Gradient(g, None, *_joined_sums(sums, below))
 
 
 # The numbers of the channels, in float64.
@@ -309,7 +283,7 @@ def _joined_sums(sums, activation):
 def _coefficients(norm, raw):
     """(5, F up to whole vectors): mean, scale and shift, and 0 for c1 and c2, which backward fills in."""
     filters = len(norm.weight)
-    coefficients = np.zeros((5, raw.shape[3]), raw.dtype)
+    coefficients = np.zeros((5, raw.shape[1]), raw.dtype)
     scale = norm.weight / np.sqrt(np.asarray(norm.var, np.float64) + norm.eps)
     coefficients[MEAN, :filters] = norm.mean
     rounded_off = norm.mean - coefficients[MEAN, :filters].astype(np.float64)
@@ -320,7 +294,7 @@ def _coefficients(norm, raw):
 
 def _relu_alone(raw):
     """The coefficients of an activation that needs no more than relu."""
-    coefficients = np.zeros((5, raw.shape[3]), raw.dtype)
+    coefficients = np.zeros((5, raw.shape[1]), raw.dtype)
     coefficients[SCALE] = 1
     return coefficients
 
@@ -485,21 +459,23 @@ def max_sink(arrays, image, window, pitch, record, patch):
 def max_kernel(arrays, numbers, table, scratch, worker):
     """Where each channel of an image is largest, the first maximum or the last NaN, as `max_pool2d_forward` has it.
 
-    Worker i owns images i, i + workers, … arrays: y, coefficients, peaks; numbers: N, H, W, F, workers.
+    Worker i owns images i, i + workers, … arrays: y, coefficients, peaks.
+    numbers: N, F, workers, and for each image the pixels before it, H and W.
     """
     y, coefficients, peaks = arrays[0], arrays[1], arrays[2]
-    N, H, W, F, workers = unpack(numbers, 5)
+    N, F, workers = unpack(numbers, 3)
     one = fill(y, 1.0)
     for n in range(worker, N, workers):
+        first, H, W = unpack(numbers[3 + 3 * n : 6 + 3 * n], 3)
         for c in range(0, F, LANES):
             mean, scale = load(coefficients, MEAN * F + c), load(coefficients, SCALE * F + c)
             shift = load(coefficients, SHIFT * F + c)
-            best = relu(fma(load(y, n * H * W * F + c) - mean, scale, shift))
+            best = relu(fma(load(y, first * F + c) - mean, scale, shift))
             row = one - one
             best_row, best_column = row, row
             for r in range(H):
                 column = one - one
-                at = (n * H + r) * W * F + c
+                at = (first + r * W) * F + c
                 for s in range(W):
                     a = relu(fma(load(y, at + s * F) - mean, scale, shift))
                     best_row = where_greater(a, best, row, best_row)
@@ -512,31 +488,43 @@ def max_kernel(arrays, numbers, table, scratch, worker):
             store(peaks, (n * 3 + 2) * F + c, best_column)
 
 
-def _strips(shape):
-    """How many strips of rows an image is cut into by `_copy`."""
-    return -(-shape[2] // max(1, STRIP // shape[3]))
+def _strips(sizes):
+    """The layout for copying: pieces of whole rows, of about STRIP pixels."""
+    rows = np.maximum(1, STRIP // sizes[:, 1])
+    return one_to_a_block(cut(sizes, sizes, np.column_stack([rows, sizes[:, 1]])))
 
 
-def _copy(reading, sink, sink_arrays, y_image, dtype):
-    """Read through a source and write through a sink, strip by strip, the shape staying as it is."""
-    n_images, _, height, width = reading.shape
-    strips = _strips(reading.shape)
-    workers = min(n_images * strips, get_num_threads())
-    addresses = source_address(reading.source, dtype), sink_address(sink, dtype)
-    numbers = (*addresses, *reading.shape, reading.image, y_image, strips, workers)
-    rows = -(-height // strips)
-    launch(copy_kernel, (*reading.arrays, *sink_arrays), numbers, 1, rows * width * LANES, workers, dtype)
+class CopyJob(NamedTuple):
+    source: int
+    sink: int
+    C: int
+    x_pitch: int
+    y_pitch: int
+    shares_at: int = 0
+    blocks_at: int = 0
+    pieces_at: int = 0
+
+
+COPY_NUMBERS = len(CopyJob._fields)
+
+
+def _copy(x, y, strips, dtype):
+    """Read through a source and write through a sink, strip by strip, the sizes staying as they are."""
+    workers = min(strips.n_blocks, get_num_threads())
+    job = CopyJob(source_address(x.access, dtype), sink_address(y.access, dtype), x.channels, x.pitch, y.pitch)
+    scratch_size = int((strips.costs[1:] - strips.costs[:-1]).max()) * LANES
+    launch(copy_kernel, (*x.arrays, *y.arrays), numbers_of(job, strips, workers), 1, scratch_size, workers, dtype)
 
 
 @serial
 def copy_kernel(arrays, numbers, table, scratch, worker):
-    """Worker i owns the strips from i * strips // workers on. arrays: 4 of the source, 4 of the sink."""
-    source, sink, N, C, H, W, x_image, y_image, strips, workers = unpack(numbers, 10)
-    rows = (H + strips - 1) // strips
-    for item in range(worker * N * strips // workers, (worker + 1) * N * strips // workers):
-        n, strip = item // strips, item % strips
-        first = strip * rows
-        for c in range(0, C, LANES):
-            window = Window(c, first, 0, max(0, min(rows, H - first)), W)
-            call(source, (arrays[0:4], Image(n, n * x_image, C, H, W), window, scratch))
-            call(sink, (arrays[4:8], Image(n, n * y_image, C, H, W), window, W, item, scratch))
+    """This worker's share of the strips. arrays: 4 of the source, 4 of the sink."""
+    job = CopyJob(*unpack(numbers, COPY_NUMBERS))
+    for index in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
+        piece = piece_number(numbers, job.pieces_at, index)
+        for c in range(0, job.C, LANES):
+            window = Window(c, piece.p0, 0, piece.p1 - piece.p0, piece.W)
+            image = Image(piece.number, piece.x_first * job.x_pitch, job.C, piece.H, piece.W)
+            call(job.source, (arrays[0:4], image, window, scratch))
+            image = Image(piece.number, piece.y_first * job.y_pitch, job.C, piece.H, piece.W)
+            call(job.sink, (arrays[4:8], image, window, piece.W, index, scratch))

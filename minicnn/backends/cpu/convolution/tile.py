@@ -19,6 +19,7 @@ Cost: C * KH * KW * F multiply-adds for each output pixel, in each pass.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,23 +29,26 @@ from minicnn.backends.cpu.convolution.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import (
     Image,
     Window,
-    four,
     lanes_up,
-    nchw_sink,
-    nchw_source,
     plane_source,
     sink_address,
     source_address,
 )
+from minicnn.backends.cpu.convolution.pieces import (
+    Layout,
+    cut,
+    numbers_of,
+    one_to_a_block,
+    piece_number,
+)
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
-from minicnn.backends.cpu.convolution.winograd import number_of_parts, padded_bias
+from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
 from minicnn.backends.cpu.jit import serial
 from minicnn.backends.cpu.memory import empty
-from minicnn.geometry import output_size
 
-PIXELS = 512  # output pixels in a block
+PIXELS = 512  # output pixels in a piece
 PATCH_BYTES = 256 * 1024  # what the padded patch of the input may take
-TAPS = 256  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the block pass by
+TAPS = 256  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the piece pass by
 
 
 class Job(NamedTuple):
@@ -57,21 +61,12 @@ class Job(NamedTuple):
     source: int
     sink: int
     group: int  # channels that lie side by side in the patch: LANES, or 1 where the source gives planes
-    N: int
     C: int
-    H: int
-    W: int
-    x_image: int  # numbers from one image of x to the next
+    x_pitch: int
     F: int
-    OH: int
-    OW: int
-    y_image: int
-    workers: int
+    y_pitch: int
     patch_size: int
-    block_h: int
-    block_w: int
-    blocks_h: int
-    blocks_w: int
+    pixels: int  # in the largest piece
     out_h: int
     out_w: int
     step_h: int
@@ -81,6 +76,9 @@ class Job(NamedTuple):
     last_row: int
     last_column: int
     phases: int
+    shares_at: int = 0  # these three are set by `numbers_of`
+    blocks_at: int = 0
+    pieces_at: int = 0
 
 
 class GradientJob(NamedTuple):
@@ -89,34 +87,27 @@ class GradientJob(NamedTuple):
     x_source: int
     dy_source: int
     group: int
-    N: int
     C: int
-    H: int
-    W: int
-    x_image: int
+    x_pitch: int
     F: int
-    OH: int
-    OW: int
-    dy_image: int
-    parts: int
+    dy_pitch: int
     patch_size: int
-    block_h: int
-    block_w: int
-    blocks_h: int
-    blocks_w: int
     stride_h: int
     stride_w: int
     pad_h: int
     pad_w: int
     KH: int
     KW: int
+    shares_at: int = 0
+    blocks_at: int = 0
+    pieces_at: int = 0
 
 
 JOB_NUMBERS = len(Job._fields)
 GRADIENT_JOB_NUMBERS = len(GradientJob._fields)
 
 
-# Kernels: one worker's share of the blocks.
+# Kernels: one worker's share of the blocks. A block is one piece.
 
 
 @serial
@@ -128,25 +119,24 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
     job = Job(*unpack(numbers, JOB_NUMBERS))
     source_arrays, sink_arrays, weights, bias = arrays[0:4], arrays[4:8], arrays[8], arrays[9]
     padded_F = lanes_up(job.F)
-    block_pixels = job.block_h * job.block_w
     patch = scratch[: job.patch_size]
-    y_patch = scratch[job.patch_size : job.patch_size + 2 * LANES * block_pixels]
-    M = scratch[job.patch_size + 2 * LANES * block_pixels :]
-    blocks = job.N * job.blocks_h * job.blocks_w
-    for b in range(worker * blocks // job.workers, (worker + 1) * blocks // job.workers):
-        n = b // (job.blocks_h * job.blocks_w)
-        p0, q0 = b // job.blocks_w % job.blocks_h * job.block_h, b % job.blocks_w * job.block_w
-        p1, q1 = min(job.OH, p0 + job.block_h), min(job.OW, q0 + job.block_w)
+    # A vector of filters after the other; the register tile may write up to ROWS pixels too many.
+    vector = LANES * (job.pixels + ROWS)
+    y_patch = scratch[job.patch_size : job.patch_size + 2 * vector]
+    M = scratch[job.patch_size + 2 * vector :]
+    for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
+        piece = piece_number(numbers, job.pieces_at, b)
+        high, wide = piece.p1 - piece.p0, piece.q1 - piece.q0
         window = Window(
             0,
-            p0 // job.out_h * job.step_h + job.first_row,
-            q0 // job.out_w * job.step_w + job.first_column,
-            ((p1 - p0 + job.out_h - 1) // job.out_h - 1) * job.step_h + job.last_row - job.first_row + 1,
-            ((q1 - q0 + job.out_w - 1) // job.out_w - 1) * job.step_w + job.last_column - job.first_column + 1,
+            piece.p0 // job.out_h * job.step_h + job.first_row,
+            piece.q0 // job.out_w * job.step_w + job.first_column,
+            ((high + job.out_h - 1) // job.out_h - 1) * job.step_h + job.last_row - job.first_row + 1,
+            ((wide + job.out_w - 1) // job.out_w - 1) * job.step_w + job.last_column - job.first_column + 1,
         )
-        image = Image(n, n * job.x_image, job.C, job.H, job.W)
+        image = Image(piece.number, piece.x_first * job.x_pitch, job.C, piece.H, piece.W)
         _fill_patch(job.source, source_arrays, image, window, job.group, patch)
-        y_image = Image(n, n * job.y_image, job.F, job.OH, job.OW)
+        y_image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
         for f0 in range(0, padded_F, 2 * LANES):
             width = min(2 * LANES, padded_F - f0)
             at = JOB_NUMBERS
@@ -154,31 +144,41 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                 n_taps = numbers[at + 2]
                 phase = numbers[at : at + 4 + 2 * n_taps]
                 at += 4 + 2 * n_taps
-                _run_phase(job, phase, window, f0, width, p1 - p0, q1 - q0, patch, weights, bias, table, M, y_patch)
+                if job.phases == 1:  # the pixels of the phase are those of the piece
+                    _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, y_patch, vector)
+                else:
+                    _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, M, vector)
+                    _spread(job, phase, width, high, wide, M, y_patch, vector)
             for f in range(0, width, LANES):
-                y_window = Window(f0 + f, p0, q0, p1 - p0, q1 - q0)
-                call(job.sink, (sink_arrays, y_image, y_window, q1 - q0, b, y_patch[f * block_pixels :]))
+                y_window = Window(f0 + f, piece.p0, piece.q0, high, wide)
+                call(job.sink, (sink_arrays, y_image, y_window, wide, b, y_patch[f // LANES * vector :]))
 
 
 @serial
-def _run_phase(job, phase, window, f0, width, block_h, block_w, patch, weights, bias, table, M, y_patch):
-    """The pixels of one phase of the block, `width` filters from f0 on, into y_patch."""
-    a, b, n_taps, weights_at = phase[0], phase[1], phase[2], phase[3]
+def _size_of_phase(job, phase, high, wide):
+    """Rows and columns of the piece's pixels that belong to the phase."""
+    return (high - phase[0] + job.out_h - 1) // job.out_h, (wide - phase[1] + job.out_w - 1) // job.out_w
+
+
+@serial
+def _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, M, vector):
+    """M[v, t] = vector v of the `width` filters from f0 on, at pixel t of the phase."""
+    n_taps, weights_at = phase[2], phase[3]
     tap_rows, tap_columns = phase[4 : 4 + n_taps], phase[4 + n_taps :]
-    rows, columns = (block_h - a + job.out_h - 1) // job.out_h, (block_w - b + job.out_w - 1) // job.out_w
+    rows, columns = _size_of_phase(job, phase, high, wide)
     if rows <= 0 or columns <= 0:
         return
-    block_pixels = job.block_h * job.block_w
-    pixels, taps = table[: block_pixels + ROWS], table[block_pixels + ROWS :]
+    pixels, taps = table[: job.pixels + ROWS], table[job.pixels + ROWS :]
     count = rows * columns
     for p in range(rows):
         for q in range(columns):
             pixels[p * columns + q] = (p * job.step_h * window.columns + q * job.step_w) * job.group
     for t in range(count, count + ROWS):
         pixels[t] = pixels[count - 1]
-    for t in range(count):
-        for f in range(width):
-            M[t * width + f] = bias[f0 + f]
+    for f in range(0, width, LANES):
+        of_filters = load(bias, f0 + f)
+        for t in range(count):
+            store(M, f // LANES * vector + t * LANES, of_filters)
 
     channels = max(1, TAPS // max(1, n_taps))  # in a pass
     for c0 in range(0, job.C, channels):
@@ -191,16 +191,23 @@ def _run_phase(job, phase, window, f0, width, block_h, block_w, patch, weights, 
                 size += 1
         at = weights_at + f0 * job.C * n_taps + c0 * n_taps * width
         for t in range(0, count, ROWS):
+            M_at = t * LANES
             if width > LANES:
-                gather_gemm(2, M, t * width, width, patch, 0, pixels, t, taps, 0, size, weights, at, width, True)
+                gather_gemm(2, M, M_at, LANES, vector, patch, 0, pixels, t, taps, 0, size, weights, at, width, True)
             else:
-                gather_gemm(1, M, t * width, width, patch, 0, pixels, t, taps, 0, size, weights, at, width, True)
+                gather_gemm(1, M, M_at, LANES, vector, patch, 0, pixels, t, taps, 0, size, weights, at, width, True)
 
+
+@serial
+def _spread(job, phase, width, high, wide, M, y_patch, vector):
+    """The pixels of a phase to their places among those of the piece."""
+    rows, columns = _size_of_phase(job, phase, high, wide)
     for f in range(0, width, LANES):
+        at = f // LANES * vector
         for p in range(rows):
             for q in range(columns):
-                pixel = (a + p * job.out_h) * block_w + b + q * job.out_w
-                store(y_patch, f * block_pixels + pixel * LANES, load(M, (p * columns + q) * width + f))
+                pixel = (phase[0] + p * job.out_h) * wide + phase[1] + q * job.out_w
+                store(y_patch, at + pixel * LANES, load(M, at + (p * columns + q) * LANES))
 
 
 @serial
@@ -210,36 +217,38 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     x_arrays, dy_arrays = arrays[0:4], arrays[4:8]
     padded_F = lanes_up(job.F)
     n_taps = job.C * job.KH * job.KW
-    part_size = (n_taps + ROWS - 1) // ROWS * ROWS * padded_F
-    part = arrays[8][worker * part_size : (worker + 1) * part_size]
+    share_size = (n_taps + ROWS - 1) // ROWS * ROWS * padded_F
+    share = arrays[8][worker * share_size : (worker + 1) * share_size]
     patch, dy_patch = scratch[: job.patch_size], scratch[job.patch_size :]
     rows, pixels = table[: n_taps + ROWS], table[n_taps + ROWS :]
-    blocks = job.N * job.blocks_h * job.blocks_w
-    first = worker * blocks // job.parts
-    for b in range(first, (worker + 1) * blocks // job.parts):
-        n = b // (job.blocks_h * job.blocks_w)
-        p0, q0 = b // job.blocks_w % job.blocks_h * job.block_h, b % job.blocks_w * job.block_w
-        high, wide = min(job.OH, p0 + job.block_h) - p0, min(job.OW, q0 + job.block_w) - q0
+    first = numbers[job.shares_at + worker]
+    stop = numbers[job.shares_at + worker + 1]
+    if first == stop:
+        for cell in range(share_size):
+            share[cell] = 0
+    for b in range(first, stop):
+        piece = piece_number(numbers, job.pieces_at, b)
+        high, wide = piece.p1 - piece.p0, piece.q1 - piece.q0
         window = Window(
             0,
-            p0 * job.stride_h - job.pad_h,
-            q0 * job.stride_w - job.pad_w,
+            piece.p0 * job.stride_h - job.pad_h,
+            piece.q0 * job.stride_w - job.pad_w,
             (high - 1) * job.stride_h + job.KH,
             (wide - 1) * job.stride_w + job.KW,
         )
-        image = Image(n, n * job.x_image, job.C, job.H, job.W)
+        image = Image(piece.number, piece.x_first * job.x_pitch, job.C, piece.H, piece.W)
         _fill_patch(job.x_source, x_arrays, image, window, job.group, patch)
         _tap_offsets(job, window, n_taps, rows)
         for p in range(high):
             for q in range(wide):
                 pixels[p * wide + q] = (p * job.stride_h * window.columns + q * job.stride_w) * job.group
-        dy_image = Image(n, n * job.dy_image, job.F, job.OH, job.OW)
+        dy_image = Image(piece.number, piece.y_first * job.dy_pitch, job.F, piece.OH, piece.OW)
         count, add = high * wide, b > first
         for f in range(0, padded_F, LANES):
-            call(job.dy_source, (dy_arrays, dy_image, Window(f, p0, q0, high, wide), dy_patch))
+            call(job.dy_source, (dy_arrays, dy_image, Window(f, piece.p0, piece.q0, high, wide), dy_patch))
             for k in range(0, n_taps, ROWS):
                 at = k * padded_F + f
-                gather_gemm(1, part, at, padded_F, patch, 0, rows, k, pixels, 0, count, dy_patch, 0, LANES, add)
+                gather_gemm(1, share, at, padded_F, 0, patch, 0, rows, k, pixels, 0, count, dy_patch, 0, LANES, add)
 
 
 @serial
@@ -265,99 +274,126 @@ def _fill_patch(source, arrays, image, window, group, patch):
 
 
 @serial
-def pack_weight(weight, flip, taps_i, taps_j, packed):
-    """packed (blocks of 2 vectors of outputs, inputs, taps, lanes): the order in which `gather_gemm` reads.
+def pack_weight_kernel(arrays, numbers, table, scratch, worker):
+    """The weights of one phase, laid out (blocks of 2 vectors of outputs, inputs, taps, lanes), as `gather_gemm` reads.
 
-    flip: inputs are filters and outputs channels (input gradient). The loops follow the weight's own order.
+    Worker i owns the vectors i, i + workers, … of outputs. arrays: weight (F, C, KH, KW), packed.
+    numbers: F, C, KH * KW, flip, workers, where the phase's weights start, and its taps' places in the kernel.
+    flip 0: from channels to filters. flip 1: from filters to channels (input gradient).
     """
-    F, C = weight.shape[:2]
+    weight, packed = arrays[0], arrays[1]
+    F, C, kernel, flip, workers, start = unpack(numbers, 6)
+    taps = numbers[6:]
     inputs, outputs = (F, C) if flip else (C, F)
     padded = lanes_up(outputs)
-    for o in range(padded):
-        first = o // (2 * LANES) * 2 * LANES
+    for vector in range(worker * LANES, padded, workers * LANES):
+        first = vector // (2 * LANES) * 2 * LANES
         width = min(2 * LANES, padded - first)
-        at = first * inputs * len(taps_i) + o - first
-        for c in range(inputs):
-            for t in range(len(taps_i)):
-                if o >= outputs:
-                    packed[at] = 0
-                elif flip:
-                    packed[at] = weight[c, o, taps_i[t], taps_j[t]]
-                else:
-                    packed[at] = weight[o, c, taps_i[t], taps_j[t]]
-                at += width
+        for o in range(vector, vector + LANES):
+            at = start + first * inputs * len(taps) + o - first
+            for c in range(inputs):
+                weight_at = (c * C + o if flip else o * C + c) * kernel
+                for t in range(len(taps)):
+                    packed[at] = weight[weight_at + taps[t]] if o < outputs else 0
+                    at += width
 
 
 @serial
-def add_parts(parts, dweight):
-    """dweight (F, C, KH, KW) = the sum of the parts (parts, taps up to ROWS, F up to LANES), in order."""
-    n_filters = len(dweight)
-    n_taps = dweight.size // n_filters
-    padded = lanes_up(n_filters)
-    flat_dweight = dweight.reshape(n_filters, n_taps)
-    for part in range(1, len(parts)):
-        for cell in range(n_taps * padded):
-            parts[0, cell] += parts[part, cell]
-    for f in range(n_filters):
-        for k in range(n_taps):
-            flat_dweight[f, k] = parts[0, k * padded + f]
+def add_shares_kernel(arrays, numbers, table, scratch, worker):
+    """dweight (F, C * KH * KW) = the sum of the shares (shares, taps up to ROWS, F up to LANES), in order.
+
+    Worker i owns the taps i, i + workers, … arrays: sums, dweight; numbers: F, taps, shares, workers.
+    """
+    sums, dweight = arrays[0], arrays[1]
+    F, n_taps, shares, workers = unpack(numbers, 4)
+    padded = lanes_up(F)
+    size = (n_taps + ROWS - 1) // ROWS * ROWS * padded
+    for k in range(worker, n_taps, workers):
+        for f in range(0, padded, LANES):
+            value = load(sums, k * padded + f)
+            for share in range(1, shares):
+                value = value + load(sums, share * size + k * padded + f)
+            store(scratch, 0, value)
+            for lane in range(min(LANES, F - f)):
+                dweight[(f + lane) * n_taps + k] = scratch[lane]
 
 
-# How the work is laid out: plain Python, from shapes only.
+# How the work is laid out: plain Python, from sizes only.
 
 
 class Plan(NamedTuple):
-    """Blocks of the output, and for each axis the phases with their taps.
+    """How a batch is cut, and for each axis the phases with their taps.
 
-    taps[axis][phase] is a list of (index into the kernel, offset in the patch); out_step pixels of the output lie
+    taps[axis][phase] is a tuple of (index into the kernel, offset in the patch); out_step pixels of the output lie
     between neighbours of a phase, and their patch pixels patch_step apart.
     """
 
+    layout: Layout
+    pixels: int  # in the largest piece
+    patch_size: int
     out_step: tuple
     patch_step: tuple
     taps: tuple
     first: tuple
     last: tuple
-    block: tuple
-    blocks: tuple
-    patch_size: int
+    flip: bool  # the input gradient: filters and channels exchanged
+
+    @property
+    def pieces(self):
+        """How many pieces a sink or a source of a gradient meets."""
+        return len(self.layout.pieces)
 
 
-def plan_forward(kernel_size, stride, padding, channels, out_size, number_bytes):
-    """Every output pixel meets all taps: one phase."""
-    taps = tuple([[(i, i - pad) for i in range(kernel)]] for kernel, pad in zip(kernel_size, padding, strict=True))
-    return _plan((1, 1), stride, taps, channels, out_size, number_bytes)
+def plan_forward(kernel_size, stride, padding, inputs, x_sizes, y_sizes, number_bytes):
+    """How to convolve images of x_sizes (N, 2) into y_sizes, `inputs` channels of numbers of so many bytes.
+
+    Every output pixel meets all taps: one phase.
+    """
+    taps = tuple(
+        (tuple((i, i - pad) for i in range(kernel)),) for kernel, pad in zip(kernel_size, padding, strict=True)
+    )
+    return _plan((1, 1), tuple(stride), taps, False, inputs, x_sizes.tobytes(), y_sizes.tobytes(), number_bytes)
 
 
-def plan_input_gradient(kernel_size, stride, padding, channels, out_size, number_bytes):
-    """Pixel r of dx meets those taps i for which r + ph - i divides by the stride: a phase for each remainder."""
+def plan_input_gradient(kernel_size, stride, padding, inputs, dy_sizes, dx_sizes, number_bytes):
+    """The same for the convolution from dy to dx; `inputs` are the filters.
+
+    Pixel r of dx meets those taps i for which r + ph - i divides by the stride: a phase for each remainder.
+    """
 
     def phases(kernel, step, pad):
         meets = [[i for i in range(kernel) if (a + pad - i) % step == 0] for a in range(step)]
-        return [[(i, (a + pad - i) // step) for i in taps] for a, taps in enumerate(meets)]
+        return tuple(tuple((i, (a + pad - i) // step) for i in taps) for a, taps in enumerate(meets))
 
     taps = tuple(map(phases, kernel_size, stride, padding))
-    return _plan(tuple(stride), (1, 1), taps, channels, out_size, number_bytes)
+    return _plan(tuple(stride), (1, 1), taps, True, inputs, dy_sizes.tobytes(), dx_sizes.tobytes(), number_bytes)
 
 
-def _plan(out_step, patch_step, taps, channels, out_size, number_bytes):
+@lru_cache(maxsize=64)
+def _plan(out_step, patch_step, taps, flip, channels, x_sizes, y_sizes, number_bytes):
+    x_sizes, y_sizes = (np.frombuffer(sizes, np.int64).reshape(-1, 2) for sizes in (x_sizes, y_sizes))
     offsets = [[offset for phase in axis for _, offset in phase] or [0] for axis in taps]
     first, last = tuple(map(min, offsets)), tuple(map(max, offsets))
 
-    def patch_size(block):
+    def patch_size(piece):
         sides = [
             (-(-size // unit) - 1) * step + high - low + 1
-            for size, unit, step, low, high in zip(block, out_step, patch_step, first, last, strict=True)
+            for size, unit, step, low, high in zip(piece, out_step, patch_step, first, last, strict=True)
         ]
         return lanes_up(channels) * sides[0] * sides[1]
 
-    block = _cut(out_size, out_step, lambda block: patch_size(block) * number_bytes)
-    blocks = tuple(-(-size // part) for size, part in zip(out_size, block, strict=True))
-    return Plan(out_step, tuple(patch_step), taps, first, last, block, blocks, patch_size(block))
+    cuts = {size: _cut(size, out_step, lambda piece: patch_size(piece) * number_bytes) for size in _distinct(y_sizes)}
+    layout = one_to_a_block(cut(x_sizes, y_sizes, np.array([cuts[size] for size in map(tuple, y_sizes.tolist())])))
+    pixels, patch = max(h * w for h, w in cuts.values()), max(map(patch_size, cuts.values()))
+    return Plan(layout, pixels, patch, out_step, patch_step, taps, first, last, flip)
+
+
+def _distinct(sizes):
+    return set(map(tuple, sizes.tolist()))
 
 
 def _cut(out_size, unit, patch_bytes):
-    """A block of at most PIXELS output pixels, its sides multiples of `unit`, whose patch takes PATCH_BYTES if it can.
+    """A piece of at most PIXELS output pixels, its sides multiples of `unit`, whose patch takes PATCH_BYTES if it can.
 
     Halves the height first: long rows are read and written faster.
     """
@@ -376,82 +412,58 @@ def _cut(out_size, unit, patch_bytes):
     return height, width
 
 
-# Drivers: any source and any sink. Shapes are (N, C, H, W), `x_image` the numbers from one image to the next.
+# Drivers: any source and any sink.
 
 
-def run(plan, flip, source, source_arrays, sink, sink_arrays, weight, bias, x_shape, x_image, y_shape, y_image):
-    """Read x through `source`, convolve, and write y through `sink`; with `flip`, x is dy and y is dx."""
+def run(plan, x, y, weight, bias):
+    """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
     dtype = weight.dtype
-    (N, C, H, W), (_, F, OH, OW) = x_shape, y_shape
-    packed = empty(C * lanes_up(F) * weight.shape[2] * weight.shape[3], dtype)
+    F, C, KH, KW = weight.shape
+    packed = empty(x.channels * lanes_up(y.channels) * KH * KW, dtype)
+    packers = min(lanes_up(y.channels) // LANES, get_num_threads()) if F * C >= SMALL else 1
     phases, start = [], 0
     for a, rows in enumerate(plan.taps[0]):
         for b, columns in enumerate(plan.taps[1]):
-            taps = np.array([(i, j, r, s) for i, r in rows for j, s in columns], np.int64).reshape(-1, 4).T
-            size = C * lanes_up(F) * taps.shape[1]
-            pack_weight(weight, flip, taps[0].copy(), taps[1].copy(), packed[start : start + size])
-            phases += [a, b, taps.shape[1], start, *taps[2], *taps[3]]
-            start += size
+            taps = [(i * KW + j, r, s) for i, r in rows for j, s in columns]
+            places, tap_rows, tap_columns = zip(*taps, strict=True) if taps else ((), (), ())
+            numbers = (F, C, KH * KW, plan.flip, packers, start, *places)
+            launch(pack_weight_kernel, (weight, packed), numbers, 1, 1, packers, dtype)
+            phases += [a, b, len(taps), start, *tap_rows, *tap_columns]
+            start += x.channels * lanes_up(y.channels) * len(taps)
 
-    block_pixels = plan.block[0] * plan.block[1]
-    workers = min(get_num_threads(), N * plan.blocks[0] * plan.blocks[1])
-    addresses = source_address(source, dtype), sink_address(sink, dtype)
-    group = 1 if source is plane_source else LANES
-    shapes = (N, C, H, W, x_image, F, OH, OW, y_image)
-    steps = (*plan.out_step, *plan.patch_step, *plan.first, *plan.last)
     n_phases = len(plan.taps[0]) * len(plan.taps[1])
-    job = Job(*addresses, group, *shapes, workers, plan.patch_size, *plan.block, *plan.blocks, *steps, n_phases)
-    arrays = (*source_arrays, *sink_arrays, packed, padded_bias(bias, F, dtype))
-    table_size = block_pixels + ROWS + max(TAPS, weight.shape[2] * weight.shape[3])
-    scratch_size = plan.patch_size + 2 * LANES * (2 * block_pixels + ROWS)
-    launch(forward_kernel, arrays, (*job, *phases), table_size, scratch_size, workers, dtype)
+    workers = min(get_num_threads(), plan.layout.n_blocks)
+    addresses = source_address(x.access, dtype), sink_address(y.access, dtype)
+    channels = (_group(x), x.channels, x.pitch, y.channels, y.pitch)
+    steps = (*plan.out_step, *plan.patch_step, *plan.first, *plan.last)
+    job = Job(*addresses, *channels, plan.patch_size, plan.pixels, *steps, n_phases)
+    arrays = (*x.arrays, *y.arrays, packed, padded_bias(bias, y.channels, dtype))
+    table_size = plan.pixels + ROWS + max(TAPS, KH * KW)
+    scratch_size = plan.patch_size + 2 * LANES * (plan.pixels + ROWS) * (1 if n_phases == 1 else 2)
+    numbers = numbers_of(job, plan.layout, workers, phases)
+    launch(forward_kernel, arrays, numbers, table_size, scratch_size, workers, dtype)
 
 
-def run_weight_gradient(
-    x_source, x_arrays, dy_source, dy_arrays, x_shape, x_image, dy_shape, dy_image, kernel_size, stride, padding, dtype
-):
-    """dweight (F, C, KH, KW) of x and dy, each read through its source."""
-    (N, C, H, W), (_, F, OH, OW) = x_shape, dy_shape
-    plan = plan_forward(kernel_size, stride, padding, C, (OH, OW), dtype.itemsize)
-    n_taps = C * kernel_size[0] * kernel_size[1]
-    part_size = -(-n_taps // ROWS) * ROWS * lanes_up(F)
-    parts = number_of_parts(N * plan.blocks[0] * plan.blocks[1], part_size * dtype.itemsize)
-    sums = empty((parts, part_size), dtype)
-    addresses = source_address(x_source, dtype), source_address(dy_source, dtype)
-    group = 1 if x_source is plane_source else LANES
-    shapes = (N, C, H, W, x_image, F, OH, OW, dy_image)
-    windows = (*stride, *padding, *kernel_size)
-    job = GradientJob(*addresses, group, *shapes, parts, plan.patch_size, *plan.block, *plan.blocks, *windows)
-    block_pixels = plan.block[0] * plan.block[1]
-    table_size, scratch_size = n_taps + ROWS + block_pixels, plan.patch_size + LANES * block_pixels
-    launch(weight_gradient_kernel, (*x_arrays, *dy_arrays, sums), job, table_size, scratch_size, parts, dtype)
-    dweight = np.empty((F, C, *kernel_size), dtype)
-    add_parts(sums, dweight)
+def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
+    """dweight (F, C, KH, KW) of the batches x and dy, each read through its source."""
+    plan = plan_forward(kernel_size, stride, padding, x.channels, x.sizes, dy.sizes, dtype.itemsize)
+    n_taps = x.channels * kernel_size[0] * kernel_size[1]
+    share_size = -(-n_taps // ROWS) * ROWS * lanes_up(dy.channels)
+    shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
+    sums = empty((shares, share_size), dtype)
+    addresses = source_address(x.access, dtype), source_address(dy.access, dtype)
+    channels = (_group(x), x.channels, x.pitch, dy.channels, dy.pitch)
+    job = GradientJob(*addresses, *channels, plan.patch_size, *stride, *padding, *kernel_size)
+    table_size, scratch_size = n_taps + ROWS + plan.pixels, plan.patch_size + LANES * plan.pixels
+    arrays, numbers = (*x.arrays, *dy.arrays, sums), numbers_of(job, plan.layout, shares)
+    launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
+
+    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
+    workers = min(n_taps, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
+    numbers = (dy.channels, n_taps, shares, workers)
+    launch(add_shares_kernel, (sums, dweight), numbers, 1, LANES, workers, dtype)
     return dweight
 
 
-# On images (N, C, H, W).
-
-
-def forward(x, weight, bias, stride, padding):
-    kernel_size, channels = weight.shape[2:], x.shape[1]
-    out_size = tuple(map(output_size, x.shape[2:], kernel_size, stride, padding))
-    y = empty((len(x), len(weight), *out_size), x.dtype)
-    plan = plan_forward(kernel_size, stride, padding, channels, out_size, x.itemsize)
-    arrays = (plane_source, four(x), nchw_sink, four(y), weight, bias)
-    run(plan, False, *arrays, x.shape, x[0].size, y.shape, y[0].size)
-    return y
-
-
-def input_gradient(dy, weight, input_size, stride, padding):
-    dx = empty((len(dy), weight.shape[1], *input_size), dy.dtype)
-    plan = plan_input_gradient(weight.shape[2:], stride, padding, dy.shape[1], input_size, dy.itemsize)
-    arrays = (plane_source, four(dy), nchw_sink, four(dx), weight, None)
-    run(plan, True, *arrays, dy.shape, dy[0].size, dx.shape, dx[0].size)
-    return dx
-
-
-def weight_gradient(dy, x, kernel_size, stride, padding):
-    arrays = (plane_source, four(x), nchw_source, four(dy))
-    shapes = (x.shape, x[0].size, dy.shape, dy[0].size)
-    return run_weight_gradient(*arrays, *shapes, kernel_size, stride, padding, x.dtype)
+def _group(x):
+    return 1 if x.access is plane_source else LANES

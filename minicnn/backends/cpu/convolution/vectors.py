@@ -206,6 +206,7 @@ def gather_gemm(
     out,
     out_at,
     out_stride,
+    out_vector,
     x,
     x_at,
     rows,
@@ -221,7 +222,7 @@ def gather_gemm(
     """out[a, l] (+)= sum_b x[rows[a] + taps[b]] * w[b, l]: one register tile (see the head of this file).
 
     vectors     how many vectors of LANES wide the tile is: a literal, 1 or 2
-    out         array; row a starts at flat index out_at + a * out_stride
+    out         array; row a starts at flat index out_at + a * out_stride, its second vector out_vector later
     x           array; element (a, b) at flat index x_at + rows[rows_at + a] + taps[taps_at + b]
     w           array; row b starts at flat index w_at + b * w_stride
     accumulate  False: start from zero.  True: start from out.
@@ -237,6 +238,7 @@ def gather_gemm(
             out_v,
             out_at,
             out_stride,
+            out_vector,
             x_v,
             x_at,
             rows_v,
@@ -253,12 +255,12 @@ def gather_gemm(
         size = itemsize(out)
         index = context.get_value_type(intp)
 
-        out_rows = [
-            pointer_to(
-                context, builder, out, out_v, builder.add(out_at, builder.mul(out_stride, ir.Constant(index, a)))
+        def out_cell(a, v):
+            row = builder.add(out_at, builder.mul(out_stride, ir.Constant(index, a)))
+            return pointer_to(
+                context, builder, out, out_v, builder.add(row, builder.mul(out_vector, ir.Constant(index, v)))
             )
-            for a in range(ROWS)
-        ]
+
         row_table = pointer_to(context, builder, rows, rows_v, rows_at)
         x_rows = []
         for a in range(ROWS):
@@ -273,7 +275,7 @@ def gather_gemm(
             with then:
                 for a in range(ROWS):
                     for v in range(width):
-                        builder.store(load_vector(builder, vector, out_rows[a], size, v * LANES), acc[a][v])
+                        builder.store(load_vector(builder, vector, out_cell(a, v), size), acc[a][v])
             with otherwise:
                 for a in range(ROWS):
                     for v in range(width):
@@ -303,10 +305,12 @@ def gather_gemm(
 
         for a in range(ROWS):
             for v in range(width):
-                store_vector(builder, builder.load(acc[a][v]), out_rows[a], size, v * LANES)
+                store_vector(builder, builder.load(acc[a][v]), out_cell(a, v), size)
         return context.get_dummy_value()
 
-    sig = types.void(vectors, out, intp, intp, x, intp, rows, intp, taps, intp, intp, w, intp, intp, types.boolean)
+    sig = types.void(
+        vectors, out, intp, intp, intp, x, intp, rows, intp, taps, intp, intp, w, intp, intp, types.boolean
+    )
     return sig, codegen
 
 

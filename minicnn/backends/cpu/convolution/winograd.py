@@ -1,6 +1,6 @@
 """Rung 4, Winograd convolution F(4×4, 3×3): 36 multiplications where the plain sum needs 144 (Lavin and Gray, 2016).
 
-For 3 × 3 kernels with stride 1. A 4 × 4 tile of the output needs a 6 × 6 tile d of the input and the kernel g:
+For stride 1. With a 3 × 3 kernel, a 4 × 4 tile of the output needs a 6 × 6 tile d of the input and the kernel g:
 
     forward            y  = Aᵀ [ (G g Gᵀ) * (Bᵀ d B) ] A                     * is elementwise, summed over channels
     weight gradient    dg = Gᵀ [ sum over tiles of (A dy Aᵀ) * (Bᵀ d B) ] G  its adjoint in g
@@ -12,19 +12,25 @@ summed over channels or over tiles, are 36 small matrix products, which `gather_
     forward            M[:, k]  = V[:, k] U[k]        (T, F)
     weight gradient    dU[k]    = V[:, k]ᵀ Q[:, k]    (C, F)
 
+A larger kernel is a sum of 3 × 3 ones: zeros make its sides multiples of 3, and part (a, b) of it meets the input 3a
+rows further down and 3b columns to the right. So a 5 × 5 kernel on C channels is a 3 × 3 kernel on 4 C, which are the C
+channels in four positions; the code calls them the inputs.
+
 Vectors run over channels. A block of at most MAX_TILES tiles is carried from input to output within the L2 cache:
 source → patch → V → M → patch → sink.
 
 Who owns what: a worker of the forward kernel owns the output of its blocks. A worker of the weight gradient owns one of
 several partial sums; their number depends on the shapes only, and they are added in order.
 
-Cost per output pixel: 2.25 C F multiply-adds, and for the transforms about 9 C + 6.25 F additions and multiplications.
+Cost per output pixel and part: 2.25 C F multiply-adds, and for the transforms about 9 C + 6.25 F additions and
+multiplications.
 
 Error: the transforms add numbers with weights up to 8, which costs digits: in float32 the largest error is 1e-6 to
 1e-5 of the largest output (16 to 300 channels; the register tile's is 1e-7 to 2e-6), in float64 1e-14. One NaN or
 infinite pixel makes its whole 4 × 4 tiles NaN.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,15 +39,13 @@ from numba import get_num_threads, types
 from numba.extending import intrinsic
 
 from minicnn.backends.cpu.convolution.launch import call, launch, unpack
-from minicnn.backends.cpu.convolution.patches import (
-    Image,
-    Window,
-    four,
-    lanes_up,
-    nchw_sink,
-    nchw_source,
-    sink_address,
-    source_address,
+from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, sink_address, source_address
+from minicnn.backends.cpu.convolution.pieces import (
+    Layout,
+    cut,
+    grouped,
+    numbers_of,
+    piece_number,
 )
 from minicnn.backends.cpu.convolution.vectors import (
     LANES,
@@ -64,7 +68,7 @@ MAX_TILES = 64  # tiles in a block
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
 BLOCK_BYTES = 384 * 1024  # what V of a block may take, about a third of the L2 cache
 SMALL = 64 * 64  # weights of fewer (f, c) pairs are transformed by one thread: waking a second costs more
-PARTS_BYTES = 32 * 1024 * 1024  # what the partial sums of a weight gradient may take
+SUMS_BYTES = 32 * 1024 * 1024  # what the partial sums of a weight gradient may take
 
 
 # The five transforms in one dimension. They are plain Python on anything that has + - *: here on vectors in
@@ -191,41 +195,61 @@ weight_adjoint_transform = _tile_transform(weight_adjoint_1d, 6)
 # How the output is cut into blocks of tiles.
 
 
-class Cut(NamedTuple):
-    """Tiles of a block (rows, columns), images of a block, and blocks to an image (rows, columns) and in all."""
+class Plan(NamedTuple):
+    """A convolution on a batch: how it is cut, its kernel, and the padding of the pass in question."""
 
-    block_h: int
-    block_w: int
-    images: int
-    blocks_h: int
-    blocks_w: int
-    blocks: int
+    layout: Layout
+    tiles: int  # in the largest block
+    patch_size: int  # numbers in the largest patch, of the input or of the output
+    kernel_size: tuple
+    padding: tuple
+    flip: bool  # the input gradient: filters and channels exchanged, the kernel turned
 
-
-class Block(NamedTuple):
-    """Images n0 to n1 and tiles p0 to p1 × q0 to q1 of a block."""
-
-    n0: int
-    n1: int
-    p0: int
-    p1: int
-    q0: int
-    q1: int
+    @property
+    def pieces(self):
+        """How many pieces a sink or a source of a gradient meets."""
+        return len(self.layout.pieces)
 
 
-def cut_into_blocks(n_images, out_height, out_width, channels, number_bytes):
-    """How to cut; depends on shapes only, never on the number of threads. Small images share a block."""
-    tile_bytes = POINTS * lanes_up(channels) * number_bytes
+def plan_forward(kernel_size, stride, padding, inputs, x_sizes, y_sizes, number_bytes):
+    """How to convolve images of x_sizes (N, 2) into y_sizes, `inputs` channels of numbers of so many bytes."""
+    return _plan(kernel_size, padding, False, inputs, x_sizes, y_sizes, number_bytes)
+
+
+def plan_input_gradient(kernel_size, stride, padding, inputs, dy_sizes, dx_sizes, number_bytes):
+    """The same for the convolution from dy to dx; `inputs` are the filters."""
+    padding = tuple(kernel - 1 - pad for kernel, pad in zip(kernel_size, padding, strict=True))
+    return _plan(kernel_size, padding, True, inputs, dy_sizes, dx_sizes, number_bytes)
+
+
+def _plan(kernel_size, padding, flip, channels, x_sizes, y_sizes, number_bytes):
+    parts = kernel_parts(kernel_size)
+    tile_bytes = POINTS * parts[0] * parts[1] * lanes_up(channels) * number_bytes
     budget = max(16, min(MAX_TILES, BLOCK_BYTES // tile_bytes // 16 * 16))
+    return Plan(*_layout(x_sizes.tobytes(), y_sizes.tobytes(), parts, budget), tuple(kernel_size), padding, flip)
+
+
+@lru_cache(maxsize=64)
+def _layout(x_sizes, y_sizes, parts, budget):
+    """The layout in blocks of at most `budget` tiles; the tiles of the largest, and the largest patch."""
+    x_sizes, y_sizes = (np.frombuffer(sizes, np.int64).reshape(-1, 2) for sizes in (x_sizes, y_sizes))
+    pieces = cut(x_sizes, y_sizes, np.array([_piece_size(*size, budget) for size in y_sizes.tolist()]))
+    tiles_h, tiles_w = (pieces[:, [8, 10]] - pieces[:, [7, 9]] + 3).T // 4
+    layout = grouped(pieces, tiles_h * tiles_w, budget)
+    tiles = int(np.diff(layout.costs).max())
+    patch_size = int(((4 * tiles_h + 3 * parts[0] - 1) * (4 * tiles_w + 3 * parts[1] - 1)).max())
+    return layout, tiles, max(patch_size, 2 * 16 * tiles) * LANES
+
+
+@lru_cache(maxsize=4096)
+def _piece_size(out_height, out_width, budget):
+    """Rows and columns of pieces of at most `budget` tiles, all of about the same size."""
     tiles_h, tiles_w = -(-out_height // 4), -(-out_width // 4)
-    block_w = min(tiles_w, 8)
-    block_h = _even_share(tiles_h, min(tiles_h, max(1, budget // block_w)))
-    if block_h == tiles_h:
-        block_w = _even_share(tiles_w, min(tiles_w, budget // block_h))
-    whole_images = (block_h, block_w) == (tiles_h, tiles_w)
-    images = min(n_images, max(1, budget // (tiles_h * tiles_w))) if whole_images else 1
-    blocks_h, blocks_w = -(-tiles_h // block_h), -(-tiles_w // block_w)
-    return Cut(block_h, block_w, images, blocks_h, blocks_w, -(-n_images // images) * blocks_h * blocks_w)
+    wide = min(tiles_w, 8)
+    high = _even_share(tiles_h, min(tiles_h, max(1, budget // wide)))
+    if high == tiles_h:
+        wide = _even_share(tiles_w, min(tiles_w, budget // high))
+    return 4 * high, 4 * wide
 
 
 def _even_share(total, most):
@@ -233,20 +257,9 @@ def _even_share(total, most):
     return -(-total // -(-total // most))
 
 
-@serial
-def _block_number(b, job):
-    block_q = b % job.blocks_w
-    block_p = b // job.blocks_w % job.blocks_h
-    block_n = b // (job.blocks_w * job.blocks_h)
-    tiles_h, tiles_w = (job.OH + 3) // 4, (job.OW + 3) // 4
-    return Block(
-        block_n * job.images,
-        min(job.N, (block_n + 1) * job.images),
-        block_p * job.block_h,
-        min(tiles_h, (block_p + 1) * job.block_h),
-        block_q * job.block_w,
-        min(tiles_w, (block_q + 1) * job.block_w),
-    )
+def kernel_parts(kernel_size):
+    """How many 3 × 3 kernels a kernel is the sum of, down and across."""
+    return tuple(-(-kernel // 3) for kernel in kernel_size)
 
 
 @serial
@@ -262,7 +275,7 @@ def _pitch(padded_channels):
 
 
 class Job(NamedTuple):
-    """The numbers of a kernel: shapes, where images start, addresses of source and sink, the cut, scratch sizes.
+    """The numbers of a kernel: addresses of source and sink, channels, numbers a pixel, parts of the kernel, sizes.
 
     For a forward convolution x is what is read through `source` and y what is written through `sink`; for a weight
     gradient the second is dy, read through the source `sink`.
@@ -270,28 +283,29 @@ class Job(NamedTuple):
 
     source: int
     sink: int
-    N: int
     C: int
-    H: int
-    W: int
-    x_image: int  # numbers from one image of x to the next
+    x_pitch: int
     F: int
-    OH: int
-    OW: int
-    y_image: int
-    padding: int
-    workers: int
+    y_pitch: int
+    parts_h: int
+    parts_w: int
+    pad_h: int
+    pad_w: int
     patch_size: int
     V_size: int
-    block_h: int
-    block_w: int
-    images: int
-    blocks_h: int
-    blocks_w: int
-    blocks: int
+    tiles: int
+    shares_at: int = 0  # these three are set by `numbers_of`
+    blocks_at: int = 0
+    pieces_at: int = 0
 
 
 JOB_NUMBERS = len(Job._fields)
+
+
+@serial
+def _tiles(piece):
+    """How many tiles down and across."""
+    return (piece.p1 - piece.p0 + 3) // 4, (piece.q1 - piece.q0 + 3) // 4
 
 
 # Kernels: one worker's share of the blocks.
@@ -305,36 +319,52 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
     patch = scratch[: job.patch_size]  # of the input, later of the output
     V = scratch[job.patch_size : job.patch_size + job.V_size]
     M = scratch[job.patch_size + job.V_size :]
-    taps, rows = table[: job.C], table[job.C :]
-    padded_C, padded_F = lanes_up(job.C), lanes_up(job.F)
-    for c in range(job.C):
-        taps[c] = c
-    for b in range(worker * job.blocks // job.workers, (worker + 1) * job.blocks // job.workers):
-        block = _block_number(b, job)
-        tiles_h, tiles_w = block.p1 - block.p0, block.q1 - block.q0
-        tiles = (block.n1 - block.n0) * tiles_h * tiles_w
-        _input_tiles(source_arrays, job, block, patch, V)
-        for t in range(tiles + ROWS):
-            rows[t] = min(t, tiles - 1) * _pitch(padded_C)
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    taps = table[: job.parts_h * job.parts_w * job.C]
+    rows = table[len(taps) : len(taps) + job.tiles + ROWS]
+    places = table[len(taps) + job.tiles + ROWS :]  # of each tile in the patch of the output, and its row's length
+    _inputs_in_order(job, taps)
+    for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
+        first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
+        _input_tiles(source_arrays, numbers, job, first, stop, patch, V)
+        tiles = 0
+        for index in range(first, stop):
+            tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
+            for p in range(tiles_h):
+                for q in range(tiles_w):
+                    t = tiles + p * tiles_w + q
+                    rows[t] = t * _pitch(inputs)
+                    places[2 * t], places[2 * t + 1] = 16 * (tiles + p * tiles_w) + 4 * q, 4 * tiles_w
+            tiles += tiles_h * tiles_w
+        for t in range(tiles, tiles + ROWS):
+            rows[t] = rows[tiles - 1]
         for f0 in range(0, padded_F, 2 * LANES):
             width = min(2 * LANES, padded_F - f0)
             for t0 in range(0, tiles, KEPT_TILES):
                 t1 = min(tiles, t0 + KEPT_TILES)
                 _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M)
                 for t in range(t0, t1):
-                    row, q = t // tiles_w, t % tiles_w
                     for f in range(0, width, LANES):
-                        patch_at = f * 16 * tiles + (16 * row * tiles_w + 4 * q) * LANES
+                        patch_at = (f * 16 * tiles) + places[2 * t] * LANES
                         M_at = (t - t0) * _pitch(width) + f
-                        output_transform(M, M_at, 6 * width, width, patch, patch_at, 4 * tiles_w * LANES, LANES)
+                        output_transform(M, M_at, 6 * width, width, patch, patch_at, places[2 * t + 1] * LANES, LANES)
             for f in range(0, width, LANES):
-                for n in range(block.n0, block.n1):
-                    patch_at = f * 16 * tiles + (n - block.n0) * tiles_h * tiles_w * 16 * LANES
-                    image = Image(n, n * job.y_image, job.F, job.OH, job.OW)
-                    p, q = 4 * block.p0, 4 * block.q0
-                    window = Window(f0 + f, p, q, min(4 * block.p1, job.OH) - p, min(4 * block.q1, job.OW) - q)
-                    record = n * job.blocks_h * job.blocks_w + b % (job.blocks_h * job.blocks_w)
-                    call(job.sink, (sink_arrays, image, window, 4 * tiles_w, record, patch[patch_at:]))
+                patch_at = f * 16 * tiles
+                for index in range(first, stop):
+                    piece = piece_number(numbers, job.pieces_at, index)
+                    tiles_h, tiles_w = _tiles(piece)
+                    image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
+                    window = Window(f0 + f, piece.p0, piece.q0, piece.p1 - piece.p0, piece.q1 - piece.q0)
+                    call(job.sink, (sink_arrays, image, window, 4 * tiles_w, index, patch[patch_at:]))
+                    patch_at += tiles_h * tiles_w * 16 * LANES
+
+
+@serial
+def _inputs_in_order(job, places):
+    """places[i] = where input i, channel i modulo C of part i // C, stands among the inputs up to whole vectors."""
+    for part in range(job.parts_h * job.parts_w):
+        for c in range(job.C):
+            places[part * job.C + c] = part * lanes_up(job.C) + c
 
 
 @serial
@@ -343,56 +373,62 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
 
     The bias goes into product (1, 1): Aᵀ turns a constant there into a constant tile.
     """
-    padded_C, padded_F = lanes_up(job.C), lanes_up(job.F)
+    padded_F, inputs, n_taps = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C), len(taps)
     pitch = _pitch(width)
     for t in range(t1 - t0):
         for f in range(width):
             M[t * pitch + 7 * width + f] = bias[f0 + f]
     for k in range(POINTS):
-        U_at = (k * padded_F + f0) * job.C
+        U_at = (k * padded_F + f0) * n_taps
         for t in range(t0, t1, ROWS):
-            at = (t - t0) * pitch + k * width
+            at, V_at = (t - t0) * pitch + k * width, k * inputs
             if width > LANES:
-                gather_gemm(2, M, at, pitch, V, k * padded_C, rows, t, taps, 0, job.C, U, U_at, width, k == 7)
+                gather_gemm(2, M, at, pitch, LANES, V, V_at, rows, t, taps, 0, n_taps, U, U_at, width, k == 7)
             else:
-                gather_gemm(1, M, at, pitch, V, k * padded_C, rows, t, taps, 0, job.C, U, U_at, width, k == 7)
+                gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, 0, n_taps, U, U_at, width, k == 7)
 
 
 @serial
-def _input_tiles(source_arrays, job, block, patch, V):
-    """V[t, k, c] = (Bᵀ d B)[k] for every tile t of the block."""
+def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
+    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`."""
     padded = lanes_up(job.C)
-    tiles_h, tiles_w = block.p1 - block.p0, block.q1 - block.q0
-    rows, columns = 4 * tiles_h + 2, 4 * tiles_w + 2
+    inputs = job.parts_h * job.parts_w * padded
     for c0 in range(0, padded, LANES):
         at = c0
-        for n in range(block.n0, block.n1):
-            image = Image(n, n * job.x_image, job.C, job.H, job.W)
-            window = Window(c0, 4 * block.p0 - job.padding, 4 * block.q0 - job.padding, rows, columns)
+        for index in range(first, stop):
+            piece = piece_number(numbers, job.pieces_at, index)
+            tiles_h, tiles_w = _tiles(piece)
+            rows, columns = 4 * tiles_h + 3 * job.parts_h - 1, 4 * tiles_w + 3 * job.parts_w - 1
+            image = Image(piece.number, piece.x_first * job.x_pitch, job.C, piece.H, piece.W)
+            window = Window(c0, piece.p0 - job.pad_h, piece.q0 - job.pad_w, rows, columns)
             call(job.source, (source_arrays, image, window, patch))
             for p in range(tiles_h):
                 for q in range(tiles_w):
-                    patch_at = (4 * p * columns + 4 * q) * LANES
-                    input_transform(patch, patch_at, columns * LANES, LANES, V, at, 6 * padded, padded)
-                    at += _pitch(padded)
+                    for a in range(job.parts_h):
+                        for b in range(job.parts_w):
+                            patch_at = ((4 * p + 3 * a) * columns + 4 * q + 3 * b) * LANES
+                            V_at = at + (a * job.parts_w + b) * padded
+                            input_transform(patch, patch_at, columns * LANES, LANES, V, V_at, 6 * inputs, inputs)
+                    at += _pitch(inputs)
 
 
 @serial
-def _gradient_tiles(source_arrays, job, block, patch, Q):
-    """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the block."""
+def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q):
+    """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the pieces from `first` to `stop`."""
     padded = lanes_up(job.F)
-    tiles_h, tiles_w = block.p1 - block.p0, block.q1 - block.q0
-    rows, columns = 4 * tiles_h, 4 * tiles_w
     for f0 in range(0, padded, LANES):
         at = f0
-        for n in range(block.n0, block.n1):
-            image = Image(n, n * job.y_image, job.F, job.OH, job.OW)
-            window = Window(f0, 4 * block.p0, 4 * block.q0, rows, columns)
+        for index in range(first, stop):
+            piece = piece_number(numbers, job.pieces_at, index)
+            tiles_h, tiles_w = _tiles(piece)
+            image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
+            # A piece ends at the image's border or on whole tiles: what a tile has beyond it, the source makes 0.
+            window = Window(f0, piece.p0, piece.q0, 4 * tiles_h, 4 * tiles_w)
             call(job.sink, (source_arrays, image, window, patch))
             for p in range(tiles_h):
                 for q in range(tiles_w):
-                    patch_at = (4 * p * columns + 4 * q) * LANES
-                    output_adjoint_transform(patch, patch_at, columns * LANES, LANES, Q, at, 6 * padded, padded)
+                    patch_at = (4 * p * 4 * tiles_w + 4 * q) * LANES
+                    output_adjoint_transform(patch, patch_at, 4 * tiles_w * LANES, LANES, Q, at, 6 * padded, padded)
                     at += _pitch(padded)
 
 
@@ -404,30 +440,40 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
     Q = scratch[job.patch_size + job.V_size :]
-    padded_C, padded_F, height = lanes_up(job.C), lanes_up(job.F), _rows_up(lanes_up(job.C))
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    n_rows = job.parts_h * job.parts_w * job.C
+    height = _rows_up(n_rows)
     part_size = POINTS * height * padded_F
     dU = arrays[8][worker * part_size : (worker + 1) * part_size]
-    first = worker * job.blocks // job.workers
-    for b in range(first, (worker + 1) * job.blocks // job.workers):
-        block = _block_number(b, job)
-        tiles = (block.n1 - block.n0) * (block.p1 - block.p0) * (block.q1 - block.q0)
-        _input_tiles(x_arrays, job, block, patch, V)
-        _gradient_tiles(dy_arrays, job, block, patch, Q)
-        taps, rows = table[:tiles], table[tiles:]
-        for c in range(_rows_up(job.C)):
-            rows[c] = min(c, job.C - 1)
+    rows, taps = table[:height], table[height:]
+    _inputs_in_order(job, rows)
+    for row in range(n_rows, height):
+        rows[row] = rows[n_rows - 1]
+    first_block = numbers[job.shares_at + worker]
+    last_block = numbers[job.shares_at + worker + 1]
+    if first_block == last_block:
+        for cell in range(part_size):
+            dU[cell] = 0
+    for b in range(first_block, last_block):
+        first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
+        _input_tiles(x_arrays, numbers, job, first, stop, patch, V)
+        _gradient_tiles(dy_arrays, numbers, job, first, stop, patch, Q)
+        tiles = 0
+        for index in range(first, stop):
+            tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
+            tiles += tiles_h * tiles_w
         for t in range(tiles):
-            taps[t] = t * _pitch(padded_C)
-        pitch, add = _pitch(padded_F), b > first
+            taps[t] = t * _pitch(inputs)
+        pitch, add = _pitch(padded_F), b > first_block
         for k in range(POINTS):
             for f0 in range(0, padded_F, 2 * LANES):
-                Q_at = k * padded_F + f0
-                for c in range(0, job.C, ROWS):
-                    at = (k * height + c) * padded_F + f0
+                V_at, Q_at = k * inputs, k * padded_F + f0
+                for row in range(0, n_rows, ROWS):
+                    at = (k * height + row) * padded_F + f0
                     if padded_F - f0 > LANES:
-                        gather_gemm(2, dU, at, padded_F, V, k * padded_C, rows, c, taps, 0, tiles, Q, Q_at, pitch, add)
+                        gather_gemm(2, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
                     else:
-                        gather_gemm(1, dU, at, padded_F, V, k * padded_C, rows, c, taps, 0, tiles, Q, Q_at, pitch, add)
+                        gather_gemm(1, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
 
 
 @serial
@@ -435,116 +481,127 @@ def transform_weight_kernel(arrays, numbers, table, scratch, worker):
     """U = G g Gᵀ, laid out (36, blocks of 2 vectors of outputs, inputs, lanes) as `gather_gemm` reads it.
 
     Worker i owns the vectors i, i + workers, … of outputs.
-    arrays: weight (F, C, 3, 3), U; numbers: F, C, flip, workers.
-    flip 0: inputs are channels and outputs filters. flip 1: the reverse, the kernel turned (input gradient).
+    arrays: weight (F, C, KH, KW), U; numbers: F, C, KH, KW, flip, workers.
+    flip 0: from channels to filters. flip 1: from filters to channels, the kernel turned (input gradient).
     """
     weight, U = arrays[0], arrays[1]
-    F, C, flip, workers = unpack(numbers, 4)
-    inputs, outputs = (F, C) if flip else (C, F)
-    padded = lanes_up(outputs)
+    F, C, KH, KW, flip, workers = unpack(numbers, 6)
+    channels, outputs = (F, C) if flip else (C, F)
+    parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
+    inputs, padded = parts_h * parts_w * channels, lanes_up(outputs)
     step = inputs * padded
     for o in range(worker * LANES, padded, workers * LANES):
         first = o // (2 * LANES) * 2 * LANES
         width = min(2 * LANES, padded - first)
         for cell in range(9 * LANES):
             scratch[cell] = 0
-        for c in range(inputs):
-            for lane in range(min(LANES, outputs - o)):
-                at = (c * C + o + lane) * 9 if flip else ((o + lane) * C + c) * 9
-                for ij in range(9):
-                    scratch[ij * LANES + lane] = weight[at + 8 - ij] if flip else weight[at + ij]
-            U_at = first * inputs + c * width + o - first
-            weight_transform(scratch, 0, 3 * LANES, LANES, U, U_at, 6 * step, step)
+        for a in range(parts_h):
+            for b in range(parts_w):
+                for c in range(channels):
+                    for lane in range(min(LANES, outputs - o)):
+                        at = ((c * C + o + lane) if flip else ((o + lane) * C + c)) * KH * KW
+                        for i in range(3 * a, 3 * a + 3):
+                            for j in range(3 * b, 3 * b + 3):
+                                g = weight.dtype.type(0)
+                                if i < KH and j < KW:
+                                    g = weight[at + ((KH - 1 - i) * KW + KW - 1 - j if flip else i * KW + j)]
+                                scratch[((i - 3 * a) * 3 + j - 3 * b) * LANES + lane] = g
+                    U_at = first * inputs + ((a * parts_w + b) * channels + c) * width + o - first
+                    weight_transform(scratch, 0, 3 * LANES, LANES, U, U_at, 6 * step, step)
 
 
 @serial
 def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
-    """dg = Gᵀ [sum of the parts of dU, in order] G. Worker i owns the channels i, i + workers, …
+    """dg = Gᵀ [sum of the shares of dU, in order] G. Worker i owns the channels i, i + workers, …
 
-    arrays: parts (parts, 36, C rounded up, F rounded up), dweight (F, C, 3, 3); numbers: F, C, parts, workers.
+    arrays: sums (shares, 36, inputs rounded up, F rounded up), dweight; numbers: F, C, KH, KW, shares, workers.
     """
     sums, dweight = arrays[0], arrays[1]
-    F, C, parts, workers = unpack(numbers, 4)
-    padded, height = lanes_up(F), _rows_up(lanes_up(C))
+    F, C, KH, KW, shares, workers = unpack(numbers, 6)
+    parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
+    padded, height = lanes_up(F), _rows_up(parts_h * parts_w * C)
     size = POINTS * height * padded
     for c in range(worker, C, workers):
-        for f in range(0, padded, LANES):
-            for k in range(POINTS):
-                at = (k * height + c) * padded + f
-                value = load(sums, at)
-                for part in range(1, parts):
-                    value = value + load(sums, part * size + at)
-                store(scratch, (9 + k) * LANES, value)
-            weight_adjoint_transform(scratch, 9 * LANES, 6 * LANES, LANES, scratch, 0, 3 * LANES, LANES)
-            for lane in range(min(LANES, F - f)):
-                at = ((f + lane) * C + c) * 9
-                for ij in range(9):
-                    dweight[at + ij] = scratch[ij * LANES + lane]
+        for a in range(parts_h):
+            for b in range(parts_w):
+                for f in range(0, padded, LANES):
+                    for k in range(POINTS):
+                        at = (k * height + (a * parts_w + b) * C + c) * padded + f
+                        value = load(sums, at)
+                        for share in range(1, shares):
+                            value = value + load(sums, share * size + at)
+                        store(scratch, (9 + k) * LANES, value)
+                    weight_adjoint_transform(scratch, 9 * LANES, 6 * LANES, LANES, scratch, 0, 3 * LANES, LANES)
+                    for i in range(3 * a, min(KH, 3 * a + 3)):
+                        for j in range(3 * b, min(KW, 3 * b + 3)):
+                            g = ((i - 3 * a) * 3 + j - 3 * b) * LANES
+                            for lane in range(min(LANES, F - f)):
+                                dweight[(((f + lane) * C + c) * KH + i) * KW + j] = scratch[g + lane]
 
 
-# Drivers: any source and any sink. Shapes are (N, C, H, W), `x_image` the numbers from one image to the next.
+# Drivers: any source and any sink.
 
 
-def run_forward(source, source_arrays, sink, sink_arrays, U, bias, x_shape, x_image, y_shape, y_image, padding):
-    """Read x through `source`, convolve, and write y through `sink`. bias (F rounded up to whole vectors)."""
-    dtype = U.dtype
-    (N, C, H, W), (_, F, OH, OW) = x_shape, y_shape
-    cut = cut_into_blocks(N, OH, OW, C, dtype.itemsize)
-    patch_size, V_size = _scratch_sizes(cut, C)
+def run(plan, x, y, weight, bias):
+    """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
+    dtype, parts = weight.dtype, kernel_parts(plan.kernel_size)
+    n_inputs = parts[0] * parts[1] * x.channels
+    V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
     M_size = KEPT_TILES * (POINTS * 2 * LANES + LANES)
-    workers = min(get_num_threads(), cut.blocks)
-    addresses = source_address(source, dtype), sink_address(sink, dtype)
-    job = Job(*addresses, N, C, H, W, x_image, F, OH, OW, y_image, padding, workers, patch_size, V_size, *cut)
-    arrays = (*source_arrays, *sink_arrays, U, bias)
-    launch(forward_kernel, arrays, job, C + MAX_TILES + ROWS, patch_size + V_size + M_size, workers, dtype)
+    workers = min(get_num_threads(), plan.layout.n_blocks)
+    job = _job(plan, x, y, sink_address(y.access, dtype), V_size, dtype)
+    arrays = (*x.arrays, *y.arrays, _transformed(weight, plan.flip), padded_bias(bias, y.channels, dtype))
+    table_size, scratch_size = n_inputs + 3 * plan.tiles + ROWS, plan.patch_size + V_size + M_size
+    launch(forward_kernel, arrays, numbers_of(job, plan.layout, workers), table_size, scratch_size, workers, dtype)
 
 
-def pieces(y_shape, channels, dtype):
-    """How many records the forward kernel hands to its sink for each vector of filters."""
-    cut = cut_into_blocks(y_shape[0], *y_shape[2:], channels, dtype.itemsize)
-    return y_shape[0] * cut.blocks_h * cut.blocks_w
+def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
+    """dweight (F, C, KH, KW) of the batches x and dy, each read through its source."""
+    plan = plan_forward(kernel_size, stride, padding, max(x.channels, dy.channels), x.sizes, dy.sizes, dtype.itemsize)
+    parts = kernel_parts(kernel_size)
+    n_inputs, padded_F = parts[0] * parts[1] * x.channels, lanes_up(dy.channels)
+    V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
+    Q_size = plan.tiles * (POINTS * padded_F + LANES)
+    share_size = POINTS * _rows_up(n_inputs) * padded_F
+    shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
+    sums = empty((shares, share_size), dtype)
+    job = _job(plan, x, dy, source_address(dy.access, dtype), V_size, dtype)
+    arrays, numbers = (*x.arrays, *dy.arrays, sums), numbers_of(job, plan.layout, shares)
+    table_size, scratch_size = _rows_up(n_inputs) + plan.tiles, plan.patch_size + V_size + Q_size
+    launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
 
-
-def run_weight_gradient(x_source, x_arrays, dy_source, dy_arrays, x_shape, x_image, dy_shape, dy_image, padding, dtype):
-    """dweight (F, C, 3, 3) of x and dy, each read through its source."""
-    (N, C, H, W), (_, F, OH, OW) = x_shape, dy_shape
-    cut = cut_into_blocks(N, OH, OW, max(C, F), dtype.itemsize)
-    patch_size, V_size = _scratch_sizes(cut, C)
-    Q_size = cut.block_h * cut.block_w * cut.images * (POINTS * lanes_up(F) + LANES)
-    part_size = POINTS * -(-lanes_up(C) // ROWS) * ROWS * lanes_up(F)
-    parts = number_of_parts(cut.blocks, part_size * dtype.itemsize)
-    sums = empty((parts, part_size), dtype)
-    addresses = source_address(x_source, dtype), source_address(dy_source, dtype)
-    job = Job(*addresses, N, C, H, W, x_image, F, OH, OW, dy_image, padding, parts, patch_size, V_size, *cut)
-    table_size = -(-C // ROWS) * ROWS + MAX_TILES
-    arrays = (*x_arrays, *dy_arrays, sums)
-    launch(weight_gradient_kernel, arrays, job, table_size, patch_size + V_size + Q_size, parts, dtype)
-
-    dweight = np.empty((F, C, 3, 3), dtype)
-    workers = min(C, get_num_threads()) if C * F >= SMALL else 1
-    numbers = (F, C, parts, workers)
+    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
+    workers = min(x.channels, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
+    numbers = (*dweight.shape, shares, workers)
     launch(finish_weight_gradient_kernel, (sums, dweight), numbers, 1, (9 + POINTS) * LANES, workers, dtype)
     return dweight
 
 
-def number_of_parts(blocks, part_bytes):
-    """Partial sums of a weight gradient, from shapes only: a power of two, so that it divides well among threads.
+def _job(plan, x, y, y_address, V_size, dtype):
+    channels = (x.channels, x.pitch, y.channels, y.pitch)
+    kernel = (*kernel_parts(plan.kernel_size), *plan.padding)
+    return Job(source_address(x.access, dtype), y_address, *channels, *kernel, plan.patch_size, V_size, plan.tiles)
+
+
+def number_of_shares(blocks, share_bytes):
+    """Partial sums of a weight gradient, from sizes only: a power of two, so that it divides well among threads.
 
     Many large ones would cost more to clear and to add than they bring.
     """
-    parts = 1
-    while parts < 16 and 4 * parts < blocks and 2 * parts * part_bytes <= PARTS_BYTES:
-        parts *= 2
-    return min(parts, blocks)
+    shares = 1
+    while shares < 16 and 4 * shares < blocks and 2 * shares * share_bytes <= SUMS_BYTES:
+        shares *= 2
+    return min(shares, blocks)
 
 
-def transformed(weight, flip):
-    """U = G g Gᵀ as the forward kernel reads it; `flip` for the input gradient."""
+def _transformed(weight, flip):
+    """U = G g Gᵀ as the forward kernel reads it."""
     F, C = weight.shape[:2]
     inputs, outputs = (F, C) if flip else (C, F)
-    U = empty(POINTS * inputs * lanes_up(outputs), weight.dtype)
+    parts = kernel_parts(weight.shape[2:])
+    U = empty(POINTS * parts[0] * parts[1] * inputs * lanes_up(outputs), weight.dtype)
     workers = min(lanes_up(outputs) // LANES, get_num_threads()) if C * F >= SMALL else 1
-    launch(transform_weight_kernel, (weight, U), (F, C, int(flip), workers), 1, 9 * LANES, workers, weight.dtype)
+    launch(transform_weight_kernel, (weight, U), (*weight.shape, flip, workers), 1, 9 * LANES, workers, weight.dtype)
     return U
 
 
@@ -556,39 +613,13 @@ def padded_bias(bias, filters, dtype):
     return padded
 
 
-def _scratch_sizes(cut, channels):
-    """Numbers in a patch and in V, for one worker."""
-    tiles = cut.block_h * cut.block_w * cut.images
-    patch_size = max((4 * cut.block_h + 2) * (4 * cut.block_w + 2), 2 * 16 * tiles) * LANES
-    return patch_size, tiles * (POINTS * lanes_up(channels) + LANES)
-
-
-# On images (N, C, H, W).
-
-
 def serves(inputs, kernel_size, stride, padding):
-    """Whether these kernels can do it, and fast: with few input channels the transforms cost more than they save."""
-    return tuple(kernel_size) == (3, 3) and tuple(stride) == (1, 1) and padding[0] == padding[1] <= 2 and inputs >= 8
-
-
-def forward(x, weight, bias, padding):
-    n_images, _, height, width = x.shape
-    y_shape = (n_images, len(weight), height + 2 * padding[0] - 2, width + 2 * padding[1] - 2)
-    return _convolve(x, weight, bias, y_shape, padding[0], flip=False)
-
-
-def input_gradient(dy, weight, input_size, padding):
-    return _convolve(dy, weight, None, (len(dy), weight.shape[1], *input_size), 2 - padding[0], flip=True)
-
-
-def weight_gradient(dy, x, padding):
-    arrays = (nchw_source, four(x), nchw_source, four(dy))
-    return run_weight_gradient(*arrays, x.shape, x[0].size, dy.shape, dy[0].size, padding[0], x.dtype)
-
-
-def _convolve(x, weight, bias, y_shape, padding, flip):
-    y = empty(y_shape, x.dtype)
-    bias = padded_bias(bias, y_shape[1], x.dtype)
-    arrays = (nchw_source, four(x), nchw_sink, four(y), transformed(weight, flip), bias)
-    run_forward(*arrays, x.shape, x[0].size, y_shape, y[0].size, padding)
-    return y
+    """Whether these kernels can do it, and fast: with few input channels the transforms cost more than they save, and
+    so do kernels of which a 3 × 3 part is mostly zeros."""
+    parts = kernel_parts(kernel_size)
+    return (
+        tuple(stride) == (1, 1)
+        and inputs >= 8
+        and 3 * parts[0] * parts[1] <= kernel_size[0] * kernel_size[1]
+        and all(pad < kernel for pad, kernel in zip(padding, kernel_size, strict=True))
+    )

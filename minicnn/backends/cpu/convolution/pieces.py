@@ -1,0 +1,147 @@
+"""Pieces: how a batch, of images of one size or of many, is cut into work.
+
+The output of each image is cut into rectangles, the *pieces*, and the pieces in their order are grouped into *blocks*,
+what a kernel carries through at a time. Where a piece is, and how large its images are, stands in its row of a table,
+so that a kernel does not know whether the batch is (N, C, H, W) or `Images`. How the work is cut depends on sizes only;
+the number of threads decides no more than who does which blocks.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.backends.cpu.convolution.launch import unpack
+from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.memory import empty
+from minicnn.images import Images
+
+
+class Batch(NamedTuple):
+    """A batch and how kernels get at it: a source to read it through or a sink to write it through, see `patches`.
+
+    `pitch` is how many numbers of the array each pixel has: image n starts at pitch * (pixels before it).
+    """
+
+    access: Any
+    arrays: tuple
+    channels: int
+    sizes: np.ndarray  # (N, 2)
+    pitch: int
+
+
+class Piece(NamedTuple):
+    """Rows p0 to p1 and columns q0 to q1 of the output of one image; a row of the table."""
+
+    number: int  # of the image
+    x_first: int  # pixels before the image in the batch that is read
+    H: int
+    W: int
+    y_first: int  # and in the batch that is written
+    OH: int
+    OW: int
+    p0: int
+    p1: int
+    q0: int
+    q1: int
+
+
+class Layout(NamedTuple):
+    """The pieces of a batch, for each block the number of its first piece, and what the blocks before it cost."""
+
+    pieces: np.ndarray  # (pieces, 11)
+    blocks: np.ndarray  # (blocks + 1,)
+    costs: np.ndarray  # (blocks + 1,)
+
+    @property
+    def n_blocks(self):
+        return len(self.blocks) - 1
+
+
+PIECE_NUMBERS = len(Piece._fields)
+
+
+@serial
+def piece_number(numbers, pieces_at, index):
+    """Row `index` of the table, in a kernel."""
+    at = pieces_at + index * PIECE_NUMBERS
+    return Piece(*unpack(numbers[at : at + PIECE_NUMBERS], PIECE_NUMBERS))
+
+
+def cut(x_sizes, y_sizes, piece_sizes):
+    """The table of the pieces, of at most piece_sizes[n] rows and columns for image n. All arguments (N, 2)."""
+    parts = -(-y_sizes // piece_sizes)
+    counts = parts.prod(axis=1)
+    n = np.repeat(np.arange(len(counts)), counts)
+    p, q = np.divmod(np.arange(len(n)) - np.repeat(counts.cumsum() - counts, counts), parts[n, 1])
+    first = np.stack([p, q], axis=1) * piece_sizes[n]
+    stop = np.minimum(first + piece_sizes[n], y_sizes[n])
+    columns = [n, pixels_before(x_sizes)[n], *x_sizes[n].T, pixels_before(y_sizes)[n], *y_sizes[n].T]
+    return np.stack([*columns, first[:, 0], stop[:, 0], first[:, 1], stop[:, 1]], axis=1)
+
+
+def one_to_a_block(pieces):
+    """The layout in which every piece is a block, at the cost of its pixels."""
+    costs = (pieces[:, 8] - pieces[:, 7]) * (pieces[:, 10] - pieces[:, 9])
+    return Layout(pieces, np.arange(len(pieces) + 1), _sums_before(costs))
+
+
+def grouped(pieces, costs, most):
+    """The layout in which as many pieces make a block as cost `most` together; a larger piece is one by itself."""
+    firsts, cost = [], most
+    for piece, of_piece in enumerate(costs.tolist()):
+        if cost + of_piece > most:
+            firsts.append(piece)
+            cost = 0
+        cost += of_piece
+    blocks = np.array([*firsts, len(pieces)])
+    return Layout(pieces, blocks, _sums_before(costs)[blocks])
+
+
+def numbers_of(job, layout, shares, extra=()):
+    """A kernel's numbers: the job, which says where the tables are, `extra`, and the tables, in `shares` shares.
+
+    Share i of the blocks goes from shares[i] to shares[i + 1]; all cost about the same.
+    """
+    shares_at = len(job) + len(extra)
+    blocks_at = shares_at + shares + 1
+    job = job._replace(shares_at=shares_at, blocks_at=blocks_at, pieces_at=blocks_at + len(layout.blocks))
+    ends = np.searchsorted(layout.costs, np.arange(shares + 1) * layout.costs[-1] // shares)
+    return np.concatenate([np.array((*job, *extra), np.int64), ends, layout.blocks, layout.pieces.ravel()])
+
+
+def pixels_before(sizes):
+    """(N,): how many pixels the images before each one have."""
+    return _sums_before(sizes[:, 0] * sizes[:, 1])[:-1]
+
+
+def _sums_before(numbers):
+    return np.concatenate([[0], numbers.cumsum()])
+
+
+# Batches as the layers know them, (N, C, H, W) or `Images`.
+
+
+def sizes_table(x):
+    """(N, 2): the size of each image."""
+    return x.sizes if isinstance(x, Images) else equal_sizes(len(x), *x.shape[2:])
+
+
+@lru_cache(maxsize=256)
+def equal_sizes(n_images, height, width):
+    """(N, 2), read-only."""
+    sizes = np.tile(np.array([height, width], np.int64), (n_images, 1))
+    sizes.flags.writeable = False
+    return sizes
+
+
+def flat(x):
+    """The numbers of a batch as a flat array, without a copy."""
+    return x.data if isinstance(x, Images) else x.reshape(-1)
+
+
+def empty_like(x, channels, sizes):
+    """A batch of the kind of x, array or `Images`, of other channels and sizes (N, 2), its numbers not set."""
+    if isinstance(x, Images):
+        return Images.of(empty(channels * int(sizes.prod(axis=1).sum()), x.dtype), channels, sizes)
+    return empty((len(x), channels, *sizes[0].tolist()), x.dtype)
