@@ -10,7 +10,7 @@ Cost: see the rungs. Outputs come from the pool of `memory`.
 
 import numpy as np
 
-from minicnn.backends.cpu.convolution import tile, winograd
+from minicnn.backends.cpu.convolution import matrix, tile, winograd
 from minicnn.backends.cpu.convolution.patches import four, nchw_sink, nchw_source, plane_source
 from minicnn.backends.cpu.convolution.pieces import Batch, empty_like, flat, sizes_table
 from minicnn.geometry import output_size
@@ -18,13 +18,21 @@ from minicnn.images import Images
 
 
 def conv2d_forward(x, weight, bias, stride, padding):
+    if matrix.serves(weight.shape[2:], padding):
+        y = empty_like(x, len(weight), output_sizes(sizes_table(x), (1, 1), stride, padding))
+        matrix.run(planes_reading(x), _writing(y), weight[:, :, 0, 0], bias, stride)
+        return y
     return convolve(rung(x.shape[1], weight.shape[2:], stride, padding), x, weight, bias, stride, padding)
 
 
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
-    chosen = rung(dy.shape[1], weight.shape[2:], stride, padding)
     sizes = np.broadcast_to(np.asarray(input_size, np.int64), (len(dy), 2))
-    return convolve_back(chosen, reading(dy, chosen), weight, empty_like(dy, weight.shape[1], sizes), stride, padding)
+    dx = empty_like(dy, weight.shape[1], sizes)
+    if matrix.serves(weight.shape[2:], padding) and stride == (1, 1):
+        matrix.run(planes_reading(dy), _writing(dx), np.ascontiguousarray(weight[:, :, 0, 0].T), None, stride)
+        return dx
+    chosen = rung(dy.shape[1], weight.shape[2:], stride, padding)
+    return convolve_back(chosen, reading(dy, chosen), weight, dx, stride, padding)
 
 
 def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):

@@ -32,7 +32,6 @@ from minicnn.backends.cpu.convolution.patches import (
     Window,
     clear_outside,
     four,
-    inside,
     lanes_up,
     nchw_sink,
     nchw_source,
@@ -317,14 +316,13 @@ def activation_source(arrays, image, window, patch):
     c = window.channel
     mean, scale = load(coefficients, MEAN * pitch + c), load(coefficients, SCALE * pitch + c)
     shift = load(coefficients, SHIFT * pitch + c)
-    low, high = inside(image, window)
-    for r in range(window.rows):
-        if clear_outside(image, window, r, low, high, LANES, patch):
-            patch_at = r * window.columns * LANES
-            y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
-            for s in range(low, high):
-                z = fma(load(y, y_at + s * pitch) - mean, scale, shift)
-                store(patch, patch_at + s * LANES, relu(z))
+    top, bottom, low, high = clear_outside(image, window, LANES, patch)
+    for r in range(top, bottom):
+        patch_at = r * window.columns * LANES
+        y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
+        for s in range(low, high):
+            z = fma(load(y, y_at + s * pitch) - mean, scale, shift)
+            store(patch, patch_at + s * LANES, relu(z))
 
 
 @serial
@@ -336,14 +334,13 @@ def gradient_source(arrays, image, window, patch):
     mean, scale = load(coefficients, MEAN * pitch + c), load(coefficients, SCALE * pitch + c)
     zero = fill(coefficients, 0.0)
     minus_c1, minus_c2 = zero - load(coefficients, C1 * pitch + c), zero - load(coefficients, C2 * pitch + c)
-    low, high = inside(image, window)
-    for r in range(window.rows):
-        if clear_outside(image, window, r, low, high, LANES, patch):
-            patch_at = r * window.columns * LANES
-            y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
-            for s in range(low, high):
-                through_statistics = fma(load(y, y_at + s * pitch) - mean, minus_c2, minus_c1)
-                store(patch, patch_at + s * LANES, fma(load(g, y_at + s * pitch), scale, through_statistics))
+    top, bottom, low, high = clear_outside(image, window, LANES, patch)
+    for r in range(top, bottom):
+        patch_at = r * window.columns * LANES
+        y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
+        for s in range(low, high):
+            through_statistics = fma(load(y, y_at + s * pitch) - mean, minus_c2, minus_c1)
+            store(patch, patch_at + s * LANES, fma(load(g, y_at + s * pitch), scale, through_statistics))
 
 
 @serial
@@ -355,13 +352,12 @@ def peak_gradient_source(arrays, image, window, patch):
     mean = load(coefficients, MEAN * pitch + c)
     zero = fill(coefficients, 0.0)
     minus_c1, minus_c2 = zero - load(coefficients, C1 * pitch + c), zero - load(coefficients, C2 * pitch + c)
-    low, high = inside(image, window)
-    for r in range(window.rows):
-        if clear_outside(image, window, r, low, high, LANES, patch):
-            patch_at = r * window.columns * LANES
-            y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
-            for s in range(low, high):
-                store(patch, patch_at + s * LANES, fma(load(y, y_at + s * pitch) - mean, minus_c2, minus_c1))
+    top, bottom, low, high = clear_outside(image, window, LANES, patch)
+    for r in range(top, bottom):
+        patch_at = r * window.columns * LANES
+        y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
+        for s in range(low, high):
+            store(patch, patch_at + s * LANES, fma(load(y, y_at + s * pitch) - mean, minus_c2, minus_c1))
     for lane in range(LANES):
         peak = image.number * 3 * pitch + c + lane
         r, s = int(peaks[peak + pitch]) - window.row, int(peaks[peak + 2 * pitch]) - window.column
