@@ -8,6 +8,8 @@ it; when the last of them dies, so does the lease, and gives the buffer back. An
 overwritten. Several threads may ask at once: taking from and adding to a list is one step in Python.
 """
 
+import math
+
 import numpy as np
 
 POOLED = 65536  # bytes; smaller arrays are the allocator's own business
@@ -32,7 +34,7 @@ class _Lease:
 def empty(shape, dtype):
     """Like `numpy.empty`, from the pool where the array is large."""
     dtype = np.dtype(dtype)
-    array_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    array_bytes = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
     if array_bytes < POOLED:
         return np.empty(shape, dtype)
     size = _shelf_size(array_bytes)
