@@ -2,17 +2,58 @@
 
 import numpy as np
 
+from minicnn.images import Images
+
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def as_floats(ops, array, what):
-    """`array` on the backend `ops`, or TypeError where it is not float32 or float64."""
+    """`array`, which may be `Images`, on the backend `ops`; or TypeError where it is not float32 or float64."""
+    if isinstance(array, Images):
+        return array.like(as_floats(ops, array.data, what))
+    if isinstance(array, (list, tuple)) and any(isinstance(part, np.ndarray) for part in array):
+        raise TypeError(
+            f"{what}: expected one array, got a {type(array).__name__} of {len(array)}; for images of different sizes "
+            "use minicnn.Images([...]), for arrays of one shape np.stack"
+        )
     array = ops.asarray(array)
     if array.dtype not in DTYPES:
         raise TypeError(
             f"{what}: expected dtype float32 or float64, got {array.dtype}; convert with array.astype(np.float32)"
         )
     return array
+
+
+def refuse_images(x, what):
+    """Raise TypeError where x is `Images`: for those whose inputs must have one size."""
+    if isinstance(x, Images):
+        raise TypeError(
+            f"{what}: expected an array, got {x}; images of different sizes become one with AdaptiveMaxPool2d or "
+            "AdaptiveAvgPool2d before this"
+        )
+
+
+def require_shape(x, shape, what):
+    """Raise ValueError where x has not this shape. Of `Images` the first image that differs is named, not all sizes."""
+    if x.shape == shape:
+        return
+    if described(x.shape) == described(shape):
+        (*_, heights, widths), (*_, got_heights, got_widths) = shape, x.shape
+        sizes, got_sizes = list(zip(heights, widths, strict=True)), list(zip(got_heights, got_widths, strict=True))
+        n = next(n for n in range(len(sizes)) if sizes[n] != got_sizes[n])
+        raise ValueError(f"{what}: expected image {n} of size {sizes[n]}, got {got_sizes[n]}")
+    raise ValueError(f"{what}: expected {described(shape)}, got {described(x.shape)}")
+
+
+def described(shape):
+    """The shape of an array or of `Images` in a few words.
+
+    >>> described((2, 3)), described((2, 3, (5, 4), (1, 9)))
+    ('shape (2, 3)', 'Images, 2 of 3 channels')
+    """
+    if any(isinstance(axis, tuple) for axis in shape):
+        return f"Images, {shape[0]} of {shape[1]} channels"
+    return f"shape {shape}"
 
 
 def as_pair(value, what, minimum):

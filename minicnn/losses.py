@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.backends import get_backend
-from minicnn.checks import as_floats
+from minicnn.checks import as_floats, refuse_images
 
 
 class _Loss:
@@ -40,6 +40,7 @@ class _Loss:
         """(output, labels as int64, class weights of the output's dtype), or the error that names what is wrong."""
         name = type(self).__name__
         output = as_floats(self.ops, output, f"{name}: output")
+        refuse_images(output, name)
         if output.ndim != 2 or 0 in output.shape:
             raise ValueError(f"{name}: expected output of shape (N, K) with N and K at least 1, got {output.shape}")
         n_images, n_classes = output.shape
@@ -83,7 +84,7 @@ class NLLLoss(_Loss):
 
     Raises:
         ValueError: labels out of range or of the wrong number, wrong rank, empty batch.
-        TypeError: output that is not float32 or float64, labels that are not integers.
+        TypeError: output that is not float32 or float64, or is `Images`; labels that are not integers.
         RuntimeError: backward without a forward.
 
     >>> import numpy as np

@@ -11,7 +11,7 @@ class ReLU(Layer):
     Backward asks only whether y is positive, so y is kept and x is not: in a network y is what the next layer
     keeps anyway. The slope at x = 0 is taken as 0. NaN passes in both directions.
 
-    Shapes: any, y and dx like x.  Raises TypeError for input that is not float32 or float64.
+    Shapes: any, y and dx like x; or `Images`.  Raises TypeError for input that is not float32 or float64.
 
     >>> import numpy as np
     >>> relu = ReLU()
@@ -20,6 +20,7 @@ class ReLU(Layer):
     """
 
     operations = ("activation",)
+    takes_images = True
 
     def predict(self, x):
         return self.ops.relu_forward(self.as_input(x))

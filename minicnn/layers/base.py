@@ -18,8 +18,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from minicnn import geometry
 from minicnn.backends import get_backend
-from minicnn.checks import DTYPES, as_floats
+from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
 
 
 class Layer:
@@ -33,9 +34,11 @@ class Layer:
         ops: the backend module whose operations it calls, "cpu" for a new layer; `to` changes it.
         memory: what the last `forward` kept for `backward`; None when there is nothing.
         operations: the files of the backend whose operations it calls.
+        takes_images: whether its input may be `Images`, each then treated at its own size.
     """
 
     operations = ()
+    takes_images = False
 
     def __init__(self):
         self.params, self.grads, self.state = {}, {}, {}
@@ -115,17 +118,18 @@ class Layer:
                 f"{name}: backward needs a forward first, and each forward serves one backward; call forward(x) again"
             )
         dy = as_floats(self.ops, dy, f"{name}.backward: dy")
-        if dy.shape != self.memory.y_shape:
-            raise ValueError(f"{name}.backward: expected dy of shape {self.memory.y_shape}, got {dy.shape}")
+        require_shape(dy, self.memory.y_shape, f"{name}.backward: dy")
         if dy.dtype != self.memory.y_dtype:
             raise TypeError(f"{name}.backward: expected dy of dtype {self.memory.y_dtype}, got {dy.dtype}")
         memory, self.memory = self.memory, None
         return dy, memory
 
     def as_input(self, x):
-        """x as an array the operations take: this backend's, contiguous, float, and of the weights' dtype."""
+        """x as an array (or `Images`) the operations take: this backend's, contiguous, of the weights' dtype."""
         name = type(self).__name__
         x = as_floats(self.ops, x, f"{name}: input")
+        if not self.takes_images:
+            refuse_images(x, name)
         if 0 in x.shape:
             raise ValueError(f"{name}: expected an input with at least one element, got shape {x.shape}")
         self.require_dtype(x)
@@ -150,10 +154,15 @@ class Layer:
 
 
 class SpatialLayer(Layer):
-    """A layer on images (N, C, H, W) that also takes one unbatched image (C, H, W), as PyTorch's do."""
+    """A layer on images: a batch (N, C, H, W) or `Images`, or one unbatched image (C, H, W), as PyTorch's layers take.
+
+    The operations know batches only. So a layer hands them `batched(x)` and gives back `like_input(y, x)`.
+    """
+
+    takes_images = True
 
     def as_images(self, x):
-        """x checked, (N, C, H, W) or (C, H, W)."""
+        """x checked, (N, C, H, W), `Images` or (C, H, W)."""
         x = self.as_input(x)
         if x.ndim not in (3, 4):
             raise ValueError(f"{type(self).__name__}: expected input of shape (N, C, H, W) or (C, H, W), got {x.shape}")
@@ -161,5 +170,30 @@ class SpatialLayer(Layer):
 
 
 def batched(x):
-    """(N, C, H, W) as it is, (C, H, W) as a batch of one: what the operations take."""
+    """(N, C, H, W) and `Images` as they are, (C, H, W) as a batch of one."""
     return x if x.ndim == 4 else x[None]
+
+
+def like_input(y, x):
+    """The batch y as it is, or the only image of it where x was not a batch."""
+    return y if x.ndim == 4 else y[0]
+
+
+def fixed_output_size(layer, input_size):
+    """(OH, OW) for an image of (H, W), or sizes (N, 2) for sizes (N, 2), by kernel_size, stride and padding of `layer`.
+
+    Raises ValueError where the kernel is larger than the padded image, and of several images names the first.
+    """
+    sizes = np.array(input_size)
+    kernel, stride, padding = (np.array(pair) for pair in (layer.kernel_size, layer.stride, layer.padding))
+    output_sizes = geometry.output_size(sizes, kernel, stride, padding)
+    if output_sizes.min() >= 1:
+        return output_sizes if sizes.ndim == 2 else tuple(output_sizes.tolist())
+    which = ""
+    if sizes.ndim == 2:
+        first = int(np.argmax((output_sizes < 1).any(axis=1)))
+        sizes, which = sizes[first], f" for image {first}"
+    raise ValueError(
+        f"{type(layer).__name__}: expected an image at least as large as the kernel {layer.kernel_size}, "
+        f"got {tuple(sizes.tolist())}{which} with padding {layer.padding}"
+    )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.checks import as_int
+from minicnn.checks import as_int, described
 from minicnn.layers.base import Layer
 
 
@@ -24,7 +24,10 @@ class BatchNorm2d(Layer):
     In training dx sums to 0 over each channel, and so does dx * x_hat (but for eps): y does not change when a
     constant is added to x or x is stretched, so x cannot be asked to move in either of these two directions.
 
-    Shapes: x, y (N, C, H, W); all parameters and statistics (C,), num_batches_tracked () int64.
+    `Images` count pixel by pixel: the n of a channel is P, the sum of H_n * W_n, and a large image weighs more than a
+    small one.
+
+    Shapes: x, y (N, C, H, W) or `Images`; all parameters and statistics (C,), num_batches_tracked () int64.
 
     Args:
         num_features: C.
@@ -37,6 +40,7 @@ class BatchNorm2d(Layer):
     """
 
     operations = ("batchnorm",)
+    takes_images = True
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         super().__init__()
@@ -102,7 +106,9 @@ class BatchNorm2d(Layer):
         if x.ndim != 4:
             raise ValueError(f"BatchNorm2d: expected input of shape (N, C, H, W), got {x.shape}")
         if x.shape[1] != self.num_features:
-            raise ValueError(f"BatchNorm2d: expected {self.num_features} channels, got {x.shape[1]} in shape {x.shape}")
+            raise ValueError(
+                f"BatchNorm2d: expected {self.num_features} channels, got {x.shape[1]} in {described(x.shape)}"
+            )
         return x
 
     def describe(self):

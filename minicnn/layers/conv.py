@@ -1,8 +1,8 @@
 """Conv2d: each output pixel is a weighted sum of a small window of all input channels."""
 
-from minicnn.checks import as_int, as_pair
-from minicnn.geometry import output_size
-from minicnn.layers.base import SpatialLayer, batched
+from minicnn.checks import as_int, as_pair, described
+from minicnn.images import sizes_of
+from minicnn.layers.base import SpatialLayer, batched, fixed_output_size, like_input
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
 
 
@@ -19,7 +19,7 @@ class Conv2d(SpatialLayer):
         dbias[f]              = sum of dy[n, f, p, q]   over n, p, q
 
     Shapes: x (N, C, H, W) or (C, H, W); weight (F, C, KH, KW); bias (F,); y (N, F, OH, OW) with
-    OH = (H + 2 * ph - KH) // sh + 1 and OW likewise.
+    OH = (H + 2 * ph - KH) // sh + 1 and OW likewise. For `Images` x, y is `Images`, each of its own OH_n × OW_n.
 
     Args:
         in_channels, out_channels: C and F.
@@ -65,7 +65,7 @@ class Conv2d(SpatialLayer):
         x = self.as_images(x)
         weight, bias = self.params["weight"], self.params.get("bias")
         y = self.ops.conv2d_forward(batched(x), weight, bias, self.stride, self.padding)
-        return y.reshape(x.shape[:-3] + y.shape[1:])
+        return like_input(y, x)
 
     def forward(self, x):
         x = self.as_images(x)
@@ -82,29 +82,25 @@ class Conv2d(SpatialLayer):
             self.grads["bias"] = self.ops.conv2d_bias_gradient(dy)
         if not need_dx:
             return None
-        dx = self.ops.conv2d_input_gradient(dy, self.params["weight"], x.shape[2:], self.stride, self.padding)
-        return dx.reshape(memory.x.shape)
+        dx = self.ops.conv2d_input_gradient(dy, self.params["weight"], sizes_of(x), self.stride, self.padding)
+        return like_input(dx, memory.x)
 
     def as_images(self, x):
-        """x checked against this layer's channels and kernel, (N, C, H, W) or (C, H, W)."""
+        """x checked against this layer's channels and kernel, (N, C, H, W), `Images` or (C, H, W)."""
         x = super().as_images(x)
         if x.shape[-3] != self.in_channels:
             raise ValueError(
-                f"Conv2d: expected {self.in_channels} input channels, got {x.shape[-3]} in shape {x.shape}"
+                f"Conv2d: expected {self.in_channels} input channels, got {x.shape[-3]} in {described(x.shape)}"
             )
-        self.output_size(x.shape[-2:])
+        self.output_size(sizes_of(x))
         return x
 
     def output_size(self, input_size):
-        """(OH, OW) for an image of (H, W). Raises ValueError where the kernel is larger than the padded image."""
-        sizes = zip(input_size, self.kernel_size, self.stride, self.padding, strict=True)
-        out_h, out_w = (output_size(*size) for size in sizes)
-        if min(out_h, out_w) < 1:
-            raise ValueError(
-                f"Conv2d: expected an image at least as large as the kernel {self.kernel_size}, "
-                f"got {tuple(input_size)} with padding {self.padding}"
-            )
-        return out_h, out_w
+        """(OH, OW) for an image of (H, W), or sizes (N, 2) for the sizes (N, 2) of images.
+
+        Raises ValueError where the kernel is larger than the padded image.
+        """
+        return fixed_output_size(self, input_size)
 
     def describe(self):
         bias = "" if "bias" in self.params else ", bias=False"

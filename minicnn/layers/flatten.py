@@ -8,7 +8,8 @@ class Flatten(Layer):
 
     Nothing is computed, so backward only gives dy the old shape back.
 
-    Raises ValueError for input without a batch axis and one more, TypeError for input that is not float32 or float64.
+    Raises ValueError for input without a batch axis and one more, TypeError for input that is not float32 or float64,
+    or is `Images`, whose vectors would differ in length: an adaptive pooling brings them to one size.
     """
 
     def predict(self, x):

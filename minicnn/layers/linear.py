@@ -23,7 +23,7 @@ class Linear(Layer):
 
     Raises:
         ValueError: wrong rank or number of features, empty input.
-        TypeError: input that is not float32 or float64, or not of the weights' dtype.
+        TypeError: input that is not float32 or float64, not of the weights' dtype, or `Images`.
 
     >>> import numpy as np
     >>> fc = Linear(2, 1, bias=False, rng=0)

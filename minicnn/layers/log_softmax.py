@@ -15,7 +15,7 @@ class LogSoftmax(Layer):
     CrossEntropyLoss, which has a log-softmax inside, does no harm on top of this layer.
 
     Shapes: x, y (N, K).  Raises ValueError for another rank or an empty input, TypeError for input that is not
-    float32 or float64.
+    float32 or float64, or is `Images`.
 
     >>> import numpy as np
     >>> LogSoftmax().forward(np.float64([[0, 0]]))

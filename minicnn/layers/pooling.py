@@ -7,14 +7,36 @@ a pair of operations; a layer below is one answer to each.
 """
 
 from minicnn.checks import as_int, as_pair
-from minicnn.geometry import adaptive_windows, fixed_windows, output_size
-from minicnn.layers.base import SpatialLayer, batched
+from minicnn.geometry import adaptive_windows, fixed_windows
+from minicnn.images import Images, sizes_of
+from minicnn.layers.base import SpatialLayer, batched, fixed_output_size, like_input
 
 
-class _MaxPooling(SpatialLayer):
-    """Forward takes the largest cell of each window, backward sends dy to the cell that won."""
+class _Pooling(SpatialLayer):
+    """What the four have in common: a table of windows for each image, and the form of what comes out."""
 
     operations = ("pooling",)
+
+    def tables(self, input_size):
+        """The tables (rows, columns) for images of `input_size`; for sizes (N, 2) two lists, a table for each image."""
+        if isinstance(input_size, tuple):
+            return self.windows(input_size)
+        rows, columns = zip(*[self.windows(size) for size in input_size.tolist()], strict=True)
+        return list(rows), list(columns)
+
+    def _given_back(self, y, x):
+        """y in the form of x; but of `Images` that now have one size, an ordinary array."""
+        y = like_input(y, x)
+        return y.as_array() if self.makes_one_size and isinstance(y, Images) else y
+
+    def _taken_back(self, dy, input_size):
+        """dy in the form of the batch that the operation made: `_given_back` undone."""
+        came_as_images = not isinstance(input_size, tuple)
+        return Images.of_array(dy) if came_as_images and not isinstance(dy, Images) else batched(dy)
+
+
+class _MaxPooling(_Pooling):
+    """Forward takes the largest cell of each window, backward sends dy to the cell that won."""
 
     def predict(self, x):
         return self._pool(self.as_images(x))[0]
@@ -22,40 +44,39 @@ class _MaxPooling(SpatialLayer):
     def forward(self, x):
         x = self.as_images(x)
         y, argmax = self._pool(x)
-        self.remember(y, argmax=argmax, x_shape=x.shape)  # who won; the cells themselves are not needed
+        self.remember(y, argmax=argmax, input_size=sizes_of(x))  # who won; the cells themselves are not needed
         return y
 
     def backward(self, dy, need_dx=True):
         dy, memory = self.recall(dy)
-        dx = self.ops.max_pool2d_backward(batched(dy), memory.argmax, memory.x_shape[-2:])
-        return dx.reshape(memory.x_shape)
+        input_size = memory.input_size
+        dx = self.ops.max_pool2d_backward(self._taken_back(dy, input_size), memory.argmax, input_size)
+        return like_input(dx, dy)
 
     def _pool(self, x):
-        y, argmax = self.ops.max_pool2d_forward(batched(x), *self.windows(x.shape[-2:]))
-        return y.reshape(x.shape[:-2] + y.shape[-2:]), argmax
+        y, argmax = self.ops.max_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
+        return self._given_back(y, x), argmax
 
 
-class _AvgPooling(SpatialLayer):
+class _AvgPooling(_Pooling):
     """Forward takes the mean of each window, backward gives each of its cells an equal share of dy."""
-
-    operations = ("pooling",)
 
     def predict(self, x):
         x = self.as_images(x)
-        y = self.ops.avg_pool2d_forward(batched(x), *self.windows(x.shape[-2:]))
-        return y.reshape(x.shape[:-2] + y.shape[-2:])
+        y = self.ops.avg_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
+        return self._given_back(y, x)
 
     def forward(self, x):
         x = self.as_images(x)
         y = self.predict(x)
-        self.remember(y, x_shape=x.shape)  # nothing of x but its size: a mean is linear
+        self.remember(y, input_size=sizes_of(x))  # nothing of x but its size: a mean is linear
         return y
 
     def backward(self, dy, need_dx=True):
         dy, memory = self.recall(dy)
-        input_size = memory.x_shape[-2:]
-        dx = self.ops.avg_pool2d_backward(batched(dy), *self.windows(input_size), input_size)
-        return dx.reshape(memory.x_shape)
+        input_size = memory.input_size
+        dx = self.ops.avg_pool2d_backward(self._taken_back(dy, input_size), *self.tables(input_size), input_size)
+        return like_input(dx, dy)
 
 
 class _AdaptiveWindows:
@@ -68,6 +89,7 @@ class _AdaptiveWindows:
         if len(pair) != 2:
             raise ValueError(f"{what}: expected an int, None or a pair of them, got {output_size!r}")
         self.output_size = tuple(None if n is None else as_int(n, what, 1) for n in pair)
+        self.makes_one_size = None not in self.output_size
 
     def windows(self, input_size):
         """The tables (rows, columns) for an image of `input_size`; None keeps the size of that axis."""
@@ -81,6 +103,8 @@ class _AdaptiveWindows:
 class _FixedWindows:
     """Windows of one size at a fixed stride: p * stride - padding to p * stride - padding + kernel on each axis."""
 
+    makes_one_size = False
+
     def __init__(self, kernel_size, stride=None, padding=0):
         super().__init__()
         name = type(self).__name__
@@ -93,14 +117,15 @@ class _FixedWindows:
                 "a window must not lie in the padding alone"
             )
 
+    def as_images(self, x):
+        """x checked against the kernel, (N, C, H, W), `Images` or (C, H, W)."""
+        x = super().as_images(x)
+        fixed_output_size(self, sizes_of(x))
+        return x
+
     def windows(self, input_size):
         """The tables (rows, columns) for an image of `input_size`."""
-        axes = list(zip(input_size, self.kernel_size, self.stride, self.padding, strict=True))
-        if min(output_size(*axis) for axis in axes) < 1:
-            raise ValueError(
-                f"{type(self).__name__}: expected an image at least as large as the kernel {self.kernel_size}, "
-                f"got {tuple(input_size)} with padding {self.padding}"
-            )
+        axes = zip(input_size, self.kernel_size, self.stride, self.padding, strict=True)
         return tuple(fixed_windows(*axis) for axis in axes)
 
     def describe(self):
@@ -117,6 +142,7 @@ class AdaptiveMaxPool2d(_AdaptiveWindows, _MaxPooling):
     first maximum in reading order wins; NaN beats every number.
 
     Shapes: x (N, C, H, W) or (C, H, W) -> y (N, C, OH, OW) or (C, OH, OW).
+    For `Images` x, y is an array (N, C, OH, OW), or `Images` again where output_size has a None.
 
     Args:
         output_size: OH = OW, or a pair (OH, OW); None in either place keeps the image's own size there.
@@ -140,6 +166,7 @@ class AdaptiveAvgPool2d(_AdaptiveWindows, _AvgPooling):
         dx[r, s] = sum of dy / area over the windows that cover (r, s)
 
     Shapes: x (N, C, H, W) or (C, H, W) -> y (N, C, OH, OW) or (C, OH, OW).
+    For `Images` x, y is an array (N, C, OH, OW), or `Images` again where output_size has a None.
 
     Args:
         output_size: OH = OW, or a pair (OH, OW); None in either place keeps the image's own size there.
@@ -157,6 +184,7 @@ class MaxPool2d(_FixedWindows, _MaxPooling):
     """The maximum of each window of a fixed size; `torch.nn.MaxPool2d`.
 
     Shapes: x (N, C, H, W) or (C, H, W) -> y with OH = (H + 2 * ph - KH) // sh + 1, OW likewise. Padding never wins.
+    For `Images` x, y is `Images`, each of its own OH_n × OW_n.
 
     Args:
         kernel_size, stride, padding: an int or a pair (vertical, horizontal), in pixels; the stride is the kernel
@@ -171,6 +199,7 @@ class AvgPool2d(_FixedWindows, _AvgPooling):
     """The mean of each window of a fixed size, padding counted as zeros; `torch.nn.AvgPool2d`.
 
     Shapes: x (N, C, H, W) or (C, H, W) -> y with OH = (H + 2 * ph - KH) // sh + 1, OW likewise.
+    For `Images` x, y is `Images`, each of its own OH_n × OW_n.
 
     Args:
         kernel_size, stride, padding: an int or a pair (vertical, horizontal), in pixels; the stride is the kernel

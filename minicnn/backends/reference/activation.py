@@ -8,10 +8,16 @@ number is seen at the loss and not hidden in a zero.
 
 import numpy as np
 
+from minicnn.images import Images
+
 
 def relu_forward(x):
+    if isinstance(x, Images):
+        return x.like(relu_forward(x.data))
     return np.maximum(x, 0)
 
 
 def relu_backward(dy, y):
+    if isinstance(dy, Images):
+        return dy.like(relu_backward(dy.data, y.data))
     return np.where(y <= 0, dy.dtype.type(0), dy)

@@ -11,9 +11,14 @@ through the variance, and in evaluation only directly, since the statistics are 
                                                   direct  via mean    via variance
 
     both         dweight = sum of dy * x_hat      dbias = sum of dy
+
+It does not matter where a pixel lies. So `Images` of different sizes are laid side by side, pixel after pixel, as one
+image (1, C, 1, P), and the result is cut apart again.
 """
 
 import numpy as np
+
+from minicnn.images import Images
 
 PIXELS = (0, 2, 3)  # the axes that the statistics of a channel run over: images, rows, columns
 
@@ -23,15 +28,21 @@ def batchnorm2d_statistics(x):
 
     Rounded to float32, a mean of a hundred standard deviations would shift x_hat in its fifth digit.
     """
+    if isinstance(x, Images):
+        x = _side_by_side(x)
     return x.mean(axis=PIXELS, dtype=np.float64), x.var(axis=PIXELS, dtype=np.float64)
 
 
 def batchnorm2d_forward(x, weight, bias, mean, var, eps):
+    if isinstance(x, Images):
+        return _cut_apart(batchnorm2d_forward(_side_by_side(x), weight, bias, mean, var, eps), x.sizes)
     x_hat = _normalised(x, mean, var, eps)
     return _per_channel(weight) * x_hat + _per_channel(bias)
 
 
 def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
+    if isinstance(x, Images):
+        return _backward_side_by_side(batchnorm2d_train_backward, dy, x, weight, mean, var, eps)
     x_hat = _normalised(x, mean, var, eps)
     dweight = (dy * x_hat).sum(axis=PIXELS)
     dbias = dy.sum(axis=PIXELS)
@@ -44,6 +55,8 @@ def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
 
 
 def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
+    if isinstance(x, Images):
+        return _backward_side_by_side(batchnorm2d_eval_backward, dy, x, weight, mean, var, eps)
     x_hat = _normalised(x, mean, var, eps)
     dweight = (dy * x_hat).sum(axis=PIXELS)
     dbias = dy.sum(axis=PIXELS)
@@ -61,6 +74,23 @@ def update_running_statistics_(running_mean, running_var, mean, var, count, mome
     unbiased = var * (count / (count - 1))
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (unbiased - running_var)
+
+
+def _side_by_side(images):
+    """All pixels of `Images` as one image, (1, C, 1, P)."""
+    return np.concatenate([image.reshape(images.channels, -1) for image in images], axis=1)[None, :, None, :]
+
+
+def _cut_apart(pixels, sizes):
+    """(1, C, 1, P) as `Images` of these sizes: `_side_by_side` undone."""
+    ends = sizes.prod(axis=1).cumsum()
+    parts = np.split(pixels[0, :, 0], ends[:-1], axis=1)
+    return Images([part.reshape(-1, height, width) for part, (height, width) in zip(parts, sizes, strict=True)])
+
+
+def _backward_side_by_side(backward, dy, x, *channel_numbers):
+    dx, dweight, dbias = backward(_side_by_side(dy), _side_by_side(x), *channel_numbers)
+    return _cut_apart(dx, x.sizes), dweight, dbias
 
 
 def _normalised(x, mean, var, eps):

@@ -12,13 +12,20 @@ Fix the tap (i, j) and let p, q run: the cells it touches are one strided slice 
 The input gradient adds, since the views of different taps overlap: a pixel has a share in up to KH * KW
 outputs, and its gradient is the sum of what comes back from each.
 
+`Images` of different sizes are taken one by one, each as a batch of its own. They share the weights, so the gradient
+of the weights is the sum over the images.
+
 Cost: N * F * C * KH * KW * OH * OW multiply-adds for each pass.
 """
 
 import numpy as np
 
+from minicnn.images import Images
+
 
 def conv2d_forward(x, weight, bias, stride, padding):
+    if isinstance(x, Images):
+        return Images([conv2d_forward(image[None], weight, bias, stride, padding)[0] for image in x])
     n_images, _, height, width = x.shape
     n_filters, _, kernel_h, kernel_w = weight.shape
     x_padded = _pad(x, padding)
@@ -36,6 +43,9 @@ def conv2d_forward(x, weight, bias, stride, padding):
 
 
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
+    if isinstance(dy, Images):
+        pairs = zip(dy, input_size.tolist(), strict=True)
+        return Images([conv2d_input_gradient(d[None], weight, size, stride, padding)[0] for d, size in pairs])
     n_images, _, out_h, out_w = dy.shape
     _, n_channels, kernel_h, kernel_w = weight.shape
     (height, width), (pad_h, pad_w) = input_size, padding
@@ -50,6 +60,9 @@ def conv2d_input_gradient(dy, weight, input_size, stride, padding):
 
 
 def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
+    if isinstance(x, Images):
+        pairs = zip(dy, x, strict=True)
+        return sum(conv2d_weight_gradient(d[None], image[None], kernel_size, stride, padding) for d, image in pairs)
     _, n_filters, out_h, out_w = dy.shape
     kernel_h, kernel_w = kernel_size
     x_padded = _pad(x, padding)
@@ -64,6 +77,8 @@ def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
 
 def conv2d_bias_gradient(dy):
     """The bias is added to every output of its filter, so its gradient is their sum."""
+    if isinstance(dy, Images):
+        return sum(conv2d_bias_gradient(d[None]) for d in dy)
     return dy.sum(axis=(0, 2, 3))
 
 

@@ -35,6 +35,7 @@ from minicnn.backends.reference.conv import (
 )
 from minicnn.backends.reference.pooling import max_pool2d_backward, max_pool2d_forward
 from minicnn.geometry import adaptive_windows
+from minicnn.images import Images, sizes_of
 
 
 def fused_conv_forward(below, weight, bias, norm, stride, padding):
@@ -56,11 +57,12 @@ def fused_conv_predict(below, weight, bias, norm, stride, padding):
 
 def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
     """One block in evaluation, and the global maximum of its output, (N, F)."""
-    return _read(fused_conv_predict(below, weight, bias, norm, stride, padding)).max(axis=(2, 3))
+    y, _ = fused_max(fused_conv_predict(below, weight, bias, norm, stride, padding))
+    return y
 
 
 def fused_output(activation):
-    """The activation as an ordinary array, (N, F, OH, OW)."""
+    """The activation as an ordinary array, (N, F, OH, OW), or as `Images`."""
     return _read(activation)
 
 
@@ -72,14 +74,16 @@ def fused_output_backward(da, activation):
 def fused_max(activation):
     """The largest value of each channel, (N, F), and where it is."""
     a = _read(activation)
-    whole_image = (adaptive_windows(size, 1) for size in a.shape[2:])
-    y, peaks = max_pool2d_forward(a, *whole_image)
-    return y[:, :, 0, 0], peaks
+    y, peaks = max_pool2d_forward(a, *_whole_images(sizes_of(a)))
+    return (y.as_array() if isinstance(y, Images) else y)[:, :, 0, 0], peaks
 
 
 def fused_max_backward(dy, peaks, activation):
     """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
-    da = max_pool2d_backward(dy[:, :, None, None], peaks, activation.y.shape[2:])
+    dy = dy[:, :, None, None]
+    if isinstance(peaks, Images):
+        dy = Images.of_array(dy)
+    da = max_pool2d_backward(dy, peaks, sizes_of(activation.y))
     return fused_output_backward(da, activation)
 
 
@@ -99,7 +103,7 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
     dbias = np.zeros_like(norm.bias) if from_batch else conv2d_bias_gradient(dy)
     dx = None
     if need_below:
-        dx = conv2d_input_gradient(dy, weight, x.shape[2:], stride, padding)
+        dx = conv2d_input_gradient(dy, weight, sizes_of(x), stride, padding)
         if isinstance(below, Activation):
             dx = fused_output_backward(dx, below)
     return (dweight, dbias), (d_norm_weight, d_norm_bias), dx
@@ -112,8 +116,15 @@ def folded(weight, bias, norm):
     return weight * scale[:, None, None, None], shift if bias is None else scale * bias + shift
 
 
+def _whole_images(sizes):
+    """The tables (rows, columns) of one window as large as the image; for sizes (N, 2) lists of such tables."""
+    if isinstance(sizes, tuple):
+        return tuple(adaptive_windows(n_in, 1) for n_in in sizes)
+    return tuple([adaptive_windows(n_in, 1) for n_in in axis] for axis in sizes.T.tolist())
+
+
 def _read(below):
-    """An activation, or images, as an ordinary array."""
+    """An activation, or images, as an ordinary array or `Images`."""
     if not isinstance(below, Activation):
         return below
     y, norm, _ = below

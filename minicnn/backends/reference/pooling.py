@@ -9,13 +9,20 @@ rows[p] × columns[q].
 
 Windows may overlap (adaptive pooling with sizes that do not divide, or stride < kernel), so a cell can belong
 to several outputs, and backward must ADD what each sends back.
+
+`Images` of different sizes are taken one by one, each as a batch of its own and with its own tables.
 """
 
 import numpy as np
 
+from minicnn.images import Images
+
 
 def max_pool2d_forward(x, rows, columns):
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
+    if isinstance(x, Images):
+        results = [max_pool2d_forward(image[None], *tables) for image, *tables in zip(x, rows, columns, strict=True)]
+        return Images([y[0] for y, _ in results]), Images([argmax[0] for _, argmax in results])
     n_images, n_channels, _, width = x.shape
     y = np.empty((n_images, n_channels, len(rows), len(columns)), x.dtype)
     argmax = np.empty(y.shape, np.int32)
@@ -30,6 +37,9 @@ def max_pool2d_forward(x, rows, columns):
 
 
 def max_pool2d_backward(dy, argmax, input_size):
+    if isinstance(dy, Images):
+        triples = zip(dy, argmax, input_size.tolist(), strict=True)
+        return Images([max_pool2d_backward(d[None], winners[None], size)[0] for d, winners, size in triples])
     n_images, n_channels, out_h, out_w = dy.shape
     height, width = input_size
     dx = np.zeros((n_images, n_channels, height * width), dy.dtype)
@@ -41,6 +51,10 @@ def max_pool2d_backward(dy, argmax, input_size):
 
 
 def avg_pool2d_forward(x, rows, columns):
+    if isinstance(x, Images):
+        return Images(
+            [avg_pool2d_forward(image[None], *tables)[0] for image, *tables in zip(x, rows, columns, strict=True)]
+        )
     n_images, n_channels = x.shape[:2]
     y = np.empty((n_images, n_channels, len(rows), len(columns)), x.dtype)
     for p, (top, bottom, extent_h) in enumerate(rows):
@@ -51,6 +65,9 @@ def avg_pool2d_forward(x, rows, columns):
 
 
 def avg_pool2d_backward(dy, rows, columns, input_size):
+    if isinstance(dy, Images):
+        quadruples = zip(dy, rows, columns, input_size.tolist(), strict=True)
+        return Images([avg_pool2d_backward(d[None], *tables_and_size)[0] for d, *tables_and_size in quadruples])
     n_images, n_channels = dy.shape[:2]
     dx = np.zeros((n_images, n_channels, *input_size), dy.dtype)
     for p, (top, bottom, extent_h) in enumerate(rows):
