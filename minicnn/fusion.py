@@ -5,7 +5,10 @@
 shared, so one may train the fused network and look at the plain one.
 """
 
+import numpy as np
+
 from minicnn.backends.contract import Norm
+from minicnn.images import sizes_of
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, ReLU
 from minicnn.network import Sequential
 
@@ -33,6 +36,7 @@ class ConvBlocks(Sequential):
     """
 
     names_its_layers = False
+    takes_images = True
     operations = ("fused",)
 
     def __init__(self, **named_layers):
@@ -96,17 +100,17 @@ class ConvBlocks(Sequential):
         """x checked as the first convolution and batchnorm check it, and against the dtype of every other layer."""
         x = self.blocks[0][0].as_images(x)
         if x.ndim != 4:  # batchnorm takes no single images
-            raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W), got {x.shape}")
+            raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}")
         for layer in self.children.values():
             layer.require_dtype(x)
         return x
 
     def _counts(self, x):
         """Pixels each batchnorm averages over. Raises what the plain layers would, before anything is done."""
-        counts, size = [], x.shape[-2:]
+        counts, size = [], sizes_of(x)
         for conv, bn in self.blocks:
             size = conv.output_size(size)
-            counts.append(len(x) * size[0] * size[1])
+            counts.append(int(np.broadcast_to(size, (len(x), 2)).prod(axis=1).sum()))
             if bn.training:
                 bn.require_several_values(counts[-1])
         return counts
