@@ -37,6 +37,7 @@ RUNGS = ("plain", "shifts", "tile", "winograd")
 GROWTH = (
     *(f"{n} x 32" for n in (1, 4, 16, 64)),
     *(f"4 x {side}" for side in (16, 64, 128, 256)),
+    *(f"4 x 32 x {times}" for times in (2, 4, 8)),  # times SimpleNet's channels
 )
 
 
@@ -58,7 +59,7 @@ def main():
     if options.only in (None, "ladder"):
         tables["The ladder: conv 3x3 32-64, 32 images of 32 × 32"] = bench.ladder("conv 3x3 32-64")
     if options.only in (None, "growth"):
-        tables["Growth with the number and the size of images"] = bench.steps(GROWTH)
+        tables["Growth with the number and the size of images, and with channels"] = bench.steps(GROWTH)
     if options.only in (None, "start"):
         tables["Start-up"] = bench.start()
 
@@ -98,9 +99,9 @@ class Bench:
         for case in cases:
             for what in ("step", "predict"):
                 found = self.alternate(contestants(what, case))
-                rows.append(
-                    {"": f"{what} {case}²".replace("predict", "inference").replace("x", "×"), **self.row(found)}
-                )
+                n_images, side, *times = case.split(" x ")
+                name = f"{what} {n_images} × {side}²".replace("predict", "inference")
+                rows.append({"": name + (f", {times[0]} × the channels" if times else ""), **self.row(found)})
         return rows
 
     def operations(self, cases):

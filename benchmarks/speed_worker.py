@@ -11,6 +11,7 @@ import time
 STARTED = time.perf_counter()
 
 import functools  # noqa: E402  (the clock starts before anything is imported)
+import itertools  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
@@ -64,15 +65,26 @@ def measure(action):
 
 
 def numbers_in(case):
-    """("10 x 32") -> (10, 32)"""
-    n_images, side = case.split(" x ")
-    return int(n_images), int(side)
+    """Images, side and how many times as many channels as SimpleNet has: "10 x 32" -> (10, 32, 1), "4 x 32 x 2"."""
+    n_images, side, width = [*map(int, case.split(" x ")), 1][:3]
+    return n_images, side, width
 
 
-def step_flops(what, n_images, side):
+def simple_net(framework, log_softmax, width):
+    """SimpleNet, of minicnn or torch.nn, with `width` times as many channels."""
+    channels = (3, 16 * width, 32 * width, 64 * width)
+    layers = []
+    for below, above in itertools.pairwise(channels):
+        layers += [framework.Conv2d(below, above, 3, padding=1), framework.BatchNorm2d(above), framework.ReLU()]
+    layers += [framework.AdaptiveMaxPool2d((1, 1)), framework.Flatten(), framework.Linear(channels[-1], 10)]
+    return framework.Sequential(*layers, log_softmax)
+
+
+def step_flops(what, n_images, side, width):
     """Of the convolutions as direct sums; training makes three passes, but no input gradient of the first layer."""
     pixels = n_images * side * side
-    forward = [2 * pixels * 9 * channels * filters for channels, filters in ((3, 16), (16, 32), (32, 64))]
+    sums = [(3, 16 * width), (16 * width, 32 * width), (32 * width, 64 * width)]
+    forward = [2 * pixels * 9 * channels * filters for channels, filters in sums]
     return sum(forward) if what == "predict" else 3 * sum(forward) - forward[0]
 
 
@@ -86,14 +98,14 @@ def make_minicnn(what, case, rung=None):
         convolve_by(rung)
     rng = np.random.default_rng(0)
     if what in ("step", "predict"):
-        n_images, side = numbers_in(case)
+        n_images, side, width = numbers_in(case)
         x, y = rng.standard_normal((n_images, 3, side, side), np.float32), rng.integers(0, 10, n_images)
-        network = minicnn.SimpleNet(rng=0)
+        network = simple_net(minicnn, minicnn.LogSoftmax(), width)
         fuse = rung is None
         trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), fuse=fuse)
         computed = minicnn.fuse(network) if fuse else network
         action = (lambda: trainer.step(x, y)) if what == "step" else (lambda: computed.predict(x))
-        return action, step_flops(what, n_images, side)
+        return action, step_flops(what, n_images, side, width)
     layer, shape, flops = operation(case, minicnn)
     x = rng.standard_normal(shape, np.float32)
     if what == "forward":
@@ -113,14 +125,14 @@ def convolve_by(rung):
     import importlib
 
     from minicnn.backends import cpu
+    from minicnn.backends.cpu import conv
 
     module = importlib.import_module(f"minicnn.backends.cpu.convolution.{rung}")
-    cpu.conv2d_forward, cpu.conv2d_input_gradient = module.forward, module.input_gradient
-    cpu.conv2d_weight_gradient = module.weight_gradient
-    if rung == "winograd":  # does stride 1 only, and is not told the stride
-        cpu.conv2d_forward = lambda x, w, b, stride, padding: module.forward(x, w, b, padding)
-        cpu.conv2d_input_gradient = lambda dy, w, size, stride, padding: module.input_gradient(dy, w, size, padding)
-        cpu.conv2d_weight_gradient = lambda dy, x, kernel, stride, padding: module.weight_gradient(dy, x, padding)
+    if rung in ("tile", "winograd"):
+        conv.rung, conv.matrix.serves = (lambda *_: module), (lambda *_: False)
+    else:
+        cpu.conv2d_forward, cpu.conv2d_input_gradient = module.forward, module.input_gradient
+        cpu.conv2d_weight_gradient = module.weight_gradient
 
 
 def fma_peak():
@@ -181,13 +193,8 @@ def make_torch(what, case, channels_last=False):
     layout = torch.channels_last if channels_last else torch.contiguous_format
     torch.manual_seed(0)
     if what in ("step", "predict"):
-        n_images, side = numbers_in(case)
-        network = nn.Sequential(
-            *(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
-            *(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
-            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
-            *(nn.AdaptiveMaxPool2d((1, 1)), nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(dim=1)),
-        ).to(memory_format=layout)
+        n_images, side, width = numbers_in(case)
+        network = simple_net(nn, nn.LogSoftmax(dim=1), width).to(memory_format=layout)
         x = torch.randn(n_images, 3, side, side).to(memory_format=layout)
         y = torch.randint(0, 10, (n_images,))
         loss, optimizer = nn.CrossEntropyLoss(), torch.optim.Adam(network.parameters())
@@ -203,7 +210,7 @@ def make_torch(what, case, channels_last=False):
 
         if what == "predict":
             network.eval()
-        return (step if what == "step" else predict), step_flops(what, n_images, side)
+        return (step if what == "step" else predict), step_flops(what, n_images, side, width)
 
     layer, shape, flops = operation(case, nn)
     layer = layer.to(memory_format=layout)
