@@ -110,7 +110,8 @@ def _opened(path, max_pixels):
 def _read_header(file):
     """What Pillow's Image.open does, but for its limit on pixels: that warns first, from whichever thread it is in.
 
-    Python's filters for warnings belong to all threads together, so that a worker cannot silence it for itself.
+    Python's filters for warnings belong to all threads together, so that a worker cannot silence it for itself; what
+    else Pillow warns of, such as damaged EXIF data, is shown as it is.
     """
     start = file.read(16)
     if not start:
