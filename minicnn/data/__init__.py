@@ -1,27 +1,45 @@
-"""Data: labelled images in memory, the sets the examples use, and batches of them.
+"""Data: labelled images in memory and in folders, the sets the examples use, and batches of them.
 
-dataset.py        LabelledImages and Dataset, what every loader returns
-batches.py        Batches: shuffled, resumable
+dataset.py        LabelledImages and Dataset, what every load_… returns
+batches.py        Batches: shuffled, resumable, from memory
+folder.py         ImageFolder: a folder for each class; on walk.py, decode.py, cache.py, pillow.py
+order.py          ByCount and ByPixels: which images stand in which batch
+loader.py         Loader: batches of a folder in an order, read and augmented by threads; resumable
+augment.py        flip, crop, resize, pad, colours: for Loader's `augment`
 published.py      the random batch of the published SimpleNet program
 digits.py         scikit-learn's 8 × 8 digits, no download
 fashion_mnist.py  from its four IDX files
 cifar10.py        from the archive as downloaded
 """
 
+from minicnn.data.augment import color_jitter, pad_to, random_crop, random_flip, random_resize, resize
 from minicnn.data.batches import Batches
 from minicnn.data.cifar10 import load_cifar10
 from minicnn.data.dataset import Dataset, LabelledImages, standardised
 from minicnn.data.digits import load_digits
 from minicnn.data.fashion_mnist import load_fashion_mnist
+from minicnn.data.folder import ImageFolder
+from minicnn.data.loader import Loader
+from minicnn.data.order import ByCount, ByPixels
 from minicnn.data.published import published_batch
 
 __all__ = [
     "Batches",
+    "ByCount",
+    "ByPixels",
     "Dataset",
+    "ImageFolder",
     "LabelledImages",
+    "Loader",
+    "color_jitter",
     "load_cifar10",
     "load_digits",
     "load_fashion_mnist",
+    "pad_to",
     "published_batch",
+    "random_crop",
+    "random_flip",
+    "random_resize",
+    "resize",
     "standardised",
 ]

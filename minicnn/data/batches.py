@@ -3,20 +3,22 @@
 import numpy as np
 
 from minicnn.checks import as_int
+from minicnn.images import Images
 
 
 class Batches:
     """Iterate over images and labels, `batch_size` at a time; each `for` loop is one epoch.
 
     Args:
-        images: array whose first axis counts images, (N, C, H, W).
+        images: array whose first axis counts images, (N, C, H, W); or an `Images`, or a list of arrays (C, H, W), of
+            which the batches are `Images`.
         labels: array (N,).
         batch_size: how many; the last batch is smaller where N does not divide by it.
         shuffle: whether each epoch has a new random order.
         rng: a numpy Generator or a seed for the order; needed to repeat a run.
 
     Raises:
-        ValueError: no images, or another number of labels than of images.
+        ValueError: no images, or another number of labels than of images; what `Images` raises for the list.
 
     `state_dict()` says where in which epoch the iteration stands; after `load_state_dict` the next `for` loop goes
     on from there, through the same batches as the run that was saved.
@@ -27,7 +29,10 @@ class Batches:
     """
 
     def __init__(self, images, labels, batch_size, shuffle=False, rng=None):
-        self.images, self.labels = np.asarray(images), np.asarray(labels)
+        if isinstance(images, list) and images:
+            images = Images(images)
+        self.images = images if isinstance(images, Images) else np.asarray(images)
+        self.labels = np.asarray(labels)
         self.batch_size = as_int(batch_size, "Batches: batch_size", 1)
         if not len(self.images):
             raise ValueError("Batches: expected at least one image, got none")

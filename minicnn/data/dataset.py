@@ -4,16 +4,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from minicnn.images import Images
+
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images (N, C, H, W), float32 with values from 0 to 1 as loaded, and labels (N,), int64."""
+    """Images (N, C, H, W) or `Images`, float32 with values from 0 to 1 as loaded, and labels (N,), int64."""
 
-    images: np.ndarray
+    images: np.ndarray | Images
     labels: np.ndarray
 
     def __len__(self):
         return len(self.labels)
+
+    @property
+    def sizes(self):
+        """(N, 2), rows (H, W)."""
+        if isinstance(self.images, Images):
+            return self.images.sizes
+        return np.tile(self.images.shape[2:], (len(self.images), 1))
+
+    def image(self, index):
+        """A copy of one image, (C, H, W)."""
+        return self.images[index].copy()
 
     def split(self, n_second, rng):
         """Two disjoint random parts, (the rest, `n_second` images), drawn by `rng` (a Generator or a seed).

@@ -1,0 +1,184 @@
+"""ImageFolder: pictures on disk, a folder for each class."""
+
+import copy
+import logging
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.checks import as_int
+from minicnn.data.cache import PixelCache
+from minicnn.data.decode import BadImageError, as_floats, decode, read_size
+from minicnn.data.pillow import SUFFIXES, import_pillow
+from minicnn.data.walk import class_folders, image_files
+
+log = logging.getLogger(__name__)
+NAMED = 3  # bad files that the summary names; `problems` has all
+
+
+class ImageFolder:
+    """Labelled images (C, H, W) of different sizes in files, decoded when they are asked for.
+
+    Each direct sub-folder of `path` is a class, and all images in it, at any depth, are of that class; classes are
+    numbered in the order of their names. Images are the files whose suffix is .jpg, .jpeg, .png, .ppm, .bmp, .pgm,
+    .tif, .tiff, .webp or .gif; others are passed over in silence. Classes, numbers and order are torchvision's, but
+    that a class without images is allowed.
+
+    What a file holds is what its content says, not its suffix. Of animations the first picture is read; pictures are
+    turned upright as their EXIF data say; integers of 16 bits are scaled by 65535.
+
+    **Bad files.** Every header is read when the folder is opened (about 0.1 ms each), and a file that is no image is
+    left out at once: it is in none of the attributes. Damaged pixels show only when they are decoded: the image then
+    keeps its number and is left out of every batch. Either way the file is named with the reason in
+    `problems`, and once through Python's logging as a warning of the logger "minicnn.data.folder", which shows on
+    standard error unless logging is set up otherwise.
+
+    Args:
+        path: the folder of the class folders.
+        channels: 3 for colour, 1 for grey.
+        background: (red, green, blue), each from 0 to 255, seen where an image is transparent.
+        max_pixels: images with more are bad files; a small file can claim to be a huge image.
+        strict: raise ValueError for the first bad file.
+        cache_bytes: how much memory decoded images may take that are kept for the next time. They are kept as
+            they are stored, in most files one byte a number.
+
+    Attributes:
+        class_names: list of str.
+        paths: list of Path, one an image.
+        labels: (N,) int64, positions in `class_names`.
+        sizes: (N, 2) int64, rows (H, W) as the headers say; read-only.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no class folders, no image that can be read, a setting out of range; with `strict` any bad file.
+        ImportError: Pillow is not installed.
+    """
+
+    def __init__(
+        self,
+        path,
+        *,
+        channels=3,
+        background=(255, 255, 255),
+        max_pixels=50_000_000,
+        strict=False,
+        cache_bytes=2**29,
+    ):
+        import_pillow("ImageFolder")
+        if channels not in (1, 3):
+            raise ValueError(f"ImageFolder: expected channels 1 or 3, got {channels!r}")
+        background = tuple(as_int(part, "ImageFolder: background", 0) for part in background)
+        if len(background) != 3 or max(background) > 255:
+            raise ValueError(f"ImageFolder: expected background (red, green, blue) of 0 to 255, got {background}")
+        self.path, self.channels, self.background = Path(path), channels, background
+        self.max_pixels = as_int(max_pixels, "ImageFolder: max_pixels", 1)
+        self.strict = bool(strict)
+        self._cache = PixelCache(as_int(cache_bytes, "ImageFolder: cache_bytes", 0))
+        self._problems, self._lock = {}, threading.Lock()
+        self._scan()
+
+    def _scan(self):
+        """Find the files and read the headers."""
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"ImageFolder: no folder {self.path}")
+        folders = class_folders(self.path)
+        if not folders:
+            raise ValueError(f"ImageFolder: expected a folder for each class in {self.path}, got none")
+        self.class_names = [folder.name for folder in folders]
+        self.paths, labels, sizes, self._n_files = [], [], [], 0
+        for label, folder in enumerate(folders):
+            files, unreadable = image_files(folder)
+            self._n_files += len(files) + len(unreadable)
+            for path, reason in unreadable:
+                self._leave_out(path, reason)
+            for path in files:
+                try:
+                    size = read_size(path, self.max_pixels)
+                except BadImageError as error:
+                    self._leave_out(path, str(error))
+                    continue
+                self.paths.append(path)
+                labels.append(label)
+                sizes.append(size)
+        if not self.paths:
+            found = self.summary() if self._n_files else f"there is no file with a suffix of {', '.join(SUFFIXES)}"
+            raise ValueError(f"ImageFolder: expected at least one image below {self.path}, got none; {found}")
+        self.labels, self.sizes = np.array(labels, np.int64), np.array(sizes, np.int64)
+        self.sizes.flags.writeable = False
+
+    def __len__(self):
+        """How many images, those included whose pixels turned out to be damaged."""
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        """(image (C, H, W) float32 from 0 to 1, label). Raises ValueError where the pixels are damaged."""
+        index = range(len(self))[index]
+        image = self.image(index)
+        if image is None:
+            path = self.paths[index]
+            raise ValueError(f"ImageFolder: {path} cannot be used: {self._problems[path]}")
+        return image, int(self.labels[index])
+
+    def image(self, index):
+        """Image number `index`, (C, H, W) float32 from 0 to 1, yours to write on; None where its pixels are damaged.
+
+        Any thread may call it. Raises ValueError for damaged pixels with `strict`.
+        """
+        path = self.paths[index]
+        if path in self._problems:
+            return None
+        pixels = self._cache.get(path)
+        if pixels is None:
+            try:
+                pixels = decode(path, self.channels, self.background, self.max_pixels)
+            except BadImageError as error:
+                self._leave_out(path, str(error))
+                return None
+            self._cache.keep(path, pixels)
+        return as_floats(pixels)
+
+    def split(self, n_second, rng):
+        """Two disjoint random parts, (the rest, `n_second` images), drawn by `rng` (a Generator or a seed).
+
+        They share the cache and the list of problems. Raises ValueError unless both parts get at least one image.
+        """
+        if not 0 < n_second < len(self):
+            raise ValueError(f"ImageFolder.split: expected a part of 1 to {len(self) - 1} images, got {n_second}")
+        order = np.random.default_rng(rng).permutation(len(self))
+        return self._part(np.sort(order[n_second:])), self._part(np.sort(order[:n_second]))
+
+    def _part(self, chosen):
+        part = copy.copy(self)
+        part.paths = [self.paths[index] for index in chosen]
+        part.labels, part.sizes = self.labels[chosen], self.sizes[chosen]
+        part.sizes.flags.writeable = False
+        return part
+
+    @property
+    def problems(self):
+        """List of (path, reason), sorted by path: the files that were left out so far."""
+        with self._lock:
+            return sorted(self._problems.items())
+
+    def summary(self):
+        """A sentence: how many files were left out so far, the first of them, and why."""
+        problems = self.problems
+        if not problems:
+            return f"all of {self._n_files} image files could be read so far"
+        named = [f"{path.relative_to(self.path)}: {reason}" for path, reason in problems[:NAMED]]
+        more = [f"and {len(problems) - NAMED} more"] if len(problems) > NAMED else []
+        return f"{len(problems)} of {self._n_files} image files could not be read ({'; '.join(named + more)})"
+
+    def _leave_out(self, path, reason):
+        """Put the file on the list and name it, once; with `strict` raise instead."""
+        if self.strict:
+            raise ValueError(f"ImageFolder: {path} cannot be used: {reason}")
+        with self._lock:
+            is_new = path not in self._problems
+            self._problems[path] = reason
+        if is_new:
+            log.warning("%s is left out: %s", path, reason)
+
+    def __repr__(self):
+        return f"ImageFolder({str(self.path)!r}: {len(self)} images of {len(self.class_names)} classes)"

@@ -1,0 +1,114 @@
+"""Loader: batches of images of any sizes, read and augmented by threads while the network trains."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from minicnn.checks import as_int
+from minicnn.images import Images
+
+
+class Loader:
+    """Iterate over (images, labels) of a source in an order; each `for` loop is one epoch.
+
+    images is an `Images`, whether or not the sizes happen to be equal (`images.as_array()` is then the plain array),
+    labels (N,) int64. Bad files are missing from their batch; a batch without any image left is passed over.
+
+    Args:
+        source: an `ImageFolder` or a `LabelledImages`.
+        order: a `ByCount` or a `ByPixels`.
+        augment: function (image (C, H, W), rng) -> image (C, H', W'), applied to every image each time; the result is
+            made the image's dtype. It is called in threads, and gets a Generator of its own for each
+            image of each epoch, so that it draws the same numbers whichever thread it is in.
+        rng: a Generator or a seed for order and augmentation; needed to repeat a run.
+        workers: how many threads decode. They are at most workers + 1 batches ahead of the loop, and end with it.
+
+    Raises ValueError or TypeError for workers that are not an integer of at least 1.
+
+    `state_dict()` says where in which epoch the iteration stands; after `load_state_dict` the next `for` loop goes on
+    from there, through the same batches, to the last bit and for any number of workers, as the run that was saved.
+
+    >>> from minicnn.data import ByCount, LabelledImages
+    >>> pictures = LabelledImages(Images([np.zeros((1, 2, 2)), np.zeros((1, 3, 1)), np.ones((1, 1, 1))]), np.arange(3))
+    >>> for images, labels in Loader(pictures, ByCount(2)):
+    ...     print(images.sizes.tolist(), labels)
+    [[2, 2], [3, 1]] [0 1]
+    [[1, 1]] [2]
+    """
+
+    def __init__(self, source, order, *, augment=None, rng=None, workers=2):
+        self.source, self.order, self.augment = source, order, augment
+        self.workers = as_int(workers, "Loader: workers", 1)
+        self._seed = int(np.random.default_rng(rng).integers(2**63))
+        self._epoch = 0
+        self._position = 0  # batches of this epoch that were handed out or passed over
+        self._resume_at = 0
+
+    def __len__(self):
+        """Batches in this epoch, those counted that turn out to have no image left."""
+        return len(self._batches(self._epoch))
+
+    def __iter__(self):
+        if self._position != self._resume_at:  # the loop before was left early, which ended its epoch
+            self._epoch, self._position = self._epoch + 1, 0
+        epoch, self._resume_at = self._epoch, 0
+        pool = ThreadPoolExecutor(self.workers, "minicnn-loader")
+        try:
+            coming = (pool.submit(self._load, epoch, chosen) for chosen in self._batches(epoch)[self._position :])
+            ahead = deque(islice(coming, self.workers + 1))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(islice(coming, 1))
+                self._position += 1
+                if batch is not None:
+                    yield batch
+        finally:  # also where the loop is left early: its end closes this generator
+            pool.shutdown(cancel_futures=True)
+        self._epoch, self._position = epoch + 1, 0
+
+    def state_dict(self):
+        """The seed, the number of this epoch, and how many of its batches were handed out."""
+        return {
+            "images": len(self.source),
+            "order": repr(self.order),
+            "seed": self._seed,
+            "epoch": self._epoch,
+            "position": self._position,
+        }
+
+    def load_state_dict(self, state):
+        """Go on from `state` at the next `for` loop.
+
+        Raises ValueError where `state` belongs to another number of images or another order. The augmentation is not
+        part of the state: give the same.
+        """
+        mine = self.state_dict()
+        for key in ("images", "order"):
+            if state[key] != mine[key]:
+                raise ValueError(
+                    f"Loader.load_state_dict: expected {key} {state[key]} as in the run saved, got {mine[key]}"
+                )
+        seed, epoch, position = state["seed"], state["epoch"], state["position"]
+        self._seed, self._epoch, self._position, self._resume_at = seed, epoch, position, position
+
+    def _batches(self, epoch):
+        return self.order.batches(self.source.sizes, self._generator(epoch, 0))
+
+    def _load(self, epoch, chosen):
+        """The batch of the images `chosen`, or None where all of them are bad files. This is what the threads do."""
+        images, labels = [], []
+        for index in chosen.tolist():
+            image = self.source.image(index)
+            if image is None:
+                continue
+            if self.augment is not None:
+                image = np.asarray(self.augment(image, self._generator(epoch, 1 + index)), image.dtype)
+            images.append(image)
+            labels.append(self.source.labels[index])
+        return (Images(images), np.array(labels, np.int64)) if images else None
+
+    def _generator(self, epoch, number):
+        """The random numbers of the order (number 0), or of image number - 1, in this epoch."""
+        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(epoch, number)))
