@@ -7,37 +7,40 @@
 
     both         dweight = sum of dy * x_hat      dbias = sum of dy
 
-Who owns what: each worker owns one plane, the pixels of channel c of image n, and writes that plane's y or dx,
-or that plane's partial sum. The partial sums (N, C) are added up over the images in order. Sums, and the few numbers
-of each channel, are float64 throughout: a mean of a hundred standard deviations, rounded to float32, would shift x_hat
-in its fifth digit.
+Who owns what: each worker owns a run of planes (see `planes`), the pixels of channel c of image n. It writes a plane's
+y or dx, or a plane's sums, (N, C), which are then added up over the images in order. Sums, and the few numbers of each
+channel, are float64 throughout: a mean of a hundred standard deviations, rounded to float32, would shift x_hat in its
+fifth digit.
 
-Cost: memory. Statistics read x twice, forward reads x and writes y, backward reads x and dy twice and writes dx.
+Cost: memory. Statistics read x, forward reads x and writes y, backward reads x and dy twice and writes dx.
 """
 
 import numpy as np
 from numba import prange
 
-from minicnn.backends.cpu.jit import parallel, serial, serial_sum, unravel
+from minicnn.backends.cpu.jit import parallel, serial, serial_sum
+from minicnn.backends.cpu.planes import empty_like, equal_runs, flat, plane_bounds
 
 
 def batchnorm2d_statistics(x):
-    """Mean and *biased* variance of each channel: the mean first, then the squared distances from it."""
-    planes = _planes(x)
-    count = planes.shape[0] * planes.shape[2]
-    partial = np.empty(planes.shape[:2])
+    """Mean and *biased* variance of each channel.
 
-    _plane_sums(planes, partial)
-    mean = partial.sum(axis=0) / count
-    _plane_squared_distances(planes, mean, partial)
-    return mean, partial.sum(axis=0) / count
+    Each plane is summed up about its own mean, while it is in the cache. The squared distances from the mean of the
+    channel are those from the plane's mean, and for each pixel the square of how far the two means are apart.
+    """
+    bounds, n_channels = plane_bounds(x), x.shape[1]
+    plane_means, plane_squares = sums = np.empty((2, len(x), n_channels))
+    _plane_statistics(flat(x), bounds, equal_runs(bounds), sums.reshape(2, -1))
+
+    pixels = np.diff(bounds).reshape(-1, n_channels)
+    count = pixels[:, 0].sum()
+    mean = (pixels * plane_means).sum(axis=0) / count
+    squares = (plane_squares + pixels * (plane_means - mean) ** 2).sum(axis=0)
+    return mean, squares / count
 
 
 def batchnorm2d_forward(x, weight, bias, mean, var, eps):
-    y = np.empty_like(x)
-    scale = weight * _inverse_std(var, eps)
-    _forward(_planes(x), _float64(mean), scale, _float64(bias), _planes(y))
-    return y
+    return _normalised(x, mean, weight * _inverse_std(var, eps), bias)
 
 
 def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
@@ -47,16 +50,16 @@ def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
     count = dy.size // dy.shape[1]
     via_mean = dbias / count
     via_variance = dweight * inverse_std / count  # times (x - mean), so that x_hat is not formed
-    dx = np.empty_like(dy)
+    dx, bounds = empty_like(dy), plane_bounds(dy)
     channels = (_float64(mean), weight * inverse_std, via_mean, via_variance)
-    _train_backward(_planes(dy), _planes(x), channels, _planes(dx))
+    _train_backward(flat(dy), flat(x), bounds, equal_runs(bounds), channels, flat(dx))
     return dx, dweight.astype(dy.dtype), dbias.astype(dy.dtype)
 
 
 def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
     inverse_std = _inverse_std(var, eps)
     dweight, dbias = _parameter_gradients(dy, x, mean, inverse_std)
-    dx = dy * (weight * inverse_std).astype(dy.dtype)[:, None, None]
+    dx = _normalised(dy, np.zeros_like(inverse_std), weight * inverse_std, np.zeros_like(inverse_std))
     return dx, dweight.astype(dy.dtype), dbias.astype(dy.dtype)
 
 
@@ -67,11 +70,6 @@ def update_running_statistics_(running_mean, running_var, mean, var, count, mome
     running_var += momentum * (unbiased - running_var)
 
 
-def _planes(x):
-    """(N, C, H, W) as (N, C, H * W), without a copy."""
-    return x.reshape(x.shape[0], x.shape[1], -1)
-
-
 def _float64(channel_numbers):
     return np.asarray(channel_numbers, np.float64)
 
@@ -80,51 +78,50 @@ def _inverse_std(var, eps):
     return 1 / np.sqrt(_float64(var) + eps)
 
 
+def _normalised(x, mean, scale, bias):
+    y, bounds = empty_like(x), plane_bounds(x)
+    _forward(flat(x), bounds, equal_runs(bounds), _float64(mean), scale, _float64(bias), flat(y))
+    return y
+
+
 def _parameter_gradients(dy, x, mean, inverse_std):
-    sums = np.empty((2, *dy.shape[:2]))
-    _plane_gradient_sums(_planes(dy), _planes(x), _float64(mean), sums)
+    bounds, sums = plane_bounds(x), np.empty((2, len(x), x.shape[1]))
+    _plane_gradient_sums(flat(dy), flat(x), bounds, equal_runs(bounds), _float64(mean), sums.reshape(2, -1))
     of_dy, of_dy_times_distance = sums.sum(axis=1)
     return of_dy_times_distance * inverse_std, of_dy
 
 
 @parallel
-def _plane_sums(x, sums):
-    n_images, n_channels = sums.shape
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        sums[n, c] = _sum(x[n, c])
+def _plane_statistics(x, bounds, runs, sums):
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            plane = x[bounds[number] : bounds[number + 1]]
+            mean = _sum(plane) / plane.size
+            sums[0, number], sums[1, number] = mean, _squared_distances(plane, mean)
 
 
 @serial_sum
 def _sum(plane):
     total = 0.0
-    for value in plane:
-        total += value
+    for t in range(plane.size):
+        total += plane[t]
     return total
-
-
-@parallel
-def _plane_squared_distances(x, mean, sums):
-    n_images, n_channels = sums.shape
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        sums[n, c] = _squared_distances(x[n, c], mean[c])
 
 
 @serial_sum
 def _squared_distances(plane, mean):
     total = 0.0
-    for value in plane:
-        total += (value - mean) * (value - mean)
+    for t in range(plane.size):
+        total += (plane[t] - mean) * (plane[t] - mean)
     return total
 
 
 @parallel
-def _forward(x, mean, scale, bias, y):
-    n_images, n_channels = x.shape[:2]
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        _normalise(x[n, c], mean[c], scale[c], bias[c], y[n, c])
+def _forward(x, bounds, runs, mean, scale, bias, y):
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            plane, c = slice(bounds[number], bounds[number + 1]), number % mean.size
+            _normalise(x[plane], mean[c], scale[c], bias[c], y[plane])
 
 
 @serial
@@ -134,11 +131,11 @@ def _normalise(x, mean, scale, bias, y):
 
 
 @parallel
-def _plane_gradient_sums(dy, x, mean, sums):
-    n_images, n_channels = x.shape[:2]
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        sums[0, n, c], sums[1, n, c] = _gradient_sums(dy[n, c], x[n, c], mean[c])
+def _plane_gradient_sums(dy, x, bounds, runs, mean, sums):
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            plane, c = slice(bounds[number], bounds[number + 1]), number % mean.size
+            sums[0, number], sums[1, number] = _gradient_sums(dy[plane], x[plane], mean[c])
 
 
 @serial_sum
@@ -152,12 +149,12 @@ def _gradient_sums(dy, x, mean):
 
 
 @parallel
-def _train_backward(dy, x, channels, dx):
-    n_images, n_channels = x.shape[:2]
+def _train_backward(dy, x, bounds, runs, channels, dx):
     mean, scale, via_mean, via_variance = channels
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        _train_backward_plane(dy[n, c], x[n, c], mean[c], scale[c], via_mean[c], via_variance[c], dx[n, c])
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            plane, c = slice(bounds[number], bounds[number + 1]), number % mean.size
+            _train_backward_plane(dy[plane], x[plane], mean[c], scale[c], via_mean[c], via_variance[c], dx[plane])
 
 
 @serial

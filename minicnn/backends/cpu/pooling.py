@@ -8,114 +8,187 @@ and adaptive pooling differ in those tables only.
 
 Windows may overlap, so backward ADDS what each sends back.
 
-Who owns what: each worker owns one plane, channel c of image n, in y or in dx; since windows never reach into
-another plane, adding needs no atomics. Cost: each cell is read once for each window that covers it.
+Who owns what: each worker owns a run of planes (see `planes`), channel c of image n, in y or in dx; since windows never
+reach into another plane, adding needs no atomics. Cost: each cell is read once for each window that covers it.
 """
 
 import numpy as np
 from numba import prange
 
-from minicnn.backends.cpu.jit import parallel, serial, serial_sum, unravel
+from minicnn.backends.cpu.jit import parallel, serial, serial_sum
+from minicnn.backends.cpu.planes import empty_batch, equal_runs, flat, plane_bounds
+from minicnn.images import sizes_of
+
+LONG = 8  # cells in a window's row from which on they are compared several at a time
 
 
 def max_pool2d_forward(x, rows, columns):
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
-    y = np.empty((*x.shape[:2], len(rows), len(columns)), x.dtype)
-    argmax = np.empty(y.shape, np.int32)
-    _max_forward(x, rows, columns, y, argmax)
+    windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
+    y, argmax = empty_batch(x, output_size, x.dtype), empty_batch(x, output_size, np.int32)
+    x_bounds = plane_bounds(x)
+    _max_forward(flat(x), x_bounds, windows, flat(y), flat(argmax), plane_bounds(y), equal_runs(x_bounds))
     return y, argmax
 
 
 def max_pool2d_backward(dy, argmax, input_size):
-    dx = np.zeros((*dy.shape[:2], *input_size), dy.dtype)
-    _max_backward(dy, argmax, dx.reshape(*dy.shape[:2], -1))
+    dx = empty_batch(dy, input_size, dy.dtype)
+    dx_bounds = plane_bounds(dx)
+    _max_backward(flat(dy), flat(argmax), plane_bounds(dy), flat(dx), dx_bounds, equal_runs(dx_bounds))
     return dx
 
 
 def avg_pool2d_forward(x, rows, columns):
-    y = np.empty((*x.shape[:2], len(rows), len(columns)), x.dtype)
-    _avg_forward(x, rows, columns, y)
+    windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
+    y, x_bounds = empty_batch(x, output_size, x.dtype), plane_bounds(x)
+    _avg_forward(flat(x), x_bounds, windows, flat(y), plane_bounds(y), equal_runs(x_bounds))
     return y
 
 
 def avg_pool2d_backward(dy, rows, columns, input_size):
-    dx = np.zeros((*dy.shape[:2], *input_size), dy.dtype)
-    _avg_backward(dy, rows, columns, dx)
+    windows, _ = _windows(rows, columns, input_size, len(dy))
+    dx = empty_batch(dy, input_size, dy.dtype)
+    dx_bounds = plane_bounds(dx)
+    _avg_backward(flat(dy), plane_bounds(dy), windows, flat(dx), dx_bounds, equal_runs(dx_bounds))
     return dx
 
 
-@parallel
-def _max_forward(x, rows, columns, y, argmax):
-    n_images, n_channels = x.shape[:2]
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        _max_forward_plane(x[n, c], rows, columns, y[n, c], argmax[n, c])
+def _windows(rows, columns, input_size, n_images):
+    """What a kernel needs to find the windows of each image, and the output size, (OH, OW) or (N, 2).
+
+    That is the tables of all images below one another, and for each image (N, 5) its width, where its rows begin and
+    end among the rows, and its columns among the columns.
+    """
+    all_rows, *rows_from_to, heights = _below_one_another(rows)
+    all_columns, *columns_from_to, widths = _below_one_another(columns)
+    places = np.empty((n_images, 5), np.int64)
+    for position, numbers in enumerate([np.asarray(input_size)[..., 1], *rows_from_to, *columns_from_to]):
+        places[:, position] = numbers
+    return (all_rows, all_columns, places), np.stack([heights, widths], axis=-1)
+
+
+def _below_one_another(tables):
+    """One table made of those of all images, and where each begins, where it ends, and how long it is.
+
+    Images of one size share a table, and the three are numbers.
+    """
+    if not isinstance(tables, list):
+        return tables, 0, len(tables), len(tables)
+    lengths = np.array([len(table) for table in tables])
+    ends = lengths.cumsum()
+    return np.concatenate(tables), ends - lengths, ends, lengths
 
 
 @serial
-def _max_forward_plane(x, rows, columns, y, argmax):
-    for p in range(len(rows)):
-        for q in range(len(columns)):
-            top, left = rows[p, 0], columns[q, 0]
-            best, winner = x[top, left], top * x.shape[1] + left
-            for r in range(top, rows[p, 1]):
-                for s in range(left, columns[q, 1]):
-                    cell = x[r, s]
-                    if cell > best or cell != cell:
-                        best, winner = cell, r * x.shape[1] + s
-            y[p, q] = best
-            argmax[p, q] = winner
+def _windows_of(n, all_rows, all_columns, places):
+    """Width, rows and columns of image n."""
+    place = places[n]
+    return place[0], all_rows[place[1] : place[2]], all_columns[place[3] : place[4]]
 
 
 @parallel
-def _max_backward(dy, argmax, dx):
-    n_images, n_channels = dx.shape[:2]
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        _max_backward_plane(dy[n, c], argmax[n, c], dx[n, c])
+def _max_forward(x, x_bounds, windows, y, argmax, y_bounds, runs):
+    all_rows, all_columns, places = windows
+    n_channels = x_bounds.size // len(places)
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            width, rows, columns = _windows_of(number // n_channels, all_rows, all_columns, places)
+            plane = x[x_bounds[number] : x_bounds[number + 1]]
+            out = slice(y_bounds[number], y_bounds[number + 1])
+            _max_forward_plane(plane, width, rows, columns, y[out], argmax[out])
+
+
+@serial
+def _max_forward_plane(x, width, rows, columns, y, argmax):
+    out = 0
+    for p in range(len(rows)):
+        for q in range(len(columns)):
+            left, right = columns[q, 0], columns[q, 1]
+            winner = rows[p, 0] * width + left
+            best = x[winner]
+            for r in range(rows[p, 0], rows[p, 1]):
+                row = x[r * width + left : r * width + right]
+                if row.size >= LONG and not _some_beat(row, best):
+                    continue  # as in most rows of a large window
+                for s in range(row.size):
+                    cell = row[s]
+                    if cell > best or cell != cell:
+                        best, winner = cell, r * width + left + s
+            y[out], argmax[out] = best, winner
+            out += 1
+
+
+@serial
+def _some_beat(row, best):
+    """Whether any cell is larger than `best`, or is NaN. Counting them all is faster than stopping at the first."""
+    count = 0
+    for s in range(row.size):
+        count += not row[s] <= best
+    return count > 0
+
+
+@parallel
+def _max_backward(dy, argmax, dy_bounds, dx, dx_bounds, runs):
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            out = slice(dy_bounds[number], dy_bounds[number + 1])
+            _max_backward_plane(dy[out], argmax[out], dx[dx_bounds[number] : dx_bounds[number + 1]])
 
 
 @serial
 def _max_backward_plane(dy, argmax, dx):
-    for p in range(dy.shape[0]):
-        for q in range(dy.shape[1]):
-            dx[argmax[p, q]] += dy[p, q]
+    dx[:] = 0
+    for out in range(dy.size):
+        dx[argmax[out]] += dy[out]
 
 
 @parallel
-def _avg_forward(x, rows, columns, y):
-    n_images, n_channels = x.shape[:2]
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        _avg_forward_plane(x[n, c], rows, columns, y[n, c])
+def _avg_forward(x, x_bounds, windows, y, y_bounds, runs):
+    all_rows, all_columns, places = windows
+    n_channels = x_bounds.size // len(places)
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            width, rows, columns = _windows_of(number // n_channels, all_rows, all_columns, places)
+            plane = x[x_bounds[number] : x_bounds[number + 1]]
+            _avg_forward_plane(plane, width, rows, columns, y[y_bounds[number] : y_bounds[number + 1]])
 
 
 @serial_sum
-def _avg_forward_plane(x, rows, columns, y):
+def _avg_forward_plane(x, width, rows, columns, y):
+    out = 0
     for p in range(len(rows)):
         for q in range(len(columns)):
             window_sum = 0.0  # float64: windows may be whole images
             for r in range(rows[p, 0], rows[p, 1]):
+                row = x[r * width + columns[q, 0] : r * width + columns[q, 1]]
                 row_sum = x.dtype.type(0)
-                for s in range(columns[q, 0], columns[q, 1]):
-                    row_sum += x[r, s]
+                for s in range(row.size):
+                    row_sum += row[s]
                 window_sum += row_sum
-            y[p, q] = window_sum / (rows[p, 2] * columns[q, 2])
+            y[out] = window_sum / (rows[p, 2] * columns[q, 2])
+            out += 1
 
 
 @parallel
-def _avg_backward(dy, rows, columns, dx):
-    n_images, n_channels = dx.shape[:2]
-    for item in prange(n_images * n_channels):
-        n, c = unravel(item, n_channels)
-        _avg_backward_plane(dy[n, c], rows, columns, dx[n, c])
+def _avg_backward(dy, dy_bounds, windows, dx, dx_bounds, runs):
+    all_rows, all_columns, places = windows
+    n_channels = dx_bounds.size // len(places)
+    for run in prange(runs.size - 1):
+        for number in range(runs[run], runs[run + 1]):
+            width, rows, columns = _windows_of(number // n_channels, all_rows, all_columns, places)
+            plane = dx[dx_bounds[number] : dx_bounds[number + 1]]
+            _avg_backward_plane(dy[dy_bounds[number] : dy_bounds[number + 1]], width, rows, columns, plane)
 
 
 @serial
-def _avg_backward_plane(dy, rows, columns, dx):
+def _avg_backward_plane(dy, width, rows, columns, dx):
+    dx[:] = 0
+    out = 0
     for p in range(len(rows)):
         for q in range(len(columns)):
-            share = dx.dtype.type(dy[p, q] / (rows[p, 2] * columns[q, 2]))
+            share = dx.dtype.type(dy[out] / (rows[p, 2] * columns[q, 2]))
+            out += 1
             for r in range(rows[p, 0], rows[p, 1]):
-                for s in range(columns[q, 0], columns[q, 1]):
-                    dx[r, s] += share
+                row = dx[r * width + columns[q, 0] : r * width + columns[q, 1]]
+                for s in range(row.size):
+                    row[s] += share
