@@ -15,6 +15,7 @@ from PIL import Image
 
 import minicnn
 from minicnn.data import ByCount, ImageFolder, Loader
+from minicnn.data.cache import PixelCache
 from minicnn.data.decode import as_floats, decode
 
 WHITE = (255, 255, 255)
@@ -358,6 +359,23 @@ def test_what_fits_is_kept_and_not_decoded_again(tmp_path):
     for n in (2, 3):
         with pytest.raises(ValueError, match="cannot be read"):
             folder[n]
+
+
+def test_a_kept_float_image_is_not_what_the_reader_writes_on(tmp_path):
+    save(tmp_path / "a" / "a.tif", np.float32([[0.5]]))
+    folder = ImageFolder(tmp_path)
+    for _ in range(3):
+        image, _ = folder[0]
+        assert image.ravel().tolist() == [0.5] * 3
+        image[:] = 0
+
+
+def test_an_image_that_two_threads_decoded_is_counted_once():
+    cache = PixelCache(budget=100)
+    for _ in range(3):
+        cache.keep("a", np.zeros(40, np.uint8))
+    cache.keep("b", np.zeros(60, np.uint8))
+    assert (cache.bytes, len(cache.get("b"))) == (100, 60)
 
 
 # Bad files.

@@ -65,9 +65,6 @@ def decode(path, channels, background, max_pixels):
             return np.repeat(_deep_grey(image)[None], channels, axis=0)
         if image.has_transparency_data:
             image = _over(background, image.convert("RGBA"))
-        # By way of RGB, since Pillow knows no way from some modes straight to grey; grey comes back exactly.
-        if image.mode not in ("L", "RGB"):
-            image = image.convert("RGB")
         if channels == 1:
             return np.array(image.convert("L"))[None]
         # Channel by channel takes a fifth of the time of transposing (H, W, 3) in NumPy.
