@@ -216,7 +216,7 @@ def run_naive(case):
 
 
 def _run_naive_on_images(case, numbers):
-    """Image by image, each a batch of one, and gradients of parameters summed; batch normalisation takes all at once."""
+    """Image by image, each a batch of one, parameter gradients summed; batch normalisation takes all at once."""
     x, params, state = numbers.x, numbers.params, numbers.state
     if case.layer == "BatchNorm2d":
         y, backward, state = _naive_batchnorm(case, list(x), params, state)
