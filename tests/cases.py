@@ -340,7 +340,7 @@ MIXED_CONV = [
     _case("Conv2d", (2, _ONE * 3), 2, 3, 3, padding=1),
     _case("Conv2d", (1, _LOPSIDED), 1, 2, 3, padding=1),
     _case("Conv2d", (2, _SPOTS), 2, 3, 3, padding=1),
-    _case("Conv2d", (2, _MANY), 2, 3, 3, padding=1),
+    _case("Conv2d", (2, _MANY), 2, 3, (1, 2), padding=(0, 1)),
     _case("Conv2d", (8, _FEW), 8, 9, 3, padding=1),
     _case("Conv2d", (17, _WIDE), 17, 8, 3),
     *(_case("Conv2d", (2, _FEW), 2, 3, 3, padding=1, layout=layout) for layout in ("read-only", "reversed", "strided")),
