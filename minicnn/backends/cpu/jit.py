@@ -11,8 +11,8 @@ Threads are those of the layer that Numba chooses: TBB where it is installed, el
 The last cannot serve two Python threads at once, and with the others two would fight for the same cores; so a lock
 is held around each parallel loop. GNU's OpenMP lets idle threads spin for milliseconds; where other programs want the
 cores, the thread that is waited for then waits for the ones that spin. So it is told to put them to sleep after
-microseconds, unless the user has said otherwise. OpenMP does not survive a fork: a child of a process that has used it works with
-one thread, on the same loops compiled without threads.
+microseconds, unless the user has said otherwise. OpenMP does not survive a fork: a child of a process that has used it
+works with one thread, on the same loops compiled without threads.
 """
 
 import contextlib
