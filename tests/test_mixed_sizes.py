@@ -359,6 +359,17 @@ def test_a_list_of_arrays_is_not_images(backend, layer, shapes):
 
 
 @PARAMETRIZE_BACKEND
+def test_other_ways_to_write_ragged_images(backend):
+    relu, ragged = minicnn.ReLU().to(backend), [[[[1.0, 2.0]]], [[[3.0]]]]
+    with pytest.raises(ValueError, match=r"ReLU: input: .*minicnn\.Images"):
+        relu.forward(ragged)
+    objects = np.empty(2, object)
+    objects[:] = [np.float32(image) for image in ragged]
+    with pytest.raises(TypeError, match=r"ReLU: input: .*object.*minicnn\.Images"):
+        relu.forward(objects)
+
+
+@PARAMETRIZE_BACKEND
 def test_one_pixel_in_the_whole_batch(backend):
     norm = minicnn.BatchNorm2d(2).to(backend, np.float64)
     with pytest.raises(ValueError, match="more than one value per channel"):
