@@ -221,6 +221,15 @@ def test_sixteen_bits_are_turned_upright_too(tmp_path):
     assert decoded(path, 1).tolist() == [[[5000, 3000, 1000], [6000, 4000, 2000]]]
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientations_that_do_not_exist_do_not_matter(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / "class" / "a.png", np.zeros((2, 5), np.uint8), exif=exif)
+    folder = ImageFolder(tmp_path)
+    assert (folder.sizes.tolist(), folder[0][0].shape) == ([[2, 5]], (3, 2, 5))
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
 def test_damaged_exif_data_do_not_matter(tmp_path, exif):
