@@ -7,10 +7,10 @@ from minicnn.data import color_jitter, pad_to, random_crop, random_flip, random_
 
 
 class Drawn:
-    """A Generator whose uniform numbers are given, and whose permutation is the identity."""
+    """A Generator whose uniform numbers are given, and whose permutation is the identity unless given."""
 
-    def __init__(self, *uniform):
-        self.numbers = iter(uniform)
+    def __init__(self, *uniform, order=(0, 1, 2)):
+        self.numbers, self.order = iter(uniform), order
 
     def uniform(self, low, high):
         number = next(self.numbers)
@@ -18,7 +18,7 @@ class Drawn:
         return number
 
     def permutation(self, n):
-        return np.arange(n)
+        return np.array(self.order[:n])
 
 
 def image(height=4, width=6, channels=3, dtype=np.float32, seed=0):
@@ -70,6 +70,15 @@ def test_saturation_by_hand():
     expected = [2 * 0.5 - grey, 2 * 0.25 - grey, 0]
     np.testing.assert_allclose(color_jitter(x, Drawn(1, 1, 2), 0, 0, 1).ravel(), expected, rtol=1e-6)
     np.testing.assert_allclose(color_jitter(x[:1], Drawn(1, 1, 0), 0, 0, 1), x[:1])
+
+
+def test_the_order_of_the_three_is_drawn():
+    """Doubled and cut, then half way to the mean; or the other way round."""
+    x = np.float32([[[0.2, 0.8]]])
+    first = color_jitter(x, Drawn(2, 0.5, 1), 1, 0.5, 0)
+    np.testing.assert_allclose(first, [[[0.55, 0.85]]], rtol=1e-6)
+    second = color_jitter(x, Drawn(0.5, 2, 1, order=(1, 0, 2)), 1, 0.5, 0)
+    np.testing.assert_allclose(second, [[[0.7, 1]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

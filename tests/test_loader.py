@@ -78,7 +78,7 @@ def test_by_pixels_no_batch_is_above_the_budget_but_a_single_image(sizes, max_pi
     assert sorted(np.concatenate(batches)) == list(range(len(sizes)))
     areas = np.prod(sizes, axis=1)
     for chosen in batches:
-        assert len(chosen) == 1 or areas[chosen].sum() <= max_pixels
+        assert len(chosen) == 1 or 0 < areas[chosen].sum() <= max_pixels
     if not (shuffle and bucketed):  # no batch could have taken the next image as well
         for chosen, following in pairwise(batches):
             assert areas[chosen].sum() + areas[following[0]] > max_pixels
@@ -102,6 +102,12 @@ def test_in_buckets_chance_decides_who_meets_and_when():
     groups = [[int(chosen[0]) // 40 for chosen in batches] for batches in (first, second)]
     assert groups[0] != groups[1] != sorted(groups[1])
     assert all(len({n // 40 for n in chosen.tolist()}) == 1 for chosen in first)
+
+
+def test_in_a_bucket_images_stay_in_the_order_drawn():
+    sizes = np.tile([[9, 9], [3, 3]], (500, 1))
+    [chosen] = ByCount(1000, bucketed=True).batches(sizes, rng=None)
+    assert chosen.tolist() == [*range(1, 1000, 2), *range(0, 1000, 2)]
 
 
 @pytest.mark.parametrize("kind", [ByCount, ByPixels])
@@ -159,6 +165,31 @@ def test_the_same_batches_for_any_number_of_threads(folder, order):
     assert runs[0] == runs[1] == runs[2]
     assert runs[0][0] != runs[0][1]
     assert all(sum(len(labels) for _, _, labels in epoch) == 10 for epoch in runs[0])
+
+
+def test_every_image_of_every_epoch_has_its_own_random_numbers():
+    drawn = []
+
+    def note(image, rng):
+        drawn.append(rng.random())
+        return image
+
+    loader = Loader(pictures(10), ByCount(3, shuffle=True), augment=note, rng=0)
+    for _ in range(3):
+        list(loader)
+    assert len(set(drawn)) == 30
+    first_of_the_order = np.random.default_rng(np.random.SeedSequence(loader.state_dict()["seed"], spawn_key=(0, 0)))
+    assert first_of_the_order.random() not in drawn
+
+
+def test_the_seed_is_all_that_is_drawn_from_the_generator():
+    runs = [numbers(Loader(pictures(9), ByCount(2, shuffle=True), rng=rng)) for rng in (4, np.random.default_rng(4), 5)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_an_augmentation_may_compute_in_float64_and_change_sizes():
+    [(images, _)] = Loader(pictures(4), ByCount(4), augment=lambda image, rng: image.astype(np.float64)[:, :1, :1])
+    assert (images.dtype, images.sizes.tolist()) == (np.float32, [[1, 1]] * 4)
 
 
 def test_bad_files_leave_their_batch_smaller_and_empty_batches_are_passed_over(folder):
