@@ -338,12 +338,12 @@ def test_the_walk_ends_where_links_go_round(tmp_path):
     (tmp_path / "a" / "x").mkdir()
     (tmp_path / "a" / "x" / "up").symlink_to("..")
     for name, other in (("p", "q"), ("q", "p")):
-        (tmp_path / "b" / name).mkdir()
+        save(tmp_path / "b" / name / "4.png", pixels(2, 2))
         (tmp_path / "b" / name / "other").symlink_to(f"../{other}")
     (tmp_path / "b" / "linked").symlink_to(tmp_path / "elsewhere")
     folder = ImageFolder(tmp_path, strict=True)
     names = [str(path.relative_to(tmp_path)) for path in folder.paths]
-    assert names == ["a/1.png", "b/2.png", "b/linked/3.png", "elsewhere/3.png"]
+    assert names == ["a/1.png", "b/2.png", "b/linked/3.png", "b/p/4.png", "b/q/4.png", "elsewhere/3.png"]
 
 
 def test_split(tmp_path):
