@@ -11,7 +11,7 @@ USE_IMAGES = "for images of different sizes use minicnn.Images([...])"
 def as_floats(ops, array, what):
     """`array`, which may be `Images`, on the backend `ops`.
 
-    Raises TypeError where it is not float32 or float64, or a list of arrays; ValueError where its rows differ in length.
+    Raises TypeError where it is not float32 or float64, or is a list of arrays; ValueError for a ragged list.
     """
     if isinstance(array, Images):
         return array.like(as_floats(ops, array.data, what))
