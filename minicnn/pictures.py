@@ -1,0 +1,153 @@
+"""Pictures of what a classifier does, drawn with matplotlib: its confusion, its mistakes, what it looked at.
+
+Each function returns a matplotlib Figure, to be shown or to be written by `save_picture`.
+"""
+
+import io
+import math
+
+import numpy as np
+
+from minicnn.checkpoint import write_whole
+
+DPI = 120
+MOST_NUMBERS = 25  # classes; with more, numbers in the cells could not be read
+SMALL = 400  # pixels; a picture of no more is enlarged without smoothing, so that its pixels can be seen
+
+
+def import_matplotlib():
+    """matplotlib, imported by the first who draws. Raises ImportError with the remedy."""
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError(
+            "pictures are drawn with matplotlib, which is not installed; get it with: pip install matplotlib"
+        ) from error
+    return matplotlib
+
+
+def save_picture(figure, path):
+    """Write a figure as PNG, whole or not at all."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    write_whole(path, content.getvalue())
+
+
+def draw_confusion(evaluation):
+    """The confusion matrix of an `Evaluation`: rows are true classes, shades are shares of the row."""
+    names, counts = [shortened(name) for name in evaluation.class_names], evaluation.confusion
+    in_row = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(4 + 0.45 * len(names), 20)
+    figure = import_matplotlib().figure.Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(counts / in_row, cmap="Blues", vmin=0, vmax=1)
+    every = max(1, math.ceil(len(names) / 60))  # of very many classes not all can be named
+    places = range(0, len(names), every)
+    axes.set_xticks(places, names[::every], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(places, names[::every], parse_math=False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"{len(evaluation.labels)} pictures, accuracy {evaluation.accuracy:.3f}")
+    if len(names) <= MOST_NUMBERS:
+        for row, column in np.ndindex(counts.shape):
+            colour = "white" if counts[row, column] / in_row[row, 0] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def draw_mistakes(evaluation, read, most=25):
+    """A contact sheet of the surest mistakes of an `Evaluation`.
+
+    Args:
+        read: function path -> picture (C, H, W) from 0 to 1, such as `Classifier.read`.
+        most: how many pictures at most.
+    """
+    mistakes = evaluation.mistakes()
+    shown = mistakes[:most]
+    columns = max(3, math.ceil(math.sqrt(len(shown))))
+    rows = max(1, math.ceil(len(shown) / columns))
+    figure = import_matplotlib().figure.Figure(figsize=(2.2 * columns, 2.6 * rows + 0.5), layout="constrained")
+    first = ", the surest first" if len(shown) else ""
+    figure.suptitle(f"{len(mistakes)} mistakes in {len(evaluation.labels)} pictures{first}")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat[len(shown) :]:
+        axes.set_axis_off()
+    for axes, position in zip(figure.axes, shown.tolist(), strict=False):
+        _show(axes, read(evaluation.paths[position]))
+        truth, guess = evaluation.labels[position], evaluation.predicted[position]
+        axes.set_title(
+            f"is {shortened(evaluation.class_names[truth])}\n"
+            f"said {shortened(evaluation.class_names[guess])} {evaluation.probabilities[position, guess]:.0%}",
+            fontsize=9,
+            parse_math=False,
+        )
+        axes.set_xlabel(shortened(evaluation.paths[position].name, 26), fontsize=7, parse_math=False)
+    return figure
+
+
+def draw_winners(picture, found, title):
+    """Two views of one prediction: the pixels that won the max pooling, and the way backward takes.
+
+    Args:
+        picture: (C, H, W) from 0 to 1.
+        found: its `minicnn.explain.Winners`.
+        title: a line above both.
+    """
+    _, height, width = picture.shape
+    shape = min(max(width / height, 0.4), 2.5)  # of a panel; a strip is shown with space around it
+    figure = import_matplotlib().figure.Figure(
+        figsize=(2 * 4.4 * shape**0.5 + 1, 4.4 / shape**0.5 + 1.6), layout="constrained"
+    )
+    figure.suptitle(title, parse_math=False)
+    left, right = figure.subplots(1, 2)
+
+    _show(left, picture)
+    rows, columns = found.positions.T
+    strength = np.abs(found.contributions)
+    areas = 400 * strength / max(strength.max(), np.finfo(np.float32).tiny)  # in square points
+    for sign, colour, words in ((1, "tab:green", "for the class"), (-1, "tab:red", "against it")):
+        chosen = np.sign(found.contributions) == sign
+        left.scatter(
+            columns[chosen], rows[chosen], areas[chosen], color=colour, alpha=0.45, edgecolor="black", linewidth=0.8
+        )
+        left.scatter(
+            [],
+            [],
+            60,
+            color=colour,
+            alpha=0.6,
+            edgecolor="black",
+            label=f"{words}: {found.contributions[chosen].sum():+.2f}",
+        )
+    left.set_title("the pixels that won the max pooling", fontsize=10)
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False, fontsize=9)
+
+    size = np.abs(found.gradient).sum(axis=0)
+    shades = right.imshow(np.sqrt(size), cmap="magma_r", vmin=0, interpolation=_interpolation(picture))
+    right.set(xticks=[], yticks=[])
+    right.set_title("the way backward takes: |d log p / d pixel|", fontsize=10)
+    bar = figure.colorbar(shades, ax=right, shrink=0.8)
+    bar.set_label("square root, summed over channels", fontsize=8)
+    return figure
+
+
+def shortened(text, most=18):
+    """`text`, with an ellipsis in its middle where it has more than `most` characters.
+
+    >>> shortened("a_class_name_without_end", 12)
+    'a_clas…t_end'
+    """
+    if len(text) <= most:
+        return text
+    head, tail = most // 2, (most - 1) // 2
+    return f"{text[:head]}…{text[-tail:]}"
+
+
+def _show(axes, picture):
+    """One picture (C, H, W) from 0 to 1, grey if C is 1."""
+    pixels = np.moveaxis(picture, 0, 2) if len(picture) == 3 else picture[0]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=_interpolation(picture))
+    axes.set(xticks=[], yticks=[])
+
+
+def _interpolation(picture):
+    return "nearest" if max(picture.shape[1:]) <= SMALL else "auto"
