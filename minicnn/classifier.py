@@ -16,7 +16,7 @@ from minicnn.network import SimpleNet
 
 FORMAT = "minicnn classifier"
 VERSION = 1
-MAX_PIXELS = 2**20  # of a batch; a prediction takes about 200 bytes a pixel, so this is 200 MB
+MAX_PIXELS = 2**18  # of a batch; a prediction takes about 300 bytes a pixel, so this is 80 MB
 WHITE = (255, 255, 255)  # seen where a picture is transparent, as in ImageFolder
 LARGEST_PICTURE = 50_000_000  # pixels, as in ImageFolder
 
@@ -97,7 +97,7 @@ class Classifier:
 
         Args:
             pictures: `Images`, an array (N, C, H, W) or a list of arrays (C, H, W) of any sizes; float32, 0 to 1.
-            max_pixels: how many pixels are computed at once, about 200 bytes each. A larger picture is computed
+            max_pixels: how many pixels are computed at once, about 300 bytes each. A larger picture is computed
                 alone. The result depends on this only by rounding.
 
         Raises ValueError for pictures of another number of channels, TypeError for another dtype.

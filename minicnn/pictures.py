@@ -18,6 +18,7 @@ SMALL = 400  # pixels; a picture of no more is enlarged without smoothing, so th
 def import_matplotlib():
     """matplotlib, imported by the first who draws. Raises ImportError with the remedy."""
     try:
+        import matplotlib.colors
         import matplotlib.figure
     except ImportError as error:
         raise ImportError(
@@ -75,8 +76,8 @@ def draw_mistakes(evaluation, read, most=25):
         _show(axes, read(evaluation.paths[position]))
         truth, guess = evaluation.labels[position], evaluation.predicted[position]
         axes.set_title(
-            f"is {shortened(evaluation.class_names[truth])}\n"
-            f"said {shortened(evaluation.class_names[guess])} {evaluation.probabilities[position, guess]:.0%}",
+            f"true: {shortened(evaluation.class_names[truth])}\n"
+            f"said: {shortened(evaluation.class_names[guess])} {evaluation.probabilities[position, guess]:.0%}",
             fontsize=9,
             parse_math=False,
         )
@@ -94,9 +95,9 @@ def draw_winners(picture, found, title):
     """
     _, height, width = picture.shape
     shape = min(max(width / height, 0.4), 2.5)  # of a panel; a strip is shown with space around it
-    figure = import_matplotlib().figure.Figure(
-        figsize=(2 * 4.4 * shape**0.5 + 1, 4.4 / shape**0.5 + 1.6), layout="constrained"
-    )
+    matplotlib = import_matplotlib()
+    size = (2 * 4.4 * shape**0.5 + 1.5, 4.4 / shape**0.5 + 1.8)
+    figure = matplotlib.figure.Figure(figsize=size, layout="compressed")
     figure.suptitle(title, parse_math=False)
     left, right = figure.subplots(1, 2)
 
@@ -104,33 +105,27 @@ def draw_winners(picture, found, title):
     rows, columns = found.positions.T
     strength = np.abs(found.contributions)
     areas = 400 * strength / max(strength.max(), np.finfo(np.float32).tiny)  # in square points
-    for sign, colour, words in ((1, "tab:green", "for the class"), (-1, "tab:red", "against it")):
+    for sign, colour, words in ((1, "tab:orange", "for the class"), (-1, "tab:blue", "against it")):
         chosen = np.sign(found.contributions) == sign
-        left.scatter(
-            columns[chosen], rows[chosen], areas[chosen], color=colour, alpha=0.45, edgecolor="black", linewidth=0.8
-        )
-        left.scatter(
-            [],
-            [],
-            60,
-            color=colour,
-            alpha=0.6,
-            edgecolor="black",
-            label=f"{words}: {found.contributions[chosen].sum():+.2f}",
-        )
+        places = columns[chosen], rows[chosen]
+        left.scatter(*places, areas[chosen], color=colour, alpha=0.5, edgecolor="black", linewidth=0.8)
+        left.scatter(*places, 5, color=colour)  # so that a small one is seen, too
+        label = f"{words}: {found.contributions[chosen].sum():+.2f}"
+        left.scatter([], [], 60, color=colour, alpha=0.7, edgecolor="black", label=label)
     left.set_title("the pixels that won the max pooling", fontsize=10)
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False, fontsize=9)
 
-    size = np.abs(found.gradient).sum(axis=0)
-    shades = right.imshow(np.sqrt(size), cmap="magma_r", vmin=0, interpolation=_interpolation(picture))
+    change = np.abs(found.gradient).sum(axis=0)
+    # With plain shades one strong pixel would hide that there are others.
+    shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=change.max() or 1)
+    image = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(picture))
     right.set(xticks=[], yticks=[])
     right.set_title("the way backward takes: |d log p / d pixel|", fontsize=10)
-    bar = figure.colorbar(shades, ax=right, shrink=0.8)
-    bar.set_label("square root, summed over channels", fontsize=8)
+    figure.colorbar(image, ax=[left, right], location="bottom", shrink=0.4, anchor=(1.0, 0.5), aspect=30, pad=0.02)
     return figure
 
 
-def shortened(text, most=18):
+def shortened(text, most=20):
     """`text`, with an ellipsis in its middle where it has more than `most` characters.
 
     >>> shortened("a_class_name_without_end", 12)

@@ -14,6 +14,7 @@ from minicnn.schedules import CosineAnnealingLR
 from minicnn.trainer import Trainer
 
 PICTURES_IN_A_BATCH = 32
+PIXELS_IN_A_BATCH = 2**20  # at most; training takes about 900 bytes a pixel, so this is 900 MB
 
 
 def train_classifier(
@@ -77,9 +78,9 @@ def train_classifier(
 
 
 def default_order(folder):
-    """Shuffled batches of about 32 pictures, but of no more pixels than a computer of 4 GB has memory for."""
+    """Shuffled batches of about 32 pictures, fewer where they are so large that memory might not suffice."""
     average = folder.sizes.prod(axis=1).mean()
-    return ByPixels(int(min(MAX_PIXELS, PICTURES_IN_A_BATCH * average)), shuffle=True)
+    return ByPixels(int(min(PIXELS_IN_A_BATCH, PICTURES_IN_A_BATCH * average)), shuffle=True)
 
 
 def varied(picture, rng):

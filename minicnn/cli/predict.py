@@ -39,7 +39,7 @@ def predict(context, model, images, top, as_json, winners):
     separated by tabs.
 
     With --winners you see why: circles mark the pixels that won the network's max pooling, the larger the more they
-    counted for (green) or against (red) the class; beside it, how far each pixel can change the answer.
+    counted for (orange) or against (blue) the class; beside it, how far each pixel can change the answer.
 
     \b
     Examples:
@@ -59,14 +59,13 @@ def predict(context, model, images, top, as_json, winners):
     rows, taken = [], set()
     for path, picture, probabilities in _predicted(classifier, images, say_bad):
         ranked = _ranked(classifier, probabilities)
+        drawn = winners and _write_winners(classifier, path, picture, probabilities, winners, taken)
         if as_json:
-            click.echo(_json_line(path, ranked))
+            click.echo(_json_line(path, ranked, drawn))
         elif sys.stdout.isatty():
             rows.append((path, ranked[:top]))
         else:
             click.echo(_tabbed_line(path, ranked[:top]))
-        if winners is not None:
-            _write_winners(classifier, path, picture, probabilities, winners, taken)
     if rows:
         _print_table(rows)
     if bad:
@@ -122,8 +121,9 @@ def _ranked(classifier, probabilities):
     return [(classifier.class_names[k], float(probabilities[k])) for k in order]
 
 
-def _json_line(path, ranked):
-    return json.dumps({"path": str(path), "class": ranked[0][0], "probabilities": dict(ranked)})
+def _json_line(path, ranked, drawn):
+    answer = {"path": str(path), "class": ranked[0][0], "probabilities": dict(ranked)}
+    return json.dumps(answer | ({"winners": str(drawn)} if drawn else {}))
 
 
 def _tabbed_line(path, ranked):
@@ -140,7 +140,7 @@ def _print_table(rows):
 
 
 def _write_winners(classifier, path, picture, probabilities, folder, taken):
-    """Draw what the likeliest class rests on, under a name of its own."""
+    """Draw what the likeliest class rests on, in a file of its own name; returns its path."""
     k = int(probabilities.argmax())
     found = find_winners(classifier.network, classifier.as_input(picture), k)
     name, number = f"{path.stem}-winners.png", 1
@@ -150,3 +150,4 @@ def _write_winners(classifier, path, picture, probabilities, folder, taken):
     taken.add(name)
     title = f"{shortened(path.name, 40)}: {shortened(classifier.class_names[k])} {probabilities[k]:.1%}"
     save_picture(draw_winners(picture, found, title), folder / name)
+    return folder / name
