@@ -74,13 +74,13 @@ def main():
 class Bench:
     """Runs workers in turn and makes rows of what they measure. A table is a list of dicts, column to text."""
 
-    def __init__(self, rounds, threads):
-        self.rounds = rounds
+    def __init__(self, rounds, threads, worker=WORKER):
+        self.rounds, self.worker_script = rounds, worker
         self.environment = os.environ | {name: str(threads) for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")}
 
     def worker(self, *arguments, **environment):
         """What a new process measures: the dict that it prints."""
-        command = [sys.executable, str(WORKER), *map(str, arguments)]
+        command = [sys.executable, str(self.worker_script), *map(str, arguments)]
         run = subprocess.run(command, env=self.environment | environment, capture_output=True, text=True)
         if run.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr}")

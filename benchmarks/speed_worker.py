@@ -70,9 +70,9 @@ def numbers_in(case):
     return n_images, side, width
 
 
-def simple_net(framework, log_softmax, width):
+def simple_net(framework, log_softmax, width, in_channels=3):
     """SimpleNet, of minicnn or torch.nn, with `width` times as many channels."""
-    channels = (3, 16 * width, 32 * width, 64 * width)
+    channels = (in_channels, 16 * width, 32 * width, 64 * width)
     layers = []
     for below, above in itertools.pairwise(channels):
         layers += [framework.Conv2d(below, above, 3, padding=1), framework.BatchNorm2d(above), framework.ReLU()]

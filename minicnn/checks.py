@@ -5,22 +5,28 @@ import numpy as np
 from minicnn.images import Images
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+USE_IMAGES = "for images of different sizes use minicnn.Images([...])"
 
 
 def as_floats(ops, array, what):
-    """`array`, which may be `Images`, on the backend `ops`; or TypeError where it is not float32 or float64."""
+    """`array`, which may be `Images`, on the backend `ops`.
+
+    Raises TypeError where it is not float32 or float64, or a list of arrays; ValueError where its rows differ in length.
+    """
     if isinstance(array, Images):
         return array.like(as_floats(ops, array.data, what))
-    if isinstance(array, (list, tuple)) and any(isinstance(part, np.ndarray) for part in array):
+    if isinstance(array, (list, tuple)) and any(isinstance(part, (np.ndarray, Images)) for part in array):
         raise TypeError(
-            f"{what}: expected one array, got a {type(array).__name__} of {len(array)}; for images of different sizes "
-            "use minicnn.Images([...]), for arrays of one shape np.stack"
+            f"{what}: expected one array, got a {type(array).__name__} of {len(array)}; {USE_IMAGES}, "
+            "for arrays of one shape np.stack"
         )
-    array = ops.asarray(array)
+    try:
+        array = ops.asarray(array)
+    except ValueError as error:  # NumPy's, of an "inhomogeneous shape"
+        raise ValueError(f"{what}: expected an array, got a {type(array).__name__}: {error}; {USE_IMAGES}") from None
     if array.dtype not in DTYPES:
-        raise TypeError(
-            f"{what}: expected dtype float32 or float64, got {array.dtype}; convert with array.astype(np.float32)"
-        )
+        remedy = USE_IMAGES if array.dtype == object else "convert with array.astype(np.float32)"
+        raise TypeError(f"{what}: expected dtype float32 or float64, got {array.dtype}; {remedy}")
     return array
 
 

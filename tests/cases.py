@@ -1,8 +1,9 @@
 """The table of awkward configurations: one list for each operation, used by every oracle.
 
 A case is a shape and the arguments of a layer or loss, which has the same name and takes the same arguments in
-`minicnn` and in `torch.nn`. What the numbers are is drawn from the case's own text, so a case is the same
-problem wherever it is used. Three fields say what is special about the numbers:
+`minicnn` and in `torch.nn`; for images of different sizes, C and their sizes stand in place of the shape. What the
+numbers are is drawn from the case's own text, so a case is the same problem wherever it is used. Three fields say what
+is special about the numbers:
 
     values   "normal"     standard normal
              "distinct"   no two alike and none near 0, for layers with kinks
@@ -34,11 +35,22 @@ class Case(NamedTuple):
     training: bool = True
     numeric: bool = True
 
+    @property
+    def is_mixed(self):
+        """Whether x is (C, sizes) of `Images`, not the shape of an array."""
+        return isinstance(self.x[-1], tuple)
+
     def __str__(self):
         settings = [str(arg) for arg in self.args] + [f"{key}={value}" for key, value in self.kwargs]
         notes = [note for note in (self.values, self.layout) if note not in ("normal", "plain")]
         notes += [] if self.training else ["eval"]
-        return " ".join([self.layer, "x".join(map(str, self.x)), *settings, *notes]).replace(", ", ",")
+        shape = "x".join(map(str, self.x)) if not self.is_mixed else _sizes_in_words(*self.x)
+        return " ".join([self.layer, shape, *settings, *notes]).replace(", ", ",")
+
+
+def _sizes_in_words(channels, sizes):
+    words = "+".join(f"{h}x{w}" for h, w in sizes) if len(sizes) < 10 else f"{len(sizes)} sizes"
+    return f"{channels}x({words})"
 
 
 FIELDS = ("values", "layout", "training", "numeric")
@@ -305,6 +317,85 @@ LOSSES = [
 ]
 
 ALL = CONV + BATCHNORM + MAX_POOL + AVG_POOL + ACTIVATION + FLATTEN + LINEAR + LOG_SOFTMAX + LOSSES
+
+# Images of different sizes: C and the sizes in place of a shape.
+_FEW = ((5, 4), (1, 7), (1, 1), (9, 6))
+_WIDE = ((7, 9), (3, 3), (8, 4), (12, 5))  # none smaller than a kernel of 3 without padding
+_ONE = ((6, 5),)
+_LOPSIDED = ((2, 2), (40, 33), (3, 1))  # one is larger than all others together
+_MANY = tuple((1 + n % 3, 1 + n // 3 % 4) for n in range(200))
+_SPOTS = ((1, 1),) * 5
+
+MIXED_CONV = [
+    _case("Conv2d", (2, _FEW), 2, 3, 3, padding=1),
+    _case("Conv2d", (2, _FEW), 2, 3, 3, padding=1, bias=False),
+    _case("Conv2d", (2, _FEW), 2, 3, 3, padding=1, training=False),
+    _case("Conv2d", (3, _FEW), 3, 4, 1),
+    _case("Conv2d", (2, _FEW), 2, 3, (1, 3), padding=(0, 1)),
+    _case("Conv2d", (2, _WIDE), 2, 3, 3),
+    _case("Conv2d", (2, _WIDE), 2, 3, 3, stride=2),
+    _case("Conv2d", (2, _WIDE), 2, 3, (2, 3), stride=(2, 3), padding=(1, 2)),
+    _case("Conv2d", (2, _WIDE), 2, 3, 1, stride=3),  # cells that nobody looks at
+    _case("Conv2d", (2, _ONE), 2, 3, 3, padding=1),
+    _case("Conv2d", (2, _ONE * 3), 2, 3, 3, padding=1),
+    _case("Conv2d", (1, _LOPSIDED), 1, 2, 3, padding=1),
+    _case("Conv2d", (2, _SPOTS), 2, 3, 3, padding=1),
+    _case("Conv2d", (2, _MANY), 2, 3, (1, 2), padding=(0, 1)),
+    _case("Conv2d", (8, _FEW), 8, 9, 3, padding=1),
+    _case("Conv2d", (17, _WIDE), 17, 8, 3),
+    *(_case("Conv2d", (2, _FEW), 2, 3, 3, padding=1, layout=layout) for layout in ("read-only", "reversed", "strided")),
+]
+MIXED_BATCHNORM = [
+    *(
+        _case("BatchNorm2d", (channels, sizes), channels, training=training)
+        for training in (True, False)
+        for channels, sizes in [(2, _FEW), (3, _WIDE), (2, _ONE), (1, _ONE * 3), (2, _SPOTS), (2, _MANY)]
+    ),
+    _case("BatchNorm2d", (2, ((20, 17), (1, 1))), 2),
+    _case("BatchNorm2d", (2, ((1, 1), (1, 2))), 2, eps=0.5, momentum=0.5),
+    _case("BatchNorm2d", (2, _FEW), 2, values="offset"),
+    _case("BatchNorm2d", (2, _WIDE), 2, values="far"),
+    _case("BatchNorm2d", (2, _WIDE), 2, values="far", training=False),
+    *(_case("BatchNorm2d", (2, _FEW), 2, layout=layout) for layout in ("read-only", "reversed", "strided")),
+]
+_MIXED_ADAPTIVE = [
+    (_FEW, 1),
+    (_FEW, (2, 3)),  # overlapping, and more windows than cells
+    (_FEW, (10, 9)),
+    (_FEW, (None, 3)),
+    (_FEW, (3, None)),
+    (_FEW, None),
+    (_ONE, (2, 2)),
+    (_SPOTS, (2, 1)),
+    (_LOPSIDED, 3),
+    (_MANY, (1, 1)),
+    (_MANY, (2, None)),
+]
+_MIXED_FIXED = [
+    (_WIDE, dict(kernel_size=2)),
+    (_WIDE, dict(kernel_size=3, stride=1)),  # overlapping
+    (_WIDE, dict(kernel_size=3, stride=2, padding=1)),
+    (_WIDE, dict(kernel_size=(1, 2), stride=(2, 1))),
+    (_FEW, dict(kernel_size=2, stride=1, padding=1)),
+    (_LOPSIDED, dict(kernel_size=1, stride=2)),
+    (_MANY, dict(kernel_size=3, stride=2, padding=1)),
+]
+MIXED_POOL = [
+    *(_case("AdaptiveMaxPool2d", (2, sizes), size, values="distinct") for sizes, size in _MIXED_ADAPTIVE),
+    *(_case("AdaptiveAvgPool2d", (2, sizes), size) for sizes, size in _MIXED_ADAPTIVE),
+    *(_case("MaxPool2d", (2, sizes), values="distinct", **kwargs) for sizes, kwargs in _MIXED_FIXED),
+    *(_case("AvgPool2d", (2, sizes), **kwargs) for sizes, kwargs in _MIXED_FIXED),
+    *(_case("AdaptiveMaxPool2d", (2, _FEW), 2, values=values, numeric=False) for values in ("ties", "nan", "inf")),
+    *(_case("AdaptiveMaxPool2d", (2, _LOPSIDED), 1, values=values, numeric=False) for values in ("ties", "nan", "inf")),
+    _case("AdaptiveAvgPool2d", (2, _FEW), 2, layout="strided"),
+    _case("AdaptiveMaxPool2d", (2, _FEW), 2, values="distinct", layout="reversed"),
+]
+MIXED_RELU = [
+    *(_case("ReLU", (2, sizes), values="distinct") for sizes in (_FEW, _ONE, _MANY)),
+    _case("ReLU", (2, _FEW), values="zeros", numeric=False),
+    _case("ReLU", (2, _FEW), values="distinct", layout="strided"),
+]
+MIXED = MIXED_CONV + MIXED_BATCHNORM + MIXED_POOL + MIXED_RELU
 
 # Optimisers: a name and keywords, alike in minicnn and torch.optim.
 OPTIMIZERS = [

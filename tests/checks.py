@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import minicnn
+from minicnn.images import Images
 from tests import naive
 
 BACKENDS = ("reference", "cpu")
@@ -45,7 +46,7 @@ def assert_same_results(actual, expected, dtype, what):
 def problem(case):
     """The numbers of a case, float64 that float32 holds exactly: x, params, state; targets for a loss."""
     rng = np.random.default_rng(zlib.crc32(str(case).encode()))
-    x = _draw_values(rng, case.x, case.values)
+    x = _rounded(_draw_values(rng, case.x, case.values)) if not case.is_mixed else _draw_images(rng, case)
     params, state, targets = {}, {}, None
     if case.layer.endswith("Loss"):
         targets = rng.integers(case.x[1], size=case.x[0])
@@ -56,10 +57,10 @@ def problem(case):
         params = {name: rng.standard_normal(array.shape) for name, array in layer.params.items()}
         state = {name: array.astype(np.float64) for name, array in layer.state.items()}
         if "running_mean" in state:
-            state["running_mean"] = rng.standard_normal(case.x[1])
-            state["running_var"] = rng.uniform(0.5, 2, case.x[1])
+            state["running_mean"] = rng.standard_normal(layer.num_features)
+            state["running_var"] = rng.uniform(0.5, 2, layer.num_features)
     return SimpleNamespace(
-        x=_rounded(x),
+        x=x,
         params={name: _rounded(array) for name, array in params.items()},
         state={name: _rounded(array) for name, array in state.items()},
         targets=targets,
@@ -70,7 +71,35 @@ def problem(case):
 def draw_dy(case, shape):
     """Random weights for the outputs. Never ones: under batch normalisation dx would be 0 whatever the code does."""
     rng = np.random.default_rng(zlib.crc32(str(case).encode()) + 1)
+    if isinstance(shape[-1], tuple):
+        sizes = list(zip(*shape[2:], strict=True))
+        return Images([_rounded(rng.standard_normal((shape[1], *size))) for size in sizes])
     return _rounded(rng.standard_normal(shape))
+
+
+def _draw_images(rng, case):
+    channels, sizes = case.x
+    pixels = _rounded(_draw_values(rng, (1, channels, 1, sum(h * w for h, w in sizes)), case.values))
+    return cut_apart(pixels, sizes)
+
+
+def side_by_side(images):
+    """All pixels of all images as one image, (1, C, 1, P)."""
+    return np.concatenate([image.reshape(len(image), -1) for image in images], axis=1)[None, :, None]
+
+
+def cut_apart(pixels, sizes):
+    """`side_by_side` undone."""
+    images, first = [], 0
+    for height, width in sizes:
+        images.append(pixels[0, :, 0, first : first + height * width].reshape(-1, height, width))
+        first += height * width
+    return Images(images)
+
+
+def numbers_of(array):
+    """The numbers of `Images` as they lie in memory, for comparison and to be changed; of an array, the array."""
+    return array.data if isinstance(array, Images) else np.asarray(array)
 
 
 def _rounded(array):
@@ -102,6 +131,8 @@ def _draw_values(rng, shape, values):
 
 def with_layout(array, layout):
     """The same numbers, lying in memory in the way that a case asks for."""
+    if isinstance(array, Images):
+        return array.like(with_layout(array.data, layout))
     if layout == "reversed":
         return np.ascontiguousarray(array[..., ::-1])[..., ::-1]
     if layout == "transposed":
@@ -135,7 +166,7 @@ def run_minicnn(case, backend, dtype, numbers=None):
     """Forward and backward by minicnn. On the way: nothing handed in is written to, and the dtype stays."""
     numbers = numbers or problem(case)
     x = with_layout(numbers.x.astype(dtype), case.layout)
-    x_before = x.copy()
+    x_before = numbers_of(x).copy()
     if numbers.targets is not None:
         loss = new_loss(case, backend)
         results = {"loss": loss.forward(x, numbers.targets), "dx": loss.backward()}
@@ -144,14 +175,18 @@ def run_minicnn(case, backend, dtype, numbers=None):
         y = layer.forward(x)
         dy = draw_dy(case, y.shape) if numbers.dy is None else numbers.dy
         dy = with_layout(dy.astype(dtype), case.layout)
-        dy_before = dy.copy()
+        dy_before = numbers_of(dy).copy()
         results = {"y": y, "dx": layer.backward(dy)}
+        if case.is_mixed:
+            assert isinstance(results["dx"], Images), f"{backend} {case}: dx"
+            assert results["dx"].shape == x.shape, f"{backend} {case}: dx"
+            results = {name: numbers_of(result).reshape(-1) for name, result in results.items()}
         results |= {f"d{name}": grad for name, grad in layer.grads.items()}
-        np.testing.assert_array_equal(dy, dy_before, err_msg=f"{backend} {case}: dy was written to")
+        np.testing.assert_array_equal(numbers_of(dy), dy_before, err_msg=f"{backend} {case}: dy was written to")
         for name, array in results.items():
             assert array.dtype == dtype, f"{backend} {case}: expected {name} of {dtype.__name__}, got {array.dtype}"
         results |= layer.state
-    np.testing.assert_array_equal(x, x_before, err_msg=f"{backend} {case}: x was written to")
+    np.testing.assert_array_equal(numbers_of(x), x_before, err_msg=f"{backend} {case}: x was written to")
     return {name: np.asarray(array) for name, array in results.items()}
 
 
@@ -167,6 +202,9 @@ def run_naive(case):
             dx = naive.log_softmax_backward(dx, x)
         return {"loss": naive.nll_loss_forward(log_p, numbers.targets, weights, smoothing), "dx": dx}
 
+    if case.is_mixed:
+        return _run_naive_on_images(case, numbers)
+
     # An unbatched image is a batch of one for the loops; everything else in its own shape.
     spatial = case.layer.endswith("2d")
     batch = x if x.ndim == 4 or not spatial else x[None]
@@ -175,6 +213,21 @@ def run_naive(case):
     dx, *grads = backward(draw_dy(case, y_shape).reshape(y.shape))
     names = [f"d{name}" for name in params]
     return {"y": y.reshape(y_shape), "dx": dx.reshape(x.shape), **dict(zip(names, grads, strict=False)), **state}
+
+
+def _run_naive_on_images(case, numbers):
+    """Image by image, each a batch of one, parameter gradients summed; batch normalisation takes all at once."""
+    x, params, state = numbers.x, numbers.params, numbers.state
+    if case.layer == "BatchNorm2d":
+        y, backward, state = _naive_batchnorm(case, list(x), params, state)
+        dx, *grads = backward(draw_dy(case, Images(y).shape))
+    else:
+        y, backwards, _ = zip(*[_NAIVE[case.layer](case, image[None], params, state) for image in x], strict=True)
+        dy = draw_dy(case, Images([image[0] for image in y]).shape)
+        dx, *grads = zip(*[backward(d[None]) for backward, d in zip(backwards, dy, strict=True)], strict=True)
+        grads = [sum(grad) for grad in grads]
+    y, dx = (np.concatenate([image.reshape(-1) for image in images]) for images in (y, dx))
+    return {"y": y, "dx": dx, **{f"d{name}": grad for name, grad in zip(params, grads, strict=False)}, **state}
 
 
 def _naive_conv(case, x, params, state):
@@ -197,7 +250,14 @@ def _naive_batchnorm(case, x, params, state):
         }
     y = naive.batchnorm2d_forward(x, params["weight"], params["bias"], mean, var, kwargs["eps"])
     settings = (x, params["weight"], mean, var, kwargs["eps"], case.training)
-    return y, lambda dy: naive.batchnorm2d_backward(dy, *settings), state
+    if case.is_mixed:
+        return y, lambda dy: naive.batchnorm2d_backward(dy, *settings), state
+
+    def backward(dy):
+        dx, dweight, dbias = naive.batchnorm2d_backward(dy, *settings)
+        return np.array(dx), dweight, dbias
+
+    return np.array(y), backward, state
 
 
 def _naive_pool(case, x, params, state):
@@ -250,6 +310,8 @@ def run_torch(case, dtype):
     """Forward and backward by a live PyTorch."""
     torch = _import_torch()
     numbers = problem(case)
+    if case.is_mixed:
+        return _run_torch_on_images(case, dtype, numbers)
     x = torch.tensor(numbers.x.astype(dtype), requires_grad=True)
     kwargs = dict(case.kwargs)
     if numbers.targets is not None:
@@ -261,15 +323,49 @@ def run_torch(case, dtype):
 
     if case.layer == "LogSoftmax":
         kwargs["dim"] = 1
-    args = [(None, None) if arg is None else arg for arg in case.args]  # what PyTorch asks for in place of None
-    module = getattr(torch.nn, case.layer)(*args, **kwargs).to(x.dtype).train(case.training)
-    module.load_state_dict({name: torch.tensor(array) for name, array in (numbers.params | numbers.state).items()})
+    module = _torch_module(case, numbers, kwargs, x.dtype)
     y = module(x)
     y.backward(torch.tensor(draw_dy(case, tuple(y.shape)).astype(dtype)))
-    results = {"y": y, "dx": x.grad}
-    results |= {f"d{name}": parameter.grad for name, parameter in module.named_parameters()}
-    results |= dict(module.named_buffers())
-    return {name: tensor.detach().numpy() for name, tensor in results.items()}
+    return {"y": y.detach().numpy(), "dx": x.grad.numpy(), **_torch_grads_and_state(module)}
+
+
+def _run_torch_on_images(case, dtype, numbers):
+    """PyTorch has no images of different sizes: image by image, whose gradients it adds up; batch normalisation takes
+    all pixels as one image (1, C, 1, P)."""
+    torch = _import_torch()
+    images = [image[None] for image in numbers.x.astype(dtype)]
+    if case.layer == "BatchNorm2d":
+        images = [side_by_side(numbers.x.astype(dtype))]
+    inputs = [torch.tensor(image, requires_grad=True) for image in images]
+    module = _torch_module(case, numbers, dict(case.kwargs), inputs[0].dtype)
+    outputs = [module(x) for x in inputs]
+    y = [output.detach().numpy() for output in outputs]
+    if case.layer == "BatchNorm2d":
+        dy = [side_by_side(draw_dy(case, numbers.x.shape))]
+    else:
+        dy = [image[None] for image in draw_dy(case, Images([image[0] for image in y]).shape)]
+    for output, d in zip(outputs, dy, strict=True):
+        output.backward(torch.tensor(d.astype(dtype)))
+    dx = [x.grad.numpy() for x in inputs]
+    if case.layer == "BatchNorm2d":
+        y, dx = cut_apart(y[0], case.x[1]), cut_apart(dx[0], case.x[1])
+    y, dx = (np.concatenate([image.reshape(-1) for image in images]) for images in (y, dx))
+    return {"y": y, "dx": dx, **_torch_grads_and_state(module)}
+
+
+def _torch_module(case, numbers, kwargs, dtype):
+    torch = _import_torch()
+    args = [(None, None) if arg is None else arg for arg in case.args]  # what PyTorch asks for in place of None
+    module = getattr(torch.nn, case.layer)(*args, **kwargs).to(dtype).train(case.training)
+    module.load_state_dict({name: torch.tensor(array) for name, array in (numbers.params | numbers.state).items()})
+    return module
+
+
+def _torch_grads_and_state(module):
+    results = {f"d{name}": parameter.grad for name, parameter in module.named_parameters()} | dict(
+        module.named_buffers()
+    )
+    return {name: tensor.numpy() for name, tensor in results.items()}
 
 
 def check_against_naive(case, backends=BACKENDS):
@@ -311,12 +407,13 @@ def check_numeric_gradient(case, backends=BACKENDS):
             places = np.arange(array.size)
             if array.size > 2 * PLACES:
                 places = np.union1d(np.argsort(np.abs(gradient))[-PLACES:], rng.choice(array.size, PLACES))
-            numeric = np.array([central_difference(weighted_output, array.reshape(-1), place) for place in places])
+            values = numbers_of(array).reshape(-1)
+            numeric = np.array([central_difference(weighted_output, values, place) for place in places])
             what = f"{case}: {backend} d{name}"
             assert np.abs(numeric).max() > 1e-4, f"{what}: all gradients are near 0, so this check says nothing"
             difference = np.abs(gradient[places] - numeric)
             worst = np.argmax(difference)
-            index = tuple(map(int, np.unravel_index(places[worst], array.shape)))
+            index = tuple(map(int, np.unravel_index(places[worst], numbers_of(array).shape)))
             assert difference[worst] <= NUMERIC_TOLERANCE * np.abs(numeric).max(), (
                 f"{what}: worst at {index}: backward says {gradient[places[worst]]!r}, "
                 f"the difference quotient {numeric[worst]!r}"
@@ -341,7 +438,7 @@ def _weighted_output(case, numbers, backend):
     layer = new_layer(case, numbers, backend, np.float64)
     layer.params.update(numbers.params)  # the arrays themselves, not copies
     dy = draw_dy(case, layer.forward(numbers.x).shape)
-    return lambda: float((layer.forward(numbers.x) * dy).sum())
+    return lambda: float((numbers_of(layer.forward(numbers.x)) * numbers_of(dy)).sum())
 
 
 # Optimisers: gradients that depend on the parameters, so that an error at one step moves all later ones.

@@ -52,12 +52,15 @@ def _conv2d_products(p, q, x, weight, stride, padding):
             yield c, i, j, r, s
 
 
+# Batch normalisation takes N images (C, H_n, W_n), each of its own size, or of one size (N, C, H, W).
+
+
 def batchnorm2d_statistics(x):
-    """x (N, C, H, W) -> mean (C,), biased variance (C,), unbiased variance (C,); the last NaN for one value."""
-    n_channels = x.shape[1]
+    """x N images -> mean (C,), biased variance (C,), unbiased variance (C,); the last NaN for one value."""
+    n_channels = len(x[0])
     mean, biased, unbiased = np.zeros(n_channels), np.zeros(n_channels), np.zeros(n_channels)
     for c in range(n_channels):
-        values = [x[n, c, r, s] for n, r, s in _pixels(x)]
+        values = [x[n][c, r, s] for n, r, s in _pixels(x)]
         mean[c] = math.fsum(values) / len(values)
         squares = math.fsum((value - mean[c]) ** 2 for value in values)
         biased[c] = squares / len(values)
@@ -66,38 +69,40 @@ def batchnorm2d_statistics(x):
 
 
 def batchnorm2d_forward(x, weight, bias, mean, var, eps):
-    """x (N, C, H, W), all others (C,) -> y (N, C, H, W)."""
-    y = np.zeros(x.shape)
-    for n, c, r, s in np.ndindex(x.shape):
-        y[n, c, r, s] = weight[c] * (x[n, c, r, s] - mean[c]) / math.sqrt(var[c] + eps) + bias[c]
+    """x N images, all others (C,) -> y a list of N images."""
+    y = [np.zeros(image.shape) for image in x]
+    for n, r, s in _pixels(x):
+        for c in range(len(x[n])):
+            y[n][c, r, s] = weight[c] * (x[n][c, r, s] - mean[c]) / math.sqrt(var[c] + eps) + bias[c]
     return y
 
 
 def batchnorm2d_backward(dy, x, weight, mean, var, eps, training):
-    """dy (N, C, H, W) -> dx (N, C, H, W), dweight (C,), dbias (C,).
+    """dy N images -> dx a list of N images, dweight (C,), dbias (C,).
 
     In training every output of a channel depends on every input of it:
 
         d x_hat[a] / d x[b] = (1 if a = b, - 1 / count, - x_hat[a] * x_hat[b] / count) / sqrt(var + eps)
     """
-    dx, dweight, dbias = np.zeros(x.shape), np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    pixels = list(_pixels(x))
-    for c in range(x.shape[1]):
+    n_channels, pixels = len(x[0]), list(_pixels(x))
+    dx, dweight, dbias = [np.zeros(image.shape) for image in x], np.zeros(n_channels), np.zeros(n_channels)
+    for c in range(n_channels):
         std = math.sqrt(var[c] + eps)
-        x_hat = [(x[n, c, r, s] - mean[c]) / std for n, r, s in pixels]
-        d_out = [dy[n, c, r, s] for n, r, s in pixels]
+        x_hat = [(x[n][c, r, s] - mean[c]) / std for n, r, s in pixels]
+        d_out = [dy[n][c, r, s] for n, r, s in pixels]
         dweight[c] = math.fsum(d * h for d, h in zip(d_out, x_hat, strict=True))
         dbias[c] = math.fsum(d_out)
         for b, (n, r, s) in enumerate(pixels):
             total = d_out[b]
             if training:
                 total -= math.fsum(d * (1 + h * x_hat[b]) for d, h in zip(d_out, x_hat, strict=True)) / len(pixels)
-            dx[n, c, r, s] = weight[c] * total / std
+            dx[n][c, r, s] = weight[c] * total / std
     return dx, dweight, dbias
 
 
 def _pixels(x):
-    return np.ndindex(x.shape[0], x.shape[2], x.shape[3])
+    """(n, r, s) of all pixels of all images."""
+    return ((n, r, s) for n in range(len(x)) for r, s in np.ndindex(x[n].shape[1:]))
 
 
 def relu_forward(x):

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import pytest
 
-from minicnn import backends
+from minicnn import Images, backends
 from minicnn.backends.contract import Norm
 from minicnn.geometry import adaptive_windows, fixed_windows
 from tests import cases, checks
@@ -87,6 +87,80 @@ def example_calls(ops, dtype, size=1):
     }
 
 
+def examples_with_images(ops, dtype, size=1):
+    """For every operation that takes `Images`, a function that makes arguments with them."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    c, f, sizes = 4, 5, [(5 * size, 4 * size), (1, 7 * size), (1, 1), (20 * size, 9 * size)]
+    x, dy_like_x = (Images([draw(c, h, w) for h, w in sizes]) for _ in range(2))
+    weight, bias, stride, padding = draw(f, c, 3, 3), draw(f), (2, 1), (1, 1)
+    dy_conv = Images([draw(f, (h - 1) // 2 + 1, w) for h, w in sizes])
+    mean, var, scale, shift = draw(c), draw(c) ** 2 + dtype(0.5), draw(c), draw(c)
+    rows, columns = [adaptive_windows(h, 4) for h, _ in sizes], [fixed_windows(w, 3, 2, 1) for _, w in sizes]
+    dy_pool, argmax = REFERENCE.max_pool2d_forward(dy_like_x, rows, columns)
+
+    norm = Norm(draw(f), draw(f), None, None, 1e-3)
+    block = x, weight, bias, norm, stride, padding
+    fixed_block = x, weight, bias, norm._replace(mean=draw(f), var=draw(f) ** 2), stride, padding
+    dy_max = draw(len(x), f)
+
+    def after_a_block(arguments):
+        activation = ops.fused_conv_forward(*block)
+        return arguments(activation)
+
+    return {
+        "conv2d_forward": lambda: (x, weight, bias, stride, padding),
+        "conv2d_input_gradient": lambda: (dy_conv, weight, x.sizes, stride, padding),
+        "conv2d_weight_gradient": lambda: (dy_conv, x, (3, 3), stride, padding),
+        "conv2d_bias_gradient": lambda: (dy_conv,),
+        "batchnorm2d_statistics": lambda: (x,),
+        "batchnorm2d_forward": lambda: (x, scale, shift, mean, var, 1e-5),
+        "batchnorm2d_train_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
+        "batchnorm2d_eval_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
+        "relu_forward": lambda: (x,),
+        "relu_backward": lambda: (dy_like_x, x),
+        "max_pool2d_forward": lambda: (x, rows, columns),
+        "max_pool2d_backward": lambda: (dy_pool, argmax, x.sizes),
+        "avg_pool2d_forward": lambda: (x, rows, columns),
+        "avg_pool2d_backward": lambda: (dy_pool, rows, columns, x.sizes),
+        "fused_conv_forward": lambda: block,
+        "fused_conv_predict": lambda: fixed_block,
+        "fused_conv_predict_max": lambda: fixed_block,
+        "fused_output": lambda: after_a_block(lambda a: (a,)),
+        "fused_output_backward": lambda: after_a_block(lambda a: (dy_conv, a)),
+        "fused_max": lambda: after_a_block(lambda a: (a,)),
+        "fused_max_backward": lambda: after_a_block(lambda a: (dy_max, ops.fused_max(a)[1], a)),
+        "fused_conv_backward": lambda: after_a_block(
+            lambda a: (ops.fused_output_backward(dy_conv, a), a, x, weight, stride, padding, True)
+        ),
+    }
+
+
+# The kind of what comes back for `Images`, in order; nothing has more of them than it says.
+WITH_IMAGES = {
+    "conv2d_forward": [Images],
+    "conv2d_input_gradient": [Images],
+    "conv2d_weight_gradient": [np.ndarray],
+    "conv2d_bias_gradient": [np.ndarray],
+    "batchnorm2d_statistics": [np.ndarray] * 2,
+    "batchnorm2d_forward": [Images],
+    "batchnorm2d_train_backward": [Images, np.ndarray, np.ndarray],
+    "batchnorm2d_eval_backward": [Images, np.ndarray, np.ndarray],
+    "relu_forward": [Images],
+    "relu_backward": [Images],
+    "max_pool2d_forward": [Images, Images],
+    "max_pool2d_backward": [Images],
+    "avg_pool2d_forward": [Images],
+    "avg_pool2d_backward": [Images],
+    "fused_conv_predict_max": [np.ndarray],
+    "fused_output": [Images],
+    "fused_conv_backward": [np.ndarray] * 4 + [Images],
+}
+
+
 CHANGED = {"scale_": 1, "update_running_statistics_": 2, "sgd_step_": 2, "adam_step_": 3}  # how many first arguments
 NOT_AN_ARRAY_OPERATION = {"compile_kernels"}
 MAY_RETURN_ITS_ARGUMENT = {"asarray", "to_numpy"}
@@ -104,9 +178,11 @@ RESULT_DTYPE = {"batchnorm2d_statistics": np.float64}  # whatever the dtype of x
 
 
 def leaves(value):
-    """The arrays and floats of nested tuples, in order."""
-    if isinstance(value, tuple):
+    """The arrays and floats of nested tuples and lists, in order; of `Images` the array in them."""
+    if isinstance(value, tuple | list):
         return [leaf for part in value for leaf in leaves(part)]
+    if isinstance(value, Images):
+        return [value.data]
     return [value] if isinstance(value, np.ndarray | float) else []
 
 
@@ -164,6 +240,42 @@ def test_arguments_stay_and_results_are_new(ops, dtype):
             if name not in CHANGED and name not in MAY_RETURN_ITS_ARGUMENT:
                 inputs = [argument for argument in leaves(arguments) if isinstance(argument, np.ndarray)]
                 assert not any(np.shares_memory(result, argument) for argument in inputs), name
+
+
+def flattened(value):
+    return [part for inner in value for part in flattened(inner)] if isinstance(value, tuple) else [value]
+
+
+def test_every_operation_on_images_of_different_sizes_has_an_example():
+    files = ("conv", "batchnorm", "activation", "pooling", "fused")
+    expected = {name for name in REFERENCE.__all__ if getattr(REFERENCE, name).__module__.endswith(files)}
+    assert set(examples_with_images(REFERENCE, np.float32)) == expected - {"update_running_statistics_"}
+    assert set(WITH_IMAGES) == expected - {"update_running_statistics_"} - OPAQUE
+
+
+@PARAMETRIZE_BACKEND
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+@pytest.mark.parametrize("name", examples_with_images(REFERENCE, np.float32))
+def test_images_of_different_sizes(ops, dtype, name):
+    """`Images` give `Images`, arguments stay, dtypes stay, and the numbers are the reference's."""
+    arguments = examples_with_images(ops, dtype)[name]()
+    before = copy.deepcopy(arguments)
+    results = getattr(ops, name)(*arguments)
+    for position, (argument, old) in enumerate(zip(leaves(arguments), leaves(before), strict=True)):
+        np.testing.assert_array_equal(argument, old, err_msg=f"{name} wrote to argument {position}")
+    if name in OPAQUE:
+        return
+    expected = flattened(getattr(REFERENCE, name)(*examples_with_images(REFERENCE, dtype)[name]()))
+    assert [type(result) for result in flattened(results)] == WITH_IMAGES[name]
+    for result, wanted in zip(flattened(results), expected, strict=True):
+        assert result.shape == wanted.shape
+        (numbers,), (wanted_numbers,) = leaves(result), leaves(wanted)
+        is_integer = np.issubdtype(numbers.dtype, np.integer)
+        assert numbers.dtype == (np.int32 if is_integer else RESULT_DTYPE.get(name, dtype))
+        assert numbers.flags.c_contiguous
+        inputs = [argument for argument in leaves(arguments) if isinstance(argument, np.ndarray)]
+        assert not any(np.shares_memory(numbers, argument) for argument in inputs)
+        checks.assert_close(numbers, wanted_numbers, dtype, name)
 
 
 @PARAMETRIZE_BACKEND
@@ -226,6 +338,20 @@ def test_the_same_bits_for_any_number_of_threads_and_in_every_run(set_threads, d
                 )
             assert runs[1] == runs[0], f"{name}: one thread and two"
             assert runs[2] == runs[1], f"{name}: two runs"
+
+
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+@pytest.mark.parametrize("name", list(WITH_IMAGES))
+def test_the_same_bits_for_images_of_different_sizes(set_threads, dtype, name):
+    ops = backends.get_backend("cpu")
+    for size in (1, 9):
+        runs = []
+        for threads in (1, 2, 2):
+            set_threads(threads)
+            results = getattr(ops, name)(*examples_with_images(ops, dtype, size)[name]())
+            runs.append([leaf.tobytes() for leaf in leaves(results)])
+        assert runs[1] == runs[0], "one thread and two"
+        assert runs[2] == runs[1], "two runs"
 
 
 def test_the_same_bits_through_the_layers(set_threads):

@@ -7,7 +7,9 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 import minicnn
 from minicnn.data import ByCount, ImageFolder, Loader
+from minicnn.data.cache import PixelCache
 from minicnn.data.decode import as_floats, decode
 
 WHITE = (255, 255, 255)
@@ -218,6 +221,15 @@ def test_sixteen_bits_are_turned_upright_too(tmp_path):
     assert decoded(path, 1).tolist() == [[[5000, 3000, 1000], [6000, 4000, 2000]]]
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientations_that_do_not_exist_do_not_matter(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / "class" / "a.png", np.zeros((2, 5), np.uint8), exif=exif)
+    folder = ImageFolder(tmp_path)
+    assert (folder.sizes.tolist(), folder[0][0].shape) == ([[2, 5]], (3, 2, 5))
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
 def test_damaged_exif_data_do_not_matter(tmp_path, exif):
@@ -236,7 +248,14 @@ def test_values_are_float32_from_0_to_1(tmp_path):
 
 
 def test_classes_are_the_sorted_folders_and_images_lie_at_any_depth(tmp_path):
-    for name in ("zebra/b.png", "zebra/a/deep/er/c.PNG", "ant/z.png", "ant/.hidden.png", "ant/photo.png/inside.png"):
+    for name in (
+        "zebra/b.png",
+        "zebra/c/d.png",
+        "zebra/a/deep/er/c.PNG",
+        "ant/z.png",
+        "ant/.hidden.png",
+        "ant/photo.png/inside.png",
+    ):
         save(tmp_path / name, pixels(2, 2))
     for name in ("zebra/README.txt", "zebra/Thumbs.db", "ant/.DS_Store", "lying about.png"):
         (tmp_path / name).write_text("no image")
@@ -249,13 +268,14 @@ def test_classes_are_the_sorted_folders_and_images_lie_at_any_depth(tmp_path):
         "ant/photo.png/inside.png",
         "zebra/b.png",
         "zebra/a/deep/er/c.PNG",
+        "zebra/c/d.png",
     ]
-    assert (folder.labels.tolist(), folder.labels.dtype, len(folder)) == ([0, 0, 0, 2, 2], np.int64, 5)
-    assert [label for _, label in (folder[n] for n in range(5))] == [0, 0, 0, 2, 2]
+    assert (folder.labels.tolist(), folder.labels.dtype, len(folder)) == ([0, 0, 0, 2, 2, 2], np.int64, 6)
+    assert [label for _, label in (folder[n] for n in range(6))] == [0, 0, 0, 2, 2, 2]
     assert folder[-1][1] == 2
     with pytest.raises(IndexError):
-        folder[5]
-    assert folder.summary() == "all of 5 image files could be read so far"
+        folder[6]
+    assert folder.summary() == "all of 6 image files could be read so far"
 
 
 @pytest.mark.parametrize(
@@ -317,6 +337,9 @@ def test_the_walk_ends_where_links_go_round(tmp_path):
     (tmp_path / "a" / "root").symlink_to("..")  # must not make the images of b those of a
     (tmp_path / "a" / "x").mkdir()
     (tmp_path / "a" / "x" / "up").symlink_to("..")
+    for name, other in (("p", "q"), ("q", "p")):
+        (tmp_path / "b" / name).mkdir()
+        (tmp_path / "b" / name / "other").symlink_to(f"../{other}")
     (tmp_path / "b" / "linked").symlink_to(tmp_path / "elsewhere")
     folder = ImageFolder(tmp_path, strict=True)
     names = [str(path.relative_to(tmp_path)) for path in folder.paths]
@@ -358,6 +381,23 @@ def test_what_fits_is_kept_and_not_decoded_again(tmp_path):
     for n in (2, 3):
         with pytest.raises(ValueError, match="cannot be read"):
             folder[n]
+
+
+def test_a_kept_float_image_is_not_what_the_reader_writes_on(tmp_path):
+    save(tmp_path / "a" / "a.tif", np.float32([[0.5]]))
+    folder = ImageFolder(tmp_path)
+    for _ in range(3):
+        image, _ = folder[0]
+        assert image.ravel().tolist() == [0.5] * 3
+        image[:] = 0
+
+
+def test_an_image_that_two_threads_decoded_is_counted_once():
+    cache = PixelCache(budget=100)
+    for _ in range(3):
+        cache.keep("a", np.zeros(40, np.uint8))
+    cache.keep("b", np.zeros(60, np.uint8))
+    assert (cache.bytes, len(cache.get("b"))) == (100, 60)
 
 
 # Bad files.
@@ -431,6 +471,30 @@ def test_damaged_pixels_are_left_out_when_they_are_met(tmp_path, caplog, kind):
         folder[0]
     with pytest.raises(ValueError, match=r"cut\.png cannot be used: it is damaged"):
         list(Loader(ImageFolder(tmp_path, strict=True), ByCount(2)))
+
+
+def test_a_file_that_was_damaged_once_stays_out(tmp_path):
+    """Otherwise it would depend on when a thread meets it which images a batch has."""
+    small_folder(tmp_path, "cut.png", encoded(pixels(40, 40), "PNG")[:-700])
+    folder = ImageFolder(tmp_path)
+    assert folder.image(0) is None
+    save(tmp_path / "a" / "cut.png", pixels(40, 40))
+    assert folder.image(0) is None
+    assert len(folder.problems) == 1
+
+
+def test_two_threads_that_meet_a_damaged_file_at_once_name_it_once(tmp_path, caplog, monkeypatch):
+    small_folder(tmp_path, "cut.png", encoded(pixels(40, 40), "PNG")[:-700])
+    folder, both = ImageFolder(tmp_path), threading.Barrier(2, timeout=30)
+
+    def decode_together(*arguments):
+        both.wait()
+        return decode(*arguments)
+
+    monkeypatch.setattr("minicnn.data.folder.decode", decode_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(folder.image, [0, 0])) == [None, None]
+    assert len(caplog.records) == 1
 
 
 def test_an_image_may_have_as_many_pixels_as_allowed(tmp_path):

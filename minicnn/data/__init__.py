@@ -5,6 +5,7 @@ batches.py        Batches: shuffled, resumable, from memory
 folder.py         ImageFolder: a folder for each class; on walk.py, decode.py, cache.py, pillow.py
 order.py          ByCount and ByPixels: which images stand in which batch
 loader.py         Loader: batches of a folder in an order, read and augmented by threads; resumable
+trim.py           images cut to what is on them
 augment.py        flip, crop, resize, pad, colours: for Loader's `augment`
 published.py      the random batch of the published SimpleNet program
 digits.py         scikit-learn's 8 × 8 digits, no download
@@ -22,6 +23,7 @@ from minicnn.data.folder import ImageFolder
 from minicnn.data.loader import Loader
 from minicnn.data.order import ByCount, ByPixels
 from minicnn.data.published import published_batch
+from minicnn.data.trim import trimmed
 
 __all__ = [
     "Batches",
@@ -42,4 +44,5 @@ __all__ = [
     "random_resize",
     "resize",
     "standardised",
+    "trimmed",
 ]

@@ -58,11 +58,21 @@ def standardised(dataset):
     The test images get the same shift and scale: their own statistics are not known at the time of training.
     """
     images = dataset.train.images
-    mean = images.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
-    std = images.std(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+    mean, std = _pixel_statistics(images)
     mean, std = mean.astype(images.dtype), np.where(std > 0, std, 1).astype(images.dtype)
 
     def standardise(part):
+        if isinstance(part.images, Images):
+            return replace(part, images=Images([(image - mean) / std for image in part.images]))
         return replace(part, images=(part.images - mean) / std)
 
     return replace(dataset, train=standardise(dataset.train), test=standardise(dataset.test))
+
+
+def _pixel_statistics(images):
+    """Mean and standard deviation of each channel over all pixels of all images, (C, 1, 1) float64."""
+    if isinstance(images, Images):
+        side_by_side = np.concatenate([image.reshape(images.channels, -1) for image in images], axis=1)
+        images = side_by_side[None, :, None]
+    axes = {"axis": (0, 2, 3), "dtype": np.float64}
+    return images.mean(**axes)[:, None, None], images.std(**axes)[:, None, None]

@@ -24,6 +24,7 @@ UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+LYING = (5, 6, 7, 8)  # those whose height and width change places
 
 
 class BadImageError(ValueError):
@@ -37,7 +38,7 @@ def read_size(path, max_pixels):
         # A TIFF's size is the upright one already. PNG may have EXIF data behind the pixels, and looking for them
         # would decode the pixels; such a file's height and width are swapped here, and right in `decode`.
         has_tag = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
-        return (width, height) if has_tag and _orientation(image) >= 5 else (height, width)
+        return (width, height) if has_tag and _orientation(image) in LYING else (height, width)
 
 
 def decode(path, channels, background, max_pixels):
@@ -65,9 +66,6 @@ def decode(path, channels, background, max_pixels):
             return np.repeat(_deep_grey(image)[None], channels, axis=0)
         if image.has_transparency_data:
             image = _over(background, image.convert("RGBA"))
-        # By way of RGB, since Pillow knows no way from some modes straight to grey; grey comes back exactly.
-        if image.mode not in ("L", "RGB"):
-            image = image.convert("RGB")
         if channels == 1:
             return np.array(image.convert("L"))[None]
         # Channel by channel takes a fifth of the time of transposing (H, W, 3) in NumPy.

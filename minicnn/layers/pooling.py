@@ -21,8 +21,9 @@ class _Pooling(SpatialLayer):
         """The tables (rows, columns) for images of `input_size`; for sizes (N, 2) two lists, a table for each image."""
         if isinstance(input_size, tuple):
             return self.windows(input_size)
-        rows, columns = zip(*[self.windows(size) for size in input_size.tolist()], strict=True)
-        return list(rows), list(columns)
+        sizes = [tuple(size) for size in input_size.tolist()]
+        tables = {size: self.windows(size) for size in set(sizes)}
+        return [tables[size][0] for size in sizes], [tables[size][1] for size in sizes]
 
     def _given_back(self, y, x):
         """y in the form of x; but of `Images` that now have one size, an ordinary array."""

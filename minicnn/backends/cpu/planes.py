@@ -11,7 +11,6 @@ has one owner whatever the runs, and what is summed over it does not depend on t
 
 import numpy as np
 
-from minicnn.backends.cpu.memory import empty
 from minicnn.images import Images, sizes_of
 
 RUNS = 256  # several for each thread, so that their rounding to whole planes evens out
@@ -23,7 +22,7 @@ def flat(x):
 
 
 def empty_like(x):
-    """A new batch of the form of x, from the pool of `memory`."""
+    """A new batch of the form of x."""
     return empty_batch(x, sizes_of(x), x.dtype)
 
 
@@ -31,8 +30,8 @@ def empty_batch(x, size, dtype):
     """A new batch of as many images and channels as x, of another size, (H, W) or for `Images` (N, 2)."""
     if isinstance(x, Images):
         pixels = int(np.prod(size, axis=1).sum())
-        return Images.of(empty(x.channels * pixels, dtype), x.channels, size)
-    return empty((*x.shape[:2], *size), dtype)
+        return Images.of(np.empty(x.channels * pixels, dtype), x.channels, size)
+    return np.empty((*x.shape[:2], *size), dtype)
 
 
 def plane_bounds(x):
@@ -40,9 +39,9 @@ def plane_bounds(x):
     if isinstance(x, Images):
         return np.concatenate([[0], np.repeat(x.sizes.prod(axis=1), x.channels).cumsum()])
     n_images, n_channels, height, width = x.shape
-    return np.arange(n_images * n_channels + 1) * (height * width)
+    return np.arange(n_images * n_channels + 1, dtype=np.int64) * (height * width)
 
 
 def equal_runs(bounds):
     """(RUNS + 1,): where each run of planes begins, and the last ends."""
-    return np.searchsorted(bounds, np.arange(RUNS + 1) * bounds[-1] // RUNS)
+    return np.searchsorted(bounds, np.arange(RUNS + 1, dtype=np.int64) * bounds[-1] // RUNS)
