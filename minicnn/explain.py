@@ -44,7 +44,8 @@ def winners(network, image, k):
     Where a channel has its largest value several times, the first in reading order counts, as in the pooling. A
     channel that is 0 everywhere after its ReLU contributes 0, whichever pixel stands for it.
 
-    The network is computed in evaluation mode; its mode, gradients and memory stay as they are.
+    The network is computed in evaluation mode; its mode, gradients and memory stay as they are. Every layer remembers
+    its input for the way back: of SimpleNet 1.4 KB a pixel, so that a picture of a million pixels takes 1.4 GB.
 
     Args:
         network: a Sequential that ends in AdaptiveMaxPool2d(1), Flatten, Linear, LogSoftmax, as SimpleNet does.

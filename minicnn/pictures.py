@@ -77,7 +77,7 @@ def draw_mistakes(evaluation, read, most=25):
         truth, guess = evaluation.labels[position], evaluation.predicted[position]
         axes.set_title(
             f"true: {shortened(evaluation.class_names[truth])}\n"
-            f"said: {shortened(evaluation.class_names[guess])} {evaluation.probabilities[position, guess]:.0%}",
+            f"said: {shortened(evaluation.class_names[guess])} ({evaluation.probabilities[position, guess]:.0%})",
             fontsize=9,
             parse_math=False,
         )
@@ -116,12 +116,14 @@ def draw_winners(picture, found, title):
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False, fontsize=9)
 
     change = np.abs(found.gradient).sum(axis=0)
+    top = change.max() or 1.0
     # With plain shades one strong pixel would hide that there are others.
-    shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=change.max() or 1)
+    shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=top)
     image = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(picture))
     right.set(xticks=[], yticks=[])
     right.set_title("the way backward takes: |d log p / d pixel|", fontsize=10)
-    figure.colorbar(image, ax=[left, right], location="bottom", shrink=0.4, anchor=(1.0, 0.5), aspect=30, pad=0.02)
+    place = {"location": "bottom", "shrink": 0.4, "anchor": (1.0, 0.5), "aspect": 30, "pad": 0.02}
+    figure.colorbar(image, ax=[left, right], ticks=[0, top / 4, top], format="%.2g", **place)
     return figure
 
 

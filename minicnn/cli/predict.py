@@ -148,6 +148,6 @@ def _write_winners(classifier, path, picture, probabilities, folder, taken):
         number += 1
         name = f"{path.stem}-{number}-winners.png"
     taken.add(name)
-    title = f"{shortened(path.name, 40)}: {shortened(classifier.class_names[k])} {probabilities[k]:.1%}"
+    title = f"{shortened(path.name, 40)}: {shortened(classifier.class_names[k])} ({probabilities[k]:.1%})"
     save_picture(draw_winners(picture, found, title), folder / name)
     return folder / name
