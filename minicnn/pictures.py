@@ -93,13 +93,28 @@ def draw_winners(picture, found, title):
         found: its `minicnn.explain.Winners`.
         title: a line above both.
     """
+    matplotlib = import_matplotlib()
     _, height, width = picture.shape
     shape = min(max(width / height, 0.4), 2.5)  # of a panel; a strip is shown with space around it
-    matplotlib = import_matplotlib()
-    size = (2 * 4.4 * shape**0.5 + 1.5, 4.4 / shape**0.5 + 1.8)
-    figure = matplotlib.figure.Figure(figsize=size, layout="compressed")
-    figure.suptitle(title, parse_math=False)
-    left, right = figure.subplots(1, 2)
+    # Everything has its place, in inches: no text meets another, whatever the picture's shape.
+    panel_width, panel_height, gap, head, foot = max(3.6, 4.4 * shape**0.5), 4.4 / shape**0.5, 0.3, 0.8, 0.8
+    whole_width, whole_height = 2 * panel_width + 3 * gap, panel_height + head + foot
+    figure = matplotlib.figure.Figure(figsize=(whole_width, whole_height))
+
+    def place(left, bottom, width, height):
+        return left / whole_width, bottom / whole_height, width / whole_width, height / whole_height
+
+    second = panel_width + 2 * gap  # where the right panel begins
+    left = figure.add_axes(place(gap, foot, panel_width, panel_height))
+    right = figure.add_axes(place(second, foot, panel_width, panel_height))
+    bar = figure.add_axes(place(second + gap, 0.45, panel_width - 2 * gap, 0.12))
+    texts = (
+        (gap, 0.5, title, 12),
+        (gap, 0.1, "the pixels that won the max pooling", 10),
+        (second, 0.1, "the way backward takes: |d log p / d pixel|", 10),
+    )
+    for x, above, text, size in texts:
+        figure.text(*place(x, foot + panel_height + above, 0, 0)[:2], text, fontsize=size, parse_math=False)
 
     _show(left, picture)
     rows, columns = found.positions.T
@@ -112,8 +127,8 @@ def draw_winners(picture, found, title):
         left.scatter(*places, 5, color=colour)  # so that a small one is seen, too
         label = f"{words}: {found.contributions[chosen].sum():+.2f}"
         left.scatter([], [], 60, color=colour, alpha=0.7, edgecolor="black", label=label)
-    left.set_title("the pixels that won the max pooling", fontsize=10)
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False, fontsize=9)
+    at = place(gap, 0.25, 0, 0)[:2]
+    figure.legend(loc="lower left", bbox_to_anchor=at, ncols=2, frameon=False, fontsize=9, columnspacing=1)
 
     change = np.abs(found.gradient).sum(axis=0)
     top = change.max() or 1.0
@@ -121,9 +136,7 @@ def draw_winners(picture, found, title):
     shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=top)
     image = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(picture))
     right.set(xticks=[], yticks=[])
-    right.set_title("the way backward takes: |d log p / d pixel|", fontsize=10)
-    place = {"location": "bottom", "shrink": 0.4, "anchor": (1.0, 0.5), "aspect": 30, "pad": 0.02}
-    figure.colorbar(image, ax=[left, right], ticks=[0, top / 4, top], format="%.2g", **place)
+    figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[0, top / 4, top], format="%.2g")
     return figure
 
 
