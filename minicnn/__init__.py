@@ -13,6 +13,9 @@ True
 
 from minicnn.backends import get_backend
 from minicnn.checkpoint import load_weights, save_weights
+from minicnn.classifier import Classifier
+from minicnn.evaluation import evaluate
+from minicnn.explain import winners
 from minicnn.fusion import fuse
 from minicnn.images import Images
 from minicnn.layers import (
@@ -33,6 +36,7 @@ from minicnn.network import Sequential, SimpleNet
 from minicnn.optim import SGD, Adam, AdamW
 from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 from minicnn.trainer import Trainer, accuracy, clip_gradients
+from minicnn.training import train_classifier
 
 __version__ = "0.1.0"
 
@@ -44,6 +48,7 @@ __all__ = [
     "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
+    "Classifier",
     "Conv2d",
     "CosineAnnealingLR",
     "CrossEntropyLoss",
@@ -64,11 +69,14 @@ __all__ = [
     "accuracy",
     "clip_gradients",
     "compile_kernels",
+    "evaluate",
     "fuse",
     "load_weights",
     "release_memory",
     "save_weights",
     "set_num_threads",
+    "train_classifier",
+    "winners",
 ]
 
 

@@ -56,7 +56,11 @@ def write_safetensors(path, arrays, metadata=None):
     """Write `arrays` to `path` in one move."""
     # In C order first: a transposed view would be stored with its cells in the wrong places.
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = safetensors.numpy.save(arrays, metadata)
+    write_whole(path, safetensors.numpy.save(arrays, metadata))
+
+
+def write_whole(path, content):
+    """Write the bytes `content` to `path` in one move."""
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:

@@ -1,0 +1,195 @@
+"""Classifier: a trained network with what is needed to use it on pictures.
+
+picture -> channels -> (picture - mean) / std -> network -> probabilities -> names
+"""
+
+import json
+
+import numpy as np
+
+from minicnn.checkpoint import read_safetensors, write_safetensors
+from minicnn.data.decode import as_floats, decode
+from minicnn.data.order import ByPixels
+from minicnn.fusion import fuse
+from minicnn.images import Images
+from minicnn.network import SimpleNet
+
+FORMAT = "minicnn classifier"
+VERSION = 1
+MAX_PIXELS = 2**18  # of a batch; a prediction takes about 300 bytes a pixel, so this is 80 MB
+WHITE = (255, 255, 255)  # seen where a picture is transparent, as in ImageFolder
+LARGEST_PICTURE = 50_000_000  # pixels, as in ImageFolder
+
+
+class Classifier:
+    """A trained SimpleNet, the names of its classes, and how pictures become its input.
+
+        input = (picture - mean) / std        channel by channel, of pictures from 0 to 1
+
+    Args:
+        network: a `SimpleNet` of float32, with 1 or 3 input channels.
+        class_names: K different names, in the order of the network's outputs.
+        mean, std: one number for each channel, those of the pictures it was trained on.
+
+    Attributes:
+        network, class_names (a list), mean and std ((C,) float32).
+        channels: C, 3 for colour and 1 for grey.
+
+    Raises:
+        TypeError: another kind of network, or one that is not float32.
+        ValueError: names or numbers that do not fit the network.
+
+    >>> network = SimpleNet(num_classes=2, in_channels=1, rng=0).to("reference")
+    >>> classifier = Classifier(network, ["cat", "dog"], mean=[0.5], std=[0.25])
+    >>> classifier
+    Classifier(SimpleNet, 1 channel, classes cat, dog)
+    >>> pictures = [np.zeros((1, 5, 7), np.float32), np.ones((1, 1, 1), np.float32)]   # of any sizes
+    >>> classifier.predict(pictures).shape
+    (2, 2)
+    """
+
+    def __init__(self, network, class_names, mean, std):
+        if type(network) is not SimpleNet:
+            raise TypeError(
+                f"Classifier: expected a SimpleNet, got {type(network).__name__}; "
+                "the weights of other networks are kept with save_weights"
+            )
+        self.network, self.class_names = network, list(class_names)
+        self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
+        self._check()
+        self._fused = fuse(network)
+
+    def _check(self):
+        dtype = self.network["conv1"].params["weight"].dtype
+        if dtype != np.float32:
+            raise TypeError(f"Classifier: expected a network of float32, got {dtype}; convert it with .to(dtype=...)")
+        if self.channels not in (1, 3):
+            raise ValueError(f"Classifier: expected a network of 1 or 3 input channels, got {self.channels}")
+        n_classes = self.network["fc"].out_features
+        if not all(isinstance(name, str) for name in self.class_names) or not (
+            n_classes == len(self.class_names) == len(set(self.class_names))
+        ):
+            raise ValueError(
+                f"Classifier: expected {n_classes} different class names, as many as the network has outputs, "
+                f"got {self.class_names}"
+            )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values.shape != (self.channels,) or not np.isfinite(values).all():
+                raise ValueError(f"Classifier: expected {name} to be {self.channels} finite numbers, got {values}")
+        if not (self.std > 0).all():
+            raise ValueError(f"Classifier: expected std above 0, got {self.std}")
+
+    @property
+    def channels(self):
+        """C, how many channels a picture must have."""
+        return self.network["conv1"].in_channels
+
+    def read(self, path):
+        """The picture in a file, (C, H, W) float32 from 0 to 1. Raises ValueError with the reason for a bad file."""
+        return as_floats(decode(path, self.channels, WHITE, LARGEST_PICTURE))
+
+    def as_input(self, picture):
+        """The network's input for one picture (C, H, W) from 0 to 1, a new array."""
+        return (picture - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def predict(self, pictures, max_pixels=MAX_PIXELS):
+        """The probability of each class for each picture, (N, K) float32; each row sums to 1 up to rounding.
+
+        Args:
+            pictures: `Images`, an array (N, C, H, W) or a list of arrays (C, H, W) of any sizes; float32, 0 to 1.
+            max_pixels: how many pixels are computed at once, about 300 bytes each. A larger picture is computed
+                alone. The result depends on this only by rounding.
+
+        Raises ValueError for pictures of another number of channels, TypeError for another dtype.
+        """
+        pictures = pictures if isinstance(pictures, (Images, np.ndarray)) else [np.asarray(p) for p in pictures]
+        if len(pictures) == 0:
+            return np.empty((0, len(self.class_names)), np.float32)
+        for position, picture in enumerate(pictures):
+            if picture.ndim != 3 or len(picture) != self.channels:
+                raise ValueError(
+                    f"Classifier.predict: expected pictures of shape ({self.channels}, H, W), "
+                    f"got shape {picture.shape} at position {position}"
+                )
+            if picture.dtype != np.float32:
+                raise TypeError(
+                    f"Classifier.predict: expected float32 from 0 to 1, got {picture.dtype} at position {position}; "
+                    "integers of 0 to 255 become it by picture.astype(np.float32) / 255"
+                )
+        sizes = [picture.shape[1:] for picture in pictures]
+        batches = ByPixels(max_pixels).batches(sizes, rng=None)
+        return np.concatenate([self._probabilities([pictures[n] for n in chosen.tolist()]) for chosen in batches])
+
+    def _probabilities(self, pictures):
+        output = self._fused.predict(Images([self.as_input(picture) for picture in pictures]))
+        return np.exp(self.network.ops.to_numpy(output))
+
+    def save(self, path):
+        """Write a safetensors file: the weights under PyTorch's names, everything else as JSON in its metadata.
+
+        The file is written whole or not at all; `safetensors.torch.load_file` gives the state_dict to PyTorch.
+        """
+        description = {
+            "network": {
+                "name": "SimpleNet",
+                "num_classes": len(self.class_names),
+                "in_channels": self.channels,
+            },
+            "class_names": self.class_names,
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+        }
+        metadata = {"format": f"{FORMAT} {VERSION}", "classifier": json.dumps(description)}
+        write_safetensors(path, self.network.state_dict(), metadata)
+
+    @classmethod
+    def load(cls, path):
+        """The classifier that `save` wrote.
+
+        Raises FileNotFoundError; ValueError where the file is no safetensors file, holds something else, comes from a
+        newer version of minicnn, or is damaged.
+        """
+        arrays, metadata = read_safetensors(path)
+        _require_format(path, metadata)
+        try:
+            description = json.loads(metadata["classifier"])
+            arguments = dict(description["network"])
+            name = arguments.pop("name")
+            if name != "SimpleNet":
+                raise ValueError(f"expected a SimpleNet, got the network {name!r}, which this version does not know")
+            fitting = {"num_classes": len(description["class_names"]), "in_channels": len(description["mean"])}
+            if arguments != fitting:  # before memory is taken for a damaged number
+                raise ValueError(f"expected the network's arguments {fitting}, got {arguments}")
+            network = SimpleNet(**arguments, rng=0)
+            network.load_state_dict(arrays)
+            return cls(network, description["class_names"], description["mean"], description["std"])
+        except KeyError as error:
+            raise ValueError(f"{path}: its description is damaged, there is no {error}") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{path}: its description is damaged, or not of these weights: {error}") from error
+
+    def __repr__(self):
+        channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
+        return f"Classifier(SimpleNet, {channels}, classes {', '.join(self.class_names)})"
+
+
+def _require_format(path, metadata):
+    """Raise ValueError unless the metadata are those of a classifier of a version that is known here."""
+    found = metadata.get("format", "")
+    kind, _, version = found.rpartition(" ")
+    if kind == FORMAT and version.isdecimal() and int(version) > VERSION:
+        raise ValueError(
+            f"{path}: written by a newer version of minicnn (format {version}, this one reads {VERSION}); "
+            "install the newest minicnn"
+        )
+    if found == f"{FORMAT} {VERSION}":
+        return
+    if kind == "minicnn run":
+        raise ValueError(
+            f"{path}: expected a trained model, got a training run that was not finished; "
+            "finish it with: minicnn train … --resume"
+        )
+    raise ValueError(
+        f"{path}: expected a trained model that minicnn wrote, got a safetensors file without its class names; "
+        "weights alone are read with minicnn.load_weights"
+    )

@@ -1,0 +1,20 @@
+"""The program `minicnn`. Each sub-command is a file here, and a thin skin over public functions.
+
+program.py     the sub-commands together, and how errors are said
+train.py       minicnn train FOLDER --output MODEL
+evaluate.py    minicnn evaluate MODEL FOLDER
+predict.py     minicnn predict MODEL IMAGE…
+"""
+
+import sys
+
+
+def main():
+    """Run the program on the arguments in sys.argv, and exit."""
+    try:
+        import click  # noqa: F401, to say what is missing before anything else fails
+    except ImportError:
+        sys.exit("error: the program minicnn needs click, get it with: pip install 'minicnn-numba[images]'")
+    from minicnn.cli.program import program
+
+    program(prog_name="minicnn")

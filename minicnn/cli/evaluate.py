@@ -1,0 +1,60 @@
+"""minicnn evaluate: a model measured on a folder of labelled pictures."""
+
+import math
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from minicnn.classifier import Classifier
+from minicnn.cli.files import OutputFile
+from minicnn.data import ImageFolder
+from minicnn.evaluation import evaluate as evaluated
+from minicnn.pictures import draw_confusion, draw_mistakes, import_matplotlib, save_picture
+
+
+@click.command(short_help="Measure a model on pictures whose classes are known.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--confusion", type=OutputFile(".png"), help="Write a picture of which classes are taken for which.")
+@click.option("--mistakes", type=OutputFile(".png"), help="Write a picture of the mistakes it was surest of.")
+def evaluate(model, folder, confusion, mistakes):
+    """Measure MODEL on the pictures of FOLDER, which has a sub-folder for each class.
+
+    Use pictures that the model was not trained on. Precision: of the pictures taken for this class, the share that
+    are of it. Recall: of the pictures of this class, the share that are recognised.
+
+    \b
+    Example:
+      minicnn evaluate pets.safetensors other-pets --mistakes mistakes.png
+    """
+    if confusion or mistakes:
+        import_matplotlib()  # rather now than after the work
+    classifier = Classifier.load(model)
+    pictures = ImageFolder(folder, channels=classifier.channels)
+    result = evaluated(classifier, pictures)
+
+    table = Table("class", box=None, pad_edge=False)
+    for heading in ("pictures", "precision", "recall"):
+        table.add_column(heading, justify="right")
+    rows = zip(result.class_names, result.confusion.sum(axis=1), result.precision, result.recall, strict=True)
+    for name, count, precision, recall in rows:
+        table.add_row(name, str(count), _number(precision), _number(recall))
+    Console(markup=False, emoji=False, highlight=False).print(table)
+    click.echo(
+        f"accuracy: {result.accuracy:.4f} on {len(result.labels)} pictures    "
+        f"(always saying the largest class: {result.largest_share:.4f})"
+    )
+    if confusion:
+        save_picture(draw_confusion(result), confusion)
+        click.echo(f"confusion matrix: {confusion}")
+    if mistakes:
+        save_picture(draw_mistakes(result, classifier.read), mistakes)
+        click.echo(f"mistakes: {mistakes}")
+    if pictures.problems:
+        click.echo(f"{pictures.path}: {pictures.summary()}", err=True)
+
+
+def _number(share):
+    return "–" if math.isnan(share) else f"{share:.3f}"

@@ -1,0 +1,21 @@
+"""What the sub-commands check of the files they will write, before the work that would be lost."""
+
+from pathlib import Path
+
+import click
+
+
+class OutputFile(click.Path):
+    """A file to be written: its folder must exist, and it must not be a folder itself."""
+
+    def __init__(self, suffix=None):
+        super().__init__(dir_okay=False, writable=True)
+        self.suffix = suffix
+
+    def convert(self, value, param, ctx):
+        path = Path(super().convert(value, param, ctx))
+        if not path.resolve().parent.is_dir():
+            self.fail(f"there is no folder {str(path.resolve().parent)!r}.", param, ctx)
+        if self.suffix and path.suffix.lower() != self.suffix:
+            self.fail(f"expected a name that ends in {self.suffix}, got {str(path)!r}.", param, ctx)
+        return path

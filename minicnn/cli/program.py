@@ -1,0 +1,41 @@
+"""The sub-commands together, and how errors are said."""
+
+import click
+
+import minicnn
+from minicnn.cli.evaluate import evaluate
+from minicnn.cli.predict import predict
+from minicnn.cli.train import train
+
+
+class Program(click.Group):
+    """Says what goes wrong with a user's files and numbers in a sentence instead of a traceback; exit code 1."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # click's own business
+            raise
+        except (OSError, ValueError, RuntimeError, ImportError, MemoryError) as error:
+            raise click.ClickException(str(error) or type(error).__name__) from error
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Each command has its own help: minicnn train --help",
+)
+@click.version_option(minicnn.__version__, prog_name="minicnn")
+def program():
+    """Teach a small convolutional network to tell pictures apart, and use it.
+
+    \b
+    A folder with a sub-folder of pictures for each class is all it takes:
+      minicnn train pets --output pets.safetensors
+      minicnn evaluate pets.safetensors other-pets
+      minicnn predict pets.safetensors unknown.jpg
+    """
+
+
+for command in (train, evaluate, predict):
+    program.add_command(command)

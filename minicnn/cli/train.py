@@ -1,0 +1,133 @@
+"""minicnn train: a folder of pictures becomes a model."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from minicnn.cli.files import OutputFile
+from minicnn.data import ByCount, ByPixels, ImageFolder
+from minicnn.evaluation import evaluate
+from minicnn.training import train_classifier, varied
+
+
+@click.command(short_help="Learn to tell the pictures of a folder apart.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=OutputFile(), required=True, help="Where the model goes, a safetensors file.")
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Passes over the pictures.")
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures in a batch.  [default: about 32]")
+@click.option(
+    "--batch-pixels",
+    type=click.IntRange(1),
+    help="Instead of --batch-size: pixels in a batch, about 1 KB of memory each; for large pictures.",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    default=0.004,
+    show_default=True,
+    help="Learning rate of Adam in the first epoch; it falls to nearly 0 in the last.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of all random numbers; the same again with the same.",
+)
+@click.option("--grey", is_flag=True, help="Look at brightness only, one channel instead of three.")
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path),
+    help="Another folder of the same classes, to measure on after each epoch.",
+)
+@click.option(
+    "--validation-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Without --validation: the share of the pictures that is set aside for it.",
+)
+@click.option(
+    "--augment/--no-augment",
+    default=False,
+    show_default=True,
+    help="Also show each picture mirrored, larger, smaller, in other light. Not where left and right differ.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run that was stopped, given the same options.")
+@click.pass_context
+def train(
+    context,
+    folder,
+    output,
+    epochs,
+    batch_size,
+    batch_pixels,
+    lr,
+    seed,
+    grey,
+    validation,
+    validation_share,
+    augment,
+    resume,
+):
+    """Learn to tell the pictures of FOLDER apart, and write the model to a file.
+
+    FOLDER has a sub-folder for each class, with pictures of any sizes. A part of them is set aside to see after each
+    epoch how well the network does on pictures it does not learn from; the best epoch is kept.
+
+    Ctrl-C stops and writes what was learnt so far; the same command with --resume goes on from there.
+
+    \b
+    Example:
+      minicnn train pets --output pets.safetensors
+    """
+    if batch_size and batch_pixels:
+        raise click.UsageError("--batch-size and --batch-pixels exclude each other.", context)
+    order = ByCount(batch_size, shuffle=True) if batch_size else None
+    order = ByPixels(batch_pixels, shuffle=True) if batch_pixels else order
+    channels = 1 if grey else 3
+    pictures = ImageFolder(folder, channels=channels)
+    if validation is None:
+        training, held_out = pictures.split(max(1, round(validation_share * len(pictures))), rng=seed)
+        sources = [pictures]
+    else:
+        training, held_out = pictures, ImageFolder(validation, channels=channels)
+        sources = [training, held_out]
+    click.echo(
+        f"{len(training)} pictures to train, {len(held_out)} to validate, "
+        f"of {len(pictures.class_names)} classes: {', '.join(pictures.class_names)}"
+    )
+
+    run = output.with_name(f"{output.name}.run")  # where a stopped run is kept
+    classifier, trainer = train_classifier(
+        training,
+        held_out,
+        epochs=epochs,
+        order=order,
+        lr=lr,
+        augment=varied if augment else None,
+        seed=seed,
+        checkpoint=run,
+        resume=resume,
+    )
+    classifier.save(output)
+    if trainer.interrupted:
+        click.echo(f"the run is kept in {run}; the same command with --resume goes on")
+    else:
+        run.unlink(missing_ok=True)
+    _report(classifier, held_out)
+    click.echo(f"model: {output}")
+    for source in sources:
+        if source.problems:
+            click.echo(f"{source.path}: {source.summary()}", err=True)
+
+
+def _report(classifier, held_out):
+    """Print how good the model is beside what one gets without looking at the pictures."""
+    result = evaluate(classifier, held_out)
+    name = classifier.class_names[np.bincount(result.labels).argmax()]
+    click.echo(
+        f"validation accuracy: {result.accuracy:.4f}    "
+        f"(always saying {name}, the largest class: {result.largest_share:.4f})"
+    )

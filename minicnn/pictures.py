@@ -1,0 +1,163 @@
+"""Pictures of what a classifier does, drawn with matplotlib: its confusion, its mistakes, what it looked at.
+
+Each function returns a matplotlib Figure, to be shown or to be written by `save_picture`.
+"""
+
+import io
+import math
+
+import numpy as np
+
+from minicnn.checkpoint import write_whole
+
+DPI = 120
+MOST_NUMBERS = 25  # classes; with more, numbers in the cells could not be read
+SMALL = 400  # pixels; a picture of no more is enlarged without smoothing, so that its pixels can be seen
+
+
+def import_matplotlib():
+    """matplotlib, imported by the first who draws. Raises ImportError with the remedy."""
+    try:
+        import matplotlib.colors
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError(
+            "pictures are drawn with matplotlib, which is not installed; get it with: pip install matplotlib"
+        ) from error
+    return matplotlib
+
+
+def save_picture(figure, path):
+    """Write a figure as PNG, whole or not at all."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    write_whole(path, content.getvalue())
+
+
+def draw_confusion(evaluation):
+    """The confusion matrix of an `Evaluation`: rows are true classes, shades are shares of the row."""
+    names, counts = [shortened(name) for name in evaluation.class_names], evaluation.confusion
+    in_row = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(4 + 0.45 * len(names), 20)
+    figure = import_matplotlib().figure.Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(counts / in_row, cmap="Blues", vmin=0, vmax=1)
+    every = max(1, math.ceil(len(names) / 60))  # of very many classes not all can be named
+    places = range(0, len(names), every)
+    axes.set_xticks(places, names[::every], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(places, names[::every], parse_math=False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"{len(evaluation.labels)} pictures, accuracy {evaluation.accuracy:.3f}")
+    if len(names) <= MOST_NUMBERS:
+        for row, column in np.ndindex(counts.shape):
+            colour = "white" if counts[row, column] / in_row[row, 0] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def draw_mistakes(evaluation, read, most=25):
+    """A contact sheet of the surest mistakes of an `Evaluation`.
+
+    Args:
+        read: function path -> picture (C, H, W) from 0 to 1, such as `Classifier.read`.
+        most: how many pictures at most.
+    """
+    mistakes = evaluation.mistakes()
+    shown = mistakes[:most]
+    columns = max(3, math.ceil(math.sqrt(len(shown))))
+    rows = max(1, math.ceil(len(shown) / columns))
+    figure = import_matplotlib().figure.Figure(figsize=(2.2 * columns, 2.6 * rows + 0.5), layout="constrained")
+    first = ", the surest first" if len(shown) else ""
+    figure.suptitle(f"{len(mistakes)} mistakes in {len(evaluation.labels)} pictures{first}")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat[len(shown) :]:
+        axes.set_axis_off()
+    for axes, position in zip(figure.axes, shown.tolist(), strict=False):
+        _show(axes, read(evaluation.paths[position]))
+        truth, guess = evaluation.labels[position], evaluation.predicted[position]
+        axes.set_title(
+            f"true: {shortened(evaluation.class_names[truth])}\n"
+            f"said: {shortened(evaluation.class_names[guess])} ({evaluation.probabilities[position, guess]:.0%})",
+            fontsize=9,
+            parse_math=False,
+        )
+        axes.set_xlabel(shortened(evaluation.paths[position].name, 26), fontsize=7, parse_math=False)
+    return figure
+
+
+def draw_winners(picture, found, title):
+    """Two views of one prediction: the pixels that won the max pooling, and the way backward takes.
+
+    Args:
+        picture: (C, H, W) from 0 to 1.
+        found: its `minicnn.explain.Winners`.
+        title: a line above both.
+    """
+    matplotlib = import_matplotlib()
+    _, height, width = picture.shape
+    shape = min(max(width / height, 0.4), 2.5)  # of a panel; a strip is shown with space around it
+    # Everything has its place, in inches: no text meets another, whatever the picture's shape.
+    panel_width, panel_height, gap, head, foot = max(3.6, 4.4 * shape**0.5), 4.4 / shape**0.5, 0.3, 0.8, 0.8
+    whole_width, whole_height = 2 * panel_width + 3 * gap, panel_height + head + foot
+    figure = matplotlib.figure.Figure(figsize=(whole_width, whole_height))
+
+    def place(left, bottom, width, height):
+        return left / whole_width, bottom / whole_height, width / whole_width, height / whole_height
+
+    second = panel_width + 2 * gap  # where the right panel begins
+    left = figure.add_axes(place(gap, foot, panel_width, panel_height))
+    right = figure.add_axes(place(second, foot, panel_width, panel_height))
+    bar = figure.add_axes(place(second + gap, 0.45, panel_width - 2 * gap, 0.12))
+    texts = (
+        (gap, 0.5, title, 12),
+        (gap, 0.1, "the pixels that won the max pooling", 10),
+        (second, 0.1, "the way backward takes: |d log p / d pixel|", 10),
+    )
+    for x, above, text, size in texts:
+        figure.text(*place(x, foot + panel_height + above, 0, 0)[:2], text, fontsize=size, parse_math=False)
+
+    _show(left, picture)
+    rows, columns = found.positions.T
+    strength = np.abs(found.contributions)
+    areas = 400 * strength / max(strength.max(), np.finfo(np.float32).tiny)  # in square points
+    for sign, colour, words in ((1, "tab:orange", "for the class"), (-1, "tab:blue", "against it")):
+        chosen = np.sign(found.contributions) == sign
+        places = columns[chosen], rows[chosen]
+        left.scatter(*places, areas[chosen], color=colour, alpha=0.5, edgecolor="black", linewidth=0.8)
+        left.scatter(*places, 5, color=colour)  # so that a small one is seen, too
+        label = f"{words}: {found.contributions[chosen].sum():+.2f}"
+        left.scatter([], [], 60, color=colour, alpha=0.7, edgecolor="black", label=label)
+    at = place(gap, 0.25, 0, 0)[:2]
+    figure.legend(loc="lower left", bbox_to_anchor=at, ncols=2, frameon=False, fontsize=9, columnspacing=1)
+
+    change = np.abs(found.gradient).sum(axis=0)
+    top = change.max() or 1.0
+    # With plain shades one strong pixel would hide that there are others.
+    shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=top)
+    image = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(picture))
+    right.set(xticks=[], yticks=[])
+    figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[0, top / 4, top], format="%.2g")
+    return figure
+
+
+def shortened(text, most=20):
+    """`text`, with an ellipsis in its middle where it has more than `most` characters.
+
+    >>> shortened("a_class_name_without_end", 12)
+    'a_clas…t_end'
+    """
+    if len(text) <= most:
+        return text
+    head, tail = most // 2, (most - 1) // 2
+    return f"{text[:head]}…{text[-tail:]}"
+
+
+def _show(axes, picture):
+    """One picture (C, H, W) from 0 to 1, grey if C is 1."""
+    pixels = np.moveaxis(picture, 0, 2) if len(picture) == 3 else picture[0]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=_interpolation(picture))
+    axes.set(xticks=[], yticks=[])
+
+
+def _interpolation(picture):
+    return "nearest" if max(picture.shape[1:]) <= SMALL else "auto"

@@ -1,0 +1,119 @@
+"""From a folder of pictures to a classifier: the settings that work without being set, around `Trainer`."""
+
+import numpy as np
+
+from minicnn.classifier import MAX_PIXELS, Classifier
+from minicnn.data.augment import color_jitter, random_flip, random_resize
+from minicnn.data.loader import Loader
+from minicnn.data.order import ByPixels
+from minicnn.evaluation import relabelled
+from minicnn.losses import CrossEntropyLoss
+from minicnn.network import SimpleNet
+from minicnn.optim import Adam
+from minicnn.schedules import CosineAnnealingLR
+from minicnn.trainer import Trainer
+
+PICTURES_IN_A_BATCH = 32
+PIXELS_IN_A_BATCH = 2**20  # at most; training takes about 900 bytes a pixel, so this is 900 MB
+
+
+def train_classifier(
+    train, validation, *, epochs=20, order=None, lr=0.004, augment=None, seed=0, checkpoint=None, resume=False
+):
+    """Train a SimpleNet on an `ImageFolder`, and keep the weights of the epoch with the smallest validation loss.
+
+    Each picture is learnt at its own size. Adam's learning rate falls along half a cosine, epoch by epoch.
+
+    Args:
+        train, validation: `ImageFolder`s of the same number of channels. Those that `split` makes will do, or two
+            folders; of the second the classes go by their names, and some may be missing.
+        epochs: passes over `train`, those of a resumed run included.
+        order: which pictures stand in which batch; `default_order(train)` unless given.
+        lr: the learning rate of the first epoch.
+        augment: function (picture, rng) -> picture, as in `Loader`; `varied` is one.
+        seed: for the first weights, the order, and the augmentation.
+        checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
+        resume: go on with the run in `checkpoint`, given the same arguments, to the same bits.
+
+    Returns:
+        (classifier, trainer); `trainer.history` and `trainer.interrupted` say how it went. Where Ctrl-C ended the
+        run, the classifier has the weights of the last step.
+
+    Raises:
+        ValueError: fewer than two classes, a class without pictures to train on, pictures of an unknown class in
+            `validation`, or a checkpoint of another run.
+        FileNotFoundError: nothing to resume.
+        RuntimeError: the loss is not finite.
+    """
+    _require_pictures_of_each_class(train)
+    validation = relabelled(validation, train.class_names)
+    mean, std = channel_statistics(train)
+    network = SimpleNet(len(train.class_names), train.channels, rng=seed)
+    classifier = Classifier(network, train.class_names, mean, std)
+
+    def prepared(picture, rng):
+        return classifier.as_input(picture if augment is None else augment(picture, rng))
+
+    def as_it_is(picture, rng):
+        return classifier.as_input(picture)
+
+    batches = Loader(train, order or default_order(train), augment=prepared, rng=seed)
+    validation_batches = Loader(validation, ByPixels(MAX_PIXELS), augment=as_it_is)
+    optimizer = Adam(network, lr=lr)
+    trainer = Trainer(
+        network,
+        CrossEntropyLoss(),
+        optimizer,
+        schedule=CosineAnnealingLR(optimizer, T_max=epochs),
+        keep_best=True,
+        checkpoint=checkpoint,
+    )
+    if resume:
+        try:
+            trainer.load(checkpoint, batches)
+        except ValueError as error:
+            raise ValueError(f"{error}; a resumed run needs the pictures and settings it was begun with") from error
+    trainer.fit(batches, validation_batches, epochs=max(0, epochs - trainer.epoch))
+    return classifier, trainer
+
+
+def default_order(folder):
+    """Shuffled batches of about 32 pictures, fewer where they are so large that memory might not suffice."""
+    average = folder.sizes.prod(axis=1).mean()
+    return ByPixels(int(min(PIXELS_IN_A_BATCH, PICTURES_IN_A_BATCH * average)), shuffle=True)
+
+
+def varied(picture, rng):
+    """A picture (C, H, W) as it might also have been taken: mirrored, nearer or farther, in other light."""
+    picture = random_flip(random_resize(picture, rng), rng)
+    return color_jitter(picture, rng, brightness=0.2, contrast=0.2, saturation=0.2)
+
+
+def channel_statistics(folder):
+    """(mean, std) of each channel over all pixels of all pictures, (C,) float64 each; a std of 0 is given as 1.
+
+    This decodes every picture once, so that all bad files are known afterwards. Raises ValueError where none is left.
+    """
+    n_pixels, total, squares = 0, np.zeros(folder.channels), np.zeros(folder.channels)
+    for images, _ in Loader(folder, ByPixels(MAX_PIXELS)):
+        n_pixels += images.pixels
+        for image in images:
+            total += image.sum(axis=(1, 2), dtype=np.float64)
+            squares += np.square(image, dtype=np.float64).sum(axis=(1, 2))
+    if not n_pixels:
+        raise ValueError(f"no picture in {folder.path} could be read; {folder.summary()}")
+    mean = total / n_pixels
+    std = np.sqrt(np.maximum(squares / n_pixels - mean**2, 0))
+    return mean, np.where(std > 0, std, 1)
+
+
+def _require_pictures_of_each_class(folder):
+    counts = np.bincount(folder.labels, minlength=len(folder.class_names))
+    if len(counts) < 2:
+        raise ValueError(f"{folder.path}: expected a folder for each of two classes or more, got {len(counts)}")
+    empty = [name for name, count in zip(folder.class_names, counts.tolist(), strict=True) if not count]
+    if empty:
+        raise ValueError(
+            f"{folder.path}: expected pictures of every class to train on, got none of {', '.join(empty)}; "
+            "add some, or remove the folder"
+        )

@@ -1,0 +1,287 @@
+"""Classifier: its predictions, its file, and what it refuses; evaluation and training around it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn.checkpoint import read_safetensors, write_safetensors
+from minicnn.data import ImageFolder
+from minicnn.evaluation import Evaluation, relabelled
+from minicnn.training import channel_statistics, default_order, train_classifier, varied
+from tests.shapes import write_shapes
+
+
+def make_classifier(n_classes=3, channels=3, seed=0):
+    network = minicnn.SimpleNet(n_classes, channels, rng=seed)
+    network.forward(np.random.default_rng(seed).standard_normal((4, channels, 8, 8), np.float32))
+    names = ["été", "b$x$", 'c "quoted"', "d"][:n_classes]
+    return minicnn.Classifier(network, names, np.linspace(0.1, 0.7, channels), np.linspace(0.2, 0.3, channels))
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(5)
+    sizes = [(1, 1), (9, 4), (30, 31), (5, 5), (1, 50), (64, 20), (5, 5)]
+    return [rng.random((3, *size), np.float32) for size in sizes]
+
+
+def test_probabilities_are_the_networks(pictures):
+    classifier = make_classifier()
+    probabilities = classifier.predict(pictures)
+    assert probabilities.shape == (7, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    mean, std = (values[:, None, None] for values in (classifier.mean, classifier.std))
+    for picture, row in zip(pictures, probabilities, strict=True):
+        expected = np.exp(classifier.network.predict(((picture - mean) / std)[None])[0])
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_pixels", [1, 30, 1000, 10**9])
+def test_predictions_do_not_depend_on_the_batches(pictures, max_pixels):
+    classifier = make_classifier()
+    expected = classifier.predict(pictures)
+    np.testing.assert_allclose(classifier.predict(pictures, max_pixels), expected, atol=1e-6)
+    np.testing.assert_allclose(classifier.predict(pictures[::-1], max_pixels)[::-1], expected, atol=1e-6)
+
+
+def test_pictures_may_come_in_three_forms(pictures):
+    classifier = make_classifier()
+    expected = classifier.predict(pictures[3::3])
+    np.testing.assert_array_equal(classifier.predict(np.stack(pictures[3::3])), expected)
+    np.testing.assert_array_equal(classifier.predict(minicnn.Images(pictures[3::3])), expected)
+    assert classifier.predict([]).shape == (0, 3)
+
+
+def test_no_more_is_computed_at_once_than_asked(pictures, monkeypatch):
+    classifier, areas = make_classifier(), []
+    predict = classifier._fused.predict
+
+    def noted(images):
+        areas.append(images.pixels)
+        return predict(images)
+
+    monkeypatch.setattr(classifier._fused, "predict", noted)
+    classifier.predict(pictures, max_pixels=100)
+    assert areas == [37, 930, 75, 1280, 25]
+
+
+def test_what_cannot_be_predicted_is_named(pictures):
+    classifier = make_classifier()
+    with pytest.raises(ValueError, match=r"pictures of shape \(3, H, W\), got shape \(1, 4, 4\) at position 1"):
+        classifier.predict([pictures[0], np.zeros((1, 4, 4), np.float32)])
+    with pytest.raises(TypeError, match="float32 from 0 to 1, got uint8 at position 0"):
+        classifier.predict(np.zeros((1, 3, 4, 4), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": minicnn.Sequential(minicnn.ReLU())}, "expected a SimpleNet, got Sequential"),
+        ({"network": minicnn.SimpleNet(2, 3).to(dtype=np.float64)}, "a network of float32, got float64"),
+        ({"network": minicnn.SimpleNet(2, 2)}, "1 or 3 input channels, got 2"),
+        ({"class_names": ["a"]}, "expected 2 different class names"),
+        ({"class_names": ["a", "a"]}, "expected 2 different class names"),
+        ({"class_names": ["a", 1]}, "expected 2 different class names"),
+        ({"mean": [0, 0]}, "mean to be 3 finite numbers"),
+        ({"mean": [0, 0, np.nan]}, "mean to be 3 finite numbers"),
+        ({"std": [1, 1, 0]}, "std above 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(change, message):
+    arguments = {"network": minicnn.SimpleNet(2, 3), "class_names": ["a", "b"], "mean": [0] * 3, "std": [1] * 3}
+    with pytest.raises((TypeError, ValueError), match=message):
+        minicnn.Classifier(**(arguments | change))
+
+
+# The file.
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_gives_back_the_same_to_the_bit(tmp_path, channels):
+    classifier = make_classifier(channels=channels)
+    classifier.save(tmp_path / "m")
+    other = minicnn.Classifier.load(tmp_path / "m")
+    assert other.class_names == classifier.class_names
+    assert other.channels == channels
+    np.testing.assert_array_equal(other.mean, classifier.mean)
+    np.testing.assert_array_equal(other.std, classifier.std)
+    for name, array in classifier.network.state_dict().items():
+        np.testing.assert_array_equal(other.network.state_dict()[name], array)
+    picture = np.random.default_rng(0).random((channels, 9, 7), np.float32)
+    np.testing.assert_array_equal(other.predict([picture]), classifier.predict([picture]))
+
+
+def test_the_weights_are_under_pytorchs_names(tmp_path):
+    classifier = make_classifier()
+    classifier.save(tmp_path / "m")
+    network = minicnn.SimpleNet(3, 3)
+    minicnn.load_weights(network, tmp_path / "m")  # which reads PyTorch's files
+    np.testing.assert_array_equal(network["conv2"].params["weight"], classifier.network["conv2"].params["weight"])
+
+
+def _description(classifier):
+    return {
+        "network": {"name": "SimpleNet", "num_classes": 3, "in_channels": 3},
+        "class_names": classifier.class_names,
+        "mean": classifier.mean.tolist(),
+        "std": classifier.std.tolist(),
+    }
+
+
+def test_the_description_is_what_the_damaged_ones_below_start_from(tmp_path):
+    classifier = make_classifier()
+    classifier.save(tmp_path / "m")
+    metadata = read_safetensors(tmp_path / "m")[1]
+    assert metadata["format"] == "minicnn classifier 1"
+    assert json.loads(metadata["classifier"]) == _description(classifier)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "minicnn classifier 2"}, "written by a newer version of minicnn"),
+        ({"format": "minicnn run 1"}, "a training run that was not finished"),
+        ({"format": "minicnn classifier x"}, "a safetensors file without its class names"),
+        ({"format": "pt"}, "a safetensors file without its class names"),
+        ({"classifier": None}, "description is damaged"),
+        ({"classifier": "{"}, "description is damaged"),
+        ({"classifier": "[1]"}, "description is damaged"),
+        ({"classifier": "{}"}, "damaged, there is no 'network'"),
+        ({"network": {"name": "AlexNet", "num_classes": 3, "in_channels": 3}}, "network 'AlexNet'"),
+        ({"network": {"name": "SimpleNet", "num_classes": 10**12, "in_channels": 3}}, "network's arguments"),
+        ({"network": {"name": "SimpleNet", "num_classes": 3, "in_channels": 1}}, "network's arguments"),
+        ({"network": "SimpleNet"}, "description is damaged"),
+        ({"class_names": ["a", "b"]}, "network's arguments"),
+        ({"class_names": ["a", "b", "b"]}, "3 different class names"),
+        ({"class_names": 3}, "description is damaged"),
+        ({"mean": [0, 0, "x"]}, "description is damaged"),
+        ({"mean": [0, 0, None]}, "mean to be 3 finite numbers"),
+        ({"std": [1, 1, -1]}, "std above 0"),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path, change, message):
+    classifier = make_classifier()
+    description = _description(classifier)
+    metadata = {"format": "minicnn classifier 1", "classifier": json.dumps(description)}
+    for key, value in change.items():
+        if key in description:
+            metadata["classifier"] = json.dumps(description | {key: value})
+        elif value is None:
+            del metadata[key]
+        else:
+            metadata[key] = value
+    write_safetensors(tmp_path / "m", classifier.network.state_dict(), metadata)
+    with pytest.raises(ValueError, match=message) as caught:
+        minicnn.Classifier.load(tmp_path / "m")
+    assert str(caught.value).startswith(f"{tmp_path / 'm'}: ")
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    classifier = make_classifier()
+    metadata = {"format": "minicnn classifier 1", "classifier": json.dumps(_description(classifier))}
+    write_safetensors(tmp_path / "m", minicnn.SimpleNet(4, 3).state_dict(), metadata)
+    with pytest.raises(ValueError, match=r"/m: .*fc.bias: expected shape \(3,\), got \(4,\)"):
+        minicnn.Classifier.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\xff" * 100])
+def test_other_files_are_no_models(tmp_path, content):
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(ValueError, match=r"/m: expected a safetensors file"):
+        minicnn.Classifier.load(tmp_path / "m")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        minicnn.Classifier.load(tmp_path / "nowhere")
+
+
+def test_weights_alone_are_no_model(tmp_path):
+    minicnn.save_weights(minicnn.SimpleNet(), tmp_path / "w")
+    with pytest.raises(ValueError, match=r"read with minicnn\.load_weights"):
+        minicnn.Classifier.load(tmp_path / "w")
+
+
+def test_a_killed_save_leaves_the_old_file(tmp_path):
+    make_classifier(seed=0).save(tmp_path / "m")
+    old = (tmp_path / "m").read_bytes()
+    code = (
+        "import os, signal, minicnn\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "minicnn.Classifier(minicnn.SimpleNet(2, 1), 'ab', [0], [1]).save('m')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(minicnn.__file__).parent.parent)}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment)
+    assert result.returncode == -signal.SIGKILL
+    assert (tmp_path / "m").read_bytes() == old
+
+
+# Training and evaluation.
+
+
+def test_channel_statistics_are_over_all_pixels(tmp_path):
+    folder = ImageFolder(write_shapes(tmp_path / "s", 5, seed=0))
+    pixels = np.concatenate([folder.image(n).reshape(3, -1) for n in range(10)], axis=1).astype(np.float64)
+    mean, std = channel_statistics(folder)
+    np.testing.assert_allclose(mean, pixels.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(axis=1), rtol=1e-10)
+
+
+def test_the_default_batches_are_of_about_32_pictures(tmp_path):
+    folder = ImageFolder(write_shapes(tmp_path / "s", 100, seed=0))
+    counts = [len(batch) for batch in default_order(folder).batches(folder.sizes, np.random.default_rng(0))]
+    assert 25 < np.mean(counts[:-1]) < 35
+
+
+def test_varied_pictures_stay_pictures():
+    rng, picture = np.random.default_rng(0), np.random.default_rng(1).random((3, 20, 30), np.float32)
+    results = [varied(picture, rng) for _ in range(20)]
+    assert len({result.shape for result in results}) > 5
+    assert all(result.min() >= 0 and result.max() <= 1 and result.dtype == np.float32 for result in results)
+
+
+def test_training_needs_two_classes_with_pictures(tmp_path):
+    one = ImageFolder(write_shapes(tmp_path / "one", 2, seed=0, classes=("bar",)))
+    with pytest.raises(ValueError, match="two classes or more, got 1"):
+        train_classifier(one, one)
+    write_shapes(tmp_path / "two", 2, seed=0)
+    (tmp_path / "two" / "empty").mkdir()
+    two = ImageFolder(tmp_path / "two")
+    with pytest.raises(ValueError, match="got none of empty; add some, or remove the folder"):
+        train_classifier(two, two)
+
+
+def test_classes_go_by_their_names(tmp_path):
+    folder = ImageFolder(write_shapes(tmp_path / "s", 2, seed=0))
+    (tmp_path / "s" / ".hidden").mkdir()  # no pictures, so nothing to know
+    folder = relabelled(ImageFolder(tmp_path / "s"), ["disc", "x", "bar"])
+    assert folder.labels.tolist() == [2, 2, 0, 0]
+    with pytest.raises(ValueError, match="the classes disc, x, got pictures in bar"):
+        relabelled(ImageFolder(tmp_path / "s"), ["disc", "x"])
+
+
+def test_the_numbers_of_an_evaluation():
+    probabilities = np.float32([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.4, 0.6, 0], [0.05, 0.95, 0]])
+    result = Evaluation(["a", "b", "c"], [Path(name) for name in "pqrs"], np.array([0, 0, 1, 0]), probabilities)
+    assert result.confusion.tolist() == [[1, 2, 0], [0, 1, 0], [0, 0, 0]]
+    assert (result.accuracy, result.largest_share) == (0.5, 0.75)
+    np.testing.assert_allclose(result.precision, [1, 1 / 3, np.nan])
+    np.testing.assert_allclose(result.recall, [1 / 3, 1, np.nan])
+    assert result.mistakes().tolist() == [3, 1]
+
+
+def test_an_evaluation_leaves_bad_files_out(tmp_path):
+    write_shapes(tmp_path / "s", 3, seed=0)
+    cut = tmp_path / "s" / "bar" / "1.png"
+    cut.write_bytes(cut.read_bytes()[:300])
+    classifier = minicnn.Classifier(minicnn.SimpleNet(2, 3, rng=0), ["bar", "disc"], [0.2] * 3, [0.2] * 3)
+    result = minicnn.evaluate(classifier, ImageFolder(tmp_path / "s"))
+    assert [path.name for path in result.paths] == ["0.png", "2.png", "0.png", "1.png", "2.png"]
+    assert result.labels.tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_allclose(
+        result.probabilities, classifier.predict([classifier.read(path) for path in result.paths]), atol=1e-6
+    )

@@ -1,0 +1,311 @@
+"""The program minicnn: as a person runs it, in processes of its own, and each way in which it can be used wrongly."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import minicnn
+from minicnn.checkpoint import read_safetensors
+from minicnn.cli.program import program
+from tests.shapes import write_shapes
+
+ROOT = Path(minicnn.__file__).parent.parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+EPOCHS = 6
+
+
+def run(*arguments, folder):
+    """In a process of its own."""
+    command = [sys.executable, "-m", "minicnn", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def call(*arguments):
+    """In this process, which is faster."""
+    return CliRunner().invoke(program, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with pictures to train on, others, a bad file, and the model that `minicnn train` makes of them."""
+    here = tmp_path_factory.mktemp("cli")
+    write_shapes(here / "shapes", 60, seed=0)
+    write_shapes(here / "others", 20, seed=1)
+    (here / "shapes" / "bar" / "bad.png").write_bytes(b"junk")
+    result = run("train", "shapes", "--output", "model.safetensors", "--epochs", EPOCHS, folder=here)
+    (here / "output").write_text(result.stdout)
+    (here / "errors").write_text(result.stderr)
+    assert result.returncode == 0, result.stderr
+    return here
+
+
+def test_training_says_what_it_does_and_how_well(here):
+    output, errors = ((here / name).read_text() for name in ("output", "errors"))
+    assert "96 pictures to train, 24 to validate, of 2 classes: bar, disc" in output
+    assert re.findall(r"^epoch (\d+) ", output, re.MULTILINE) == [str(n + 1) for n in range(EPOCHS)]
+    assert "kept the weights of epoch" in output
+    found = re.search(r"validation accuracy: (\S+) +\(always saying (bar|disc), the largest class: (\S+)\)", output)
+    assert float(found[1]) > 0.9
+    assert 0.5 <= float(found[3]) < 0.8
+    named, summary = errors.splitlines()
+    assert "shapes/bar/bad.png is left out: it is no image" in named
+    assert "1 of 121 image files could not be read (bar/bad.png: it is no image" in summary
+    assert sorted(path.name for path in here.glob("model*")) == ["model.safetensors"]  # no run is left
+
+
+def test_evaluating(here, tmp_path):
+    result = run(
+        "evaluate",
+        here / "model.safetensors",
+        here / "others",
+        *("--confusion", "confusion.png", "--mistakes", "mistakes.png"),
+        folder=tmp_path,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = dict(re.findall(r"^(bar|disc) +(20 +[\d.]+ +[\d.]+)$", result.stdout, re.MULTILINE))
+    assert set(rows) == {"bar", "disc"}
+    accuracy = re.search(r"accuracy: (\S+) on 40 pictures +\(always saying the largest class: 0.5000\)", result.stdout)
+    assert float(accuracy[1]) > 0.9
+    for name in ("confusion.png", "mistakes.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 300
+            assert np.ptp(np.asarray(picture.convert("L"))) > 200  # something is drawn
+
+
+def test_predicting(here, tmp_path):
+    """Files, folders and patterns; a bad file is named, and the others are predicted all the same."""
+    (tmp_path / "bad.png").write_bytes(b"")
+    result = run(
+        "predict",
+        here / "model.safetensors",
+        *("others/bar/1.png", "others/disc", "others/*/0.png", tmp_path / "bad.png", "nowhere.png"),
+        "--json",
+        folder=here,
+    )
+    assert result.returncode == 1
+    assert sorted(result.stderr.splitlines()) == [
+        f"{tmp_path / 'bad.png'}: it is empty",
+        "nowhere.png: there is no such file or folder",
+    ]
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    discs = sorted(f"others/disc/{n}.png" for n in range(20))
+    assert [answer["path"] for answer in answers] == ["others/bar/1.png", *discs, "others/bar/0.png"]  # each once
+    for answer in answers:
+        assert answer["class"] == max(answer["probabilities"], key=answer["probabilities"].get)
+        assert abs(sum(answer["probabilities"].values()) - 1) < 1e-5
+    right = [answer["class"] in answer["path"] for answer in answers]
+    assert np.mean(right) > 0.9
+
+
+def test_predictions_for_other_programs_are_tabbed_lines(here):
+    result = call("predict", here / "model.safetensors", here / "others" / "bar" / "3.png", "--top", 1)
+    path, name, probability = result.output.rstrip("\n").split("\t")
+    assert (path, name) == (str(here / "others" / "bar" / "3.png"), "bar")
+    assert 0.5 < float(probability) <= 1
+
+
+def test_predictions_on_a_terminal_are_a_table(here):
+    """On a terminal of our own; names with what rich would take for markup are shown as they are."""
+    picture = here / "[bold] :smile:.png"
+    shutil.copy(here / "others" / "bar" / "3.png", picture)
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "minicnn", "predict", "model.safetensors", picture.name]
+    subprocess.run(command, cwd=here, env=ENVIRONMENT | {"COLUMNS": "100", "NO_COLOR": "1"}, stdout=end, check=True)
+    os.close(end)
+    lines = re.sub(r"\x1b\[\d*m", "", os.read(terminal, 10000).decode()).split("\r\n")
+    os.close(terminal)
+    assert lines[0].split() == ["picture", "class", "or", "else"]
+    assert re.fullmatch(r"\[bold\] :smile:\.png +bar +[\d.]+% +disc [\d.]+% *", lines[1])
+
+
+def test_pictures_of_the_winners(here, tmp_path):
+    """Of pictures down to one pixel, a strip, and two of one name."""
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(1, 1), (2, 150), (9, 7)]):
+        Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(tmp_path / f"p{number}.png")
+    (tmp_path / "other").mkdir()
+    shutil.copy(here / "others" / "bar" / "0.png", tmp_path / "other" / "p0.png")
+    model, out = here / "model.safetensors", tmp_path / "winners"
+    result = call("predict", model, *sorted(tmp_path.glob("p?.png")), tmp_path / "other", "--winners", out, "--json")
+    assert result.exit_code == 0, result.output
+    names = [Path(json.loads(line)["winners"]).name for line in result.output.splitlines()]
+    assert names == ["p0-winners.png", "p1-winners.png", "p2-winners.png", "p0-2-winners.png"]
+    for name in names:
+        with Image.open(out / name) as picture:
+            assert picture.size[0] > picture.size[1] > 300
+            assert np.ptp(np.asarray(picture.convert("L"))) > 200
+
+
+def history(output):
+    """The epochs' lines without their times."""
+    return [line.rpartition(" - ")[0] for line in output.splitlines() if line.startswith("epoch ")]
+
+
+def test_ctrl_c_keeps_what_was_learnt_and_resume_goes_on_to_the_same_model(here, tmp_path):
+    arguments = ["train", str(here / "shapes"), "--output", "m", "--epochs", str(EPOCHS)]
+    command = [sys.executable, "-m", "minicnn", *arguments]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    head = ""
+    for line in process.stdout:
+        head += line
+        if line.startswith("epoch 2 "):
+            process.send_signal(signal.SIGINT)
+            break
+    head += process.communicate()[0]
+    assert process.returncode == 0
+    assert "the same command with --resume goes on" in head
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.run"]
+    assert minicnn.Classifier.load(tmp_path / "m").class_names == ["bar", "disc"]
+    with pytest.raises(ValueError, match="--resume"):
+        minicnn.Classifier.load(tmp_path / "m.run")
+
+    other_epochs = call(*arguments[:3], tmp_path / "m", "--epochs", EPOCHS + 1, "--resume")
+    assert other_epochs.exit_code == 1
+    assert "needs the pictures and settings it was begun with" in other_epochs.output
+
+    tail = run(*arguments, "--resume", folder=tmp_path)
+    assert history(head) + history(tail.stdout) == history((here / "output").read_text())
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    whole, resumed = (read_safetensors(path)[0] for path in (here / "model.safetensors", tmp_path / "m"))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(resumed[name], array)
+
+
+def test_every_option_of_training_works(here, tmp_path):
+    common = ("train", here / "others", "-o", tmp_path / "m", "--epochs", 1)
+    for options in (
+        ["--grey", "--augment", "--batch-size", 16, "--lr", 0.01, "--seed", 3, "--validation-share", 0.5],
+        ["--batch-pixels", 5000, "--validation", here / "shapes"],
+    ):
+        result = call(*common, *options)
+        assert result.exit_code == 0, result.output
+    assert "40 pictures to train, 120 to validate" in result.output
+    call(*common, "--grey")
+    assert minicnn.Classifier.load(tmp_path / "m").channels == 1
+    assert call("evaluate", tmp_path / "m", here / "others").exit_code == 0  # pictures are read as the model needs
+
+
+def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
+    shutil.copytree(here / "others" / "disc", tmp_path / "part" / "disc")
+    result = call("evaluate", here / "model.safetensors", tmp_path / "part")
+    assert result.exit_code == 0
+    assert re.search(r"^bar +0 +\S+ +–$", result.output, re.MULTILINE)
+    (tmp_path / "part" / "disc").rename(tmp_path / "part" / "ring")
+    result = call("evaluate", here / "model.safetensors", tmp_path / "part")
+    assert result.exit_code == 1
+    assert "folders named after the classes bar, disc, got pictures in ring" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "nowhere", "-o", "m"], 1, "no folder nowhere"),
+        (["train", "empty", "-o", "m"], 1, "a folder for each class in empty, got none"),
+        (["train", "no-pictures", "-o", "m"], 1, "at least one image below no-pictures, got none"),
+        (["train", "one-class", "-o", "m"], 1, "two classes or more, got 1"),
+        (["train", "one-picture", "-o", "m"], 1, "a part of 1 to 0 images, got 1"),
+        (["train", "shapes"], 2, "Missing option '-o' / '--output'"),
+        (["train", "shapes", "-o", "nowhere/m"], 2, "there is no folder"),
+        (["train", "shapes", "-o", "empty"], 2, "File 'empty' is a directory"),
+        (["train", "shapes", "-o", "m", "--epochs", "0"], 2, "0 is not in the range x>=1"),
+        (["train", "shapes", "-o", "m", "--lr", "0"], 2, "0.0 is not in the range x>0"),
+        (["train", "shapes", "-o", "m", "--batch-size", "2", "--batch-pixels", "2"], 2, "exclude each other"),
+        (["train", "shapes", "-o", "m", "--validation", "nowhere"], 1, "no folder nowhere"),
+        (["train", "shapes", "-o", "m", "--validation", "one-class"], 1, "got pictures in ring"),
+        (["train", "shapes", "-o", "m", "--resume"], 1, "no file m.run"),
+        (["evaluate", "nowhere", "shapes"], 1, "no file nowhere"),
+        (["evaluate", "junk", "shapes"], 1, "expected a safetensors file"),
+        (["evaluate", "weights", "shapes"], 1, "without its class names"),
+        (["evaluate", "model", "nowhere"], 1, "no folder nowhere"),
+        (["evaluate", "model", "shapes", "--confusion", "c.jpg"], 2, "a name that ends in .png"),
+        (["evaluate", "model", "shapes", "--mistakes", "nowhere/m.png"], 2, "there is no folder"),
+        (["predict", "model"], 2, "Missing argument 'IMAGE...'"),
+        (["predict", "junk", "shapes"], 1, "expected a safetensors file"),
+        (["predict", "model", "empty"], 1, "empty: there is no picture in this folder"),
+        (["predict", "model", "nowhere/*.png"], 1, "nowhere/*.png: there is no such file or folder"),
+        (["predict", "model", "junk"], 1, "junk: it is no image of a known format"),
+        (["predict", "model", "shapes", "--winners", "junk"], 2, "Directory 'junk' is a file"),
+        (["predict", "model", "shapes", "--top", "0"], 2, "0 is not in the range x>=1"),
+        (["fly"], 2, "No such command 'fly'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    write_shapes(tmp_path / "shapes", 3, seed=0)
+    write_shapes(tmp_path / "one-class", 2, seed=0, classes=("ring",))
+    write_shapes(tmp_path / "one-picture", 1, seed=0, classes=("ring",))
+    for name in ("empty", "no-pictures/bar"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "junk").write_bytes(b"junk")
+    network = minicnn.SimpleNet(2, 3, rng=0)
+    minicnn.save_weights(network, "weights")
+    minicnn.Classifier(network, ["bar", "disc"], [0] * 3, [1] * 3).save("model")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    result = call(*arguments)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before  # nothing half done is left
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_a_run_that_explodes_says_so(here, tmp_path):
+    result = call("train", here / "others", "-o", tmp_path / "m", "--lr", 1e30)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Trainer: the loss is ")
+    assert not (tmp_path / "m").exists()
+
+
+def test_what_is_not_installed_is_said(here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = call("evaluate", here / "model.safetensors", here / "others", "--confusion", here / "c.png")
+    assert result.exit_code == 1
+    assert "pip install matplotlib" in result.output
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    result = call("train", here / "others", "-o", here / "m")
+    assert result.exit_code == 1
+    assert "pip install 'minicnn-numba[images]'" in result.output
+
+
+def test_without_click_the_program_says_so(tmp_path):
+    code = "import sys; sys.modules['click'] = None; from minicnn.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "error: the program minicnn needs click, get it with: pip install 'minicnn-numba[images]'\n"
+
+
+def test_help_needs_nothing_heavy():
+    code = (
+        "import sys; from minicnn.cli import main; sys.argv = ['minicnn', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
+    assert "minicnn train pets" in result.stdout
+    assert not set(result.stdout.split()) & {"numba", "PIL", "matplotlib", "sklearn", "torch"}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_help_has_an_example(command):
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Examples?:\n +minicnn {command} ", result.output)
+
+
+def test_the_entry_point_is_declared():
+    assert "minicnn = minicnn.cli:main" in (ROOT / "setup.cfg").read_text()
+    assert call("--version").output == f"minicnn, version {minicnn.__version__}\n"
