@@ -3,6 +3,7 @@
 sizes_worker.py CONTESTANT CASE     CASE: fashion, large, or a folder of pictures
 """
 
+import itertools
 import os
 import sys
 
@@ -25,7 +26,7 @@ def main():
 
 def pictures(case):
     """BATCHES batches of `Images`."""
-    from minicnn.data import ByCount, ImageFolder, Loader, load_fashion_mnist, resize, trimmed
+    from minicnn.data import ByCount, ImageFolder, Loader, load_fashion_mnist, trimmed
     from minicnn.images import Images
 
     if case == "fashion":
@@ -36,11 +37,8 @@ def pictures(case):
         sizes = rng.integers(40, 401, (BATCHES // 4, 16, 2))
         return [Images([rng.standard_normal((3, *size), np.float32) for size in batch]) for batch in sizes]
 
-    def shrink(image, rng):
-        return image if max(image.shape[1:]) <= 64 else resize(image, 64, longest=64)
-
-    loader = Loader(ImageFolder(case), ByCount(128, shuffle=True), augment=shrink, rng=0)
-    return [images for images, _ in zip((images for images, _ in loader), range(BATCHES), strict=False)]
+    loader = Loader(ImageFolder(case, longest=64), ByCount(128, shuffle=True), rng=0)
+    return [images for images, _ in itertools.islice(loader, BATCHES)]
 
 
 def train_mixed(batches):

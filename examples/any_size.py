@@ -78,21 +78,15 @@ def load(options):
         fashion = load_fashion_mnist()
         train, test = (LabelledImages(trimmed(part.images), part.labels) for part in (fashion.train, fashion.test))
         return Dataset("fashion", train, test, fashion.class_names, f"{fashion.source}, each cut to its garment")
-    folder = ImageFolder(options.folder, classes=options.classes)
+    folder = ImageFolder(options.folder, classes=options.classes, longest=options.longest)
     # Decoded once, in threads, and kept: the times below are those of training alone.
-    shrunk = Loader(folder, ByCount(256), augment=lambda image, rng: shrink(image, options.longest))
-    batches = list(shrunk)
+    batches = list(Loader(folder, ByCount(256)))
     images = Images([image for images, _ in batches for image in images])
     pictures = LabelledImages(images, np.concatenate([labels for _, labels in batches]))
     train, test = pictures.split(len(pictures) // 5, rng=options.seed)
     if folder.problems:
         print(folder.summary())
     return Dataset("folder", train, test, tuple(folder.class_names), f"{options.folder}")
-
-
-def shrink(image, longest):
-    """The picture with its longer side at most `longest`, its shape kept."""
-    return image if max(image.shape[1:]) <= longest else resize(image, longest, longest=longest)
 
 
 def prepared(way, images, size):

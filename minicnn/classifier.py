@@ -1,6 +1,6 @@
 """Classifier: a trained network with what is needed to use it on pictures.
 
-picture -> channels -> (picture - mean) / std -> network -> probabilities -> names
+picture -> channels, size -> (picture - mean) / std -> network -> probabilities -> names
 """
 
 import json
@@ -8,6 +8,7 @@ import json
 import numpy as np
 
 from minicnn.checkpoint import read_safetensors, write_safetensors
+from minicnn.checks import as_int
 from minicnn.data.decode import as_floats, decode
 from minicnn.data.order import ByPixels
 from minicnn.fusion import fuse
@@ -30,9 +31,11 @@ class Classifier:
         network: a `SimpleNet` of float32, with 1 or 3 input channels.
         class_names: K different names, in the order of the network's outputs.
         mean, std: one number for each channel, those of the pictures it was trained on.
+        longest: `read` shrinks larger pictures so that their longer side has this many pixels; None leaves all
+            as they are.
 
     Attributes:
-        network, class_names (a list), mean and std ((C,) float32).
+        network, class_names (a list), mean and std ((C,) float32), longest.
         channels: C, 3 for colour and 1 for grey.
 
     Raises:
@@ -48,7 +51,7 @@ class Classifier:
     (2, 2)
     """
 
-    def __init__(self, network, class_names, mean, std):
+    def __init__(self, network, class_names, mean, std, longest=None):
         if type(network) is not SimpleNet:
             raise TypeError(
                 f"Classifier: expected a SimpleNet, got {type(network).__name__}; "
@@ -56,6 +59,7 @@ class Classifier:
             )
         self.network, self.class_names = network, list(class_names)
         self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
+        self.longest = None if longest is None else as_int(longest, "Classifier: longest", 1)
         self._check()
         self._fused = fuse(network)
 
@@ -86,7 +90,7 @@ class Classifier:
 
     def read(self, path):
         """The picture in a file, (C, H, W) float32 from 0 to 1. Raises ValueError with the reason for a bad file."""
-        return as_floats(decode(path, self.channels, WHITE, LARGEST_PICTURE))
+        return as_floats(decode(path, self.channels, WHITE, LARGEST_PICTURE, self.longest))
 
     def as_input(self, picture):
         """The network's input for one picture (C, H, W) from 0 to 1, a new array."""
@@ -138,6 +142,7 @@ class Classifier:
             "class_names": self.class_names,
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
+            "longest": self.longest,
         }
         metadata = {"format": f"{FORMAT} {VERSION}", "classifier": json.dumps(description)}
         write_safetensors(path, self.network.state_dict(), metadata)
@@ -162,7 +167,8 @@ class Classifier:
                 raise ValueError(f"expected the network's arguments {fitting}, got {arguments}")
             network = SimpleNet(**arguments, rng=0)
             network.load_state_dict(arrays)
-            return cls(network, description["class_names"], description["mean"], description["std"])
+            numbers = (description[name] for name in ("mean", "std", "longest"))
+            return cls(network, description["class_names"], *numbers)
         except KeyError as error:
             raise ValueError(f"{path}: its description is damaged, there is no {error}") from error
         except (TypeError, ValueError, AttributeError, OverflowError) as error:

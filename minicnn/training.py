@@ -22,7 +22,8 @@ def train_classifier(
 ):
     """Train a SimpleNet on an `ImageFolder`, and keep the weights of the epoch with the smallest validation loss.
 
-    Each picture is learnt at its own size. Adam's learning rate falls along half a cosine, epoch by epoch.
+    Each picture is learnt at its own size, up to the `longest` of the folder, which the classifier takes over. Adam's
+    learning rate falls along half a cosine, epoch by epoch.
 
     Args:
         train, validation: `ImageFolder`s of the same number of channels. Those that `split` makes will do, or two
@@ -49,7 +50,7 @@ def train_classifier(
     validation = relabelled(validation, train.class_names)
     mean, std = channel_statistics(train)
     network = SimpleNet(len(train.class_names), train.channels, rng=seed)
-    classifier = Classifier(network, train.class_names, mean, std)
+    classifier = Classifier(network, train.class_names, mean, std, train.longest)
 
     def prepared(picture, rng):
         return classifier.as_input(picture if augment is None else augment(picture, rng))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import minicnn
@@ -126,12 +127,21 @@ def test_the_weights_are_under_pytorchs_names(tmp_path):
     np.testing.assert_array_equal(network["conv2"].params["weight"], classifier.network["conv2"].params["weight"])
 
 
+def test_reading_shrinks_to_the_longest_side_that_is_kept_in_the_file(tmp_path):
+    PIL.Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "a.png")
+    classifier = minicnn.Classifier(minicnn.SimpleNet(2, 3, rng=0), ["a", "b"], [0] * 3, [1] * 3, longest=10)
+    classifier.save(tmp_path / "m")
+    picture = minicnn.Classifier.load(tmp_path / "m").read(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture, np.broadcast_to(np.float32([1, 0, 0])[:, None, None], (3, 5, 10)))
+
+
 def _description(classifier):
     return {
         "network": {"name": "SimpleNet", "num_classes": 3, "in_channels": 3},
         "class_names": classifier.class_names,
         "mean": classifier.mean.tolist(),
         "std": classifier.std.tolist(),
+        "longest": classifier.longest,
     }
 
 
@@ -164,6 +174,8 @@ def test_the_description_is_what_the_damaged_ones_below_start_from(tmp_path):
         ({"mean": [0, 0, "x"]}, "description is damaged"),
         ({"mean": [0, 0, None]}, "mean to be 3 finite numbers"),
         ({"std": [1, 1, -1]}, "std above 0"),
+        ({"longest": "x"}, "longest: expected an integer"),
+        ({"longest": 0}, "longest: expected at least 1"),
     ],
 )
 def test_a_damaged_description_is_named(tmp_path, change, message):

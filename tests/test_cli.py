@@ -188,7 +188,7 @@ def test_every_option_of_training_works(here, tmp_path):
     common = ("train", here / "others", "-o", tmp_path / "m", "--epochs", 1)
     for options in (
         ["--grey", "--augment", "--batch-size", 16, "--lr", 0.01, "--seed", 3, "--validation-share", 0.5],
-        ["--batch-pixels", 5000, "--validation", here / "shapes"],
+        ["--batch-pixels", 5000, "--longest", 9, "--validation", here / "shapes"],
     ):
         result = call(*common, *options)
         assert result.exit_code == 0, result.output

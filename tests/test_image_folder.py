@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import minicnn
-from minicnn.data import ByCount, ImageFolder, Loader
+from minicnn.data import ByCount, ImageFolder, Loader, shrink
 from minicnn.data.cache import PixelCache
 from minicnn.data.decode import as_floats, decode
 
@@ -46,6 +46,28 @@ def pixels(height, width, seed=0):
 
 
 # What is read.
+
+
+@pytest.mark.parametrize("longest", [1, 7, 30])
+def test_large_images_are_shrunk_and_the_sizes_say_so(tmp_path, longest):
+    save(tmp_path / "a" / "tall.png", pixels(30, 11))
+    save(tmp_path / "a" / "small.png", pixels(5, 6))
+    save(tmp_path / "a" / "strip.png", pixels(1, 200))
+    save(tmp_path / "b" / "deep.png", np.full((20, 9), 4660, np.uint16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying on its side
+    save(tmp_path / "b" / "turned.jpg", Image.fromarray(pixels(16, 24)), exif=exif)
+    folder = ImageFolder(tmp_path, longest=longest)
+    for index, path in enumerate(folder.paths):
+        image, _ = folder[index]
+        assert image.shape == (3, *folder.sizes[index]), path
+        assert max(image.shape) <= max(3, longest), path
+        full, _ = ImageFolder(tmp_path)[index]
+        np.testing.assert_allclose(image, shrink(full, longest), atol=0.51 / 255)
+    turned = [path.name for path in folder.paths].index("turned.jpg")
+    assert folder.sizes[turned].tolist() == [min(24, longest), min(16, max(1, round(16 * longest / 24)))]
+    deep = [path.name for path in folder.paths].index("deep.png")
+    assert (folder[deep][0] == np.float32(4660 / 65535)).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn.backends.cpu import conv
-from minicnn.backends.cpu.convolution import plain, shifts, tile, winograd
+from minicnn.backends.cpu.convolution import matrix, plain, shifts, tile, winograd
 from minicnn.backends.cpu.convolution.vectors import LANES
 from tests import cases
 
@@ -80,6 +80,30 @@ def test_each_rung_gives_the_numbers_of_the_definition(rung):
                 assert worst <= tolerance, f"{name} {what} {dtype.__name__}: off by {worst:.1e} of the largest"
         compared += 1
     assert compared >= (25 if rung is winograd else 60)
+
+
+def test_the_matrix_product_gives_the_numbers_of_the_definition():
+    one_by_one = [problem for problem in problems() if problem[2].shape[2:] == (1, 1)]
+    one_by_one += [("strides", *draw_one_by_one((3, 19, 13, 37), 21, (3, 2)))]
+    one_by_one += [("a long row", *draw_one_by_one((2, 5, 1, 1100), 8, (1, 1)))]
+    compared = 0
+    for name, x, weight, bias, dy, stride, padding in one_by_one:
+        if not matrix.serves(weight.shape[2:], padding):
+            continue
+        expected = plain.forward(x, weight, bias, stride, padding)
+        np.testing.assert_allclose(conv.conv2d_forward(x, weight, bias, stride, padding), expected, atol=1e-12)
+        expected = plain.input_gradient(dy, weight, x.shape[2:], stride, padding)
+        dx = conv.conv2d_input_gradient(dy, weight, x.shape[2:], stride, padding)
+        np.testing.assert_allclose(dx, expected, atol=1e-12, err_msg=name)
+        compared += 1
+    assert compared >= 5
+
+
+def draw_one_by_one(x_shape, filters, stride):
+    rng = np.random.default_rng(1)
+    x, weight, bias = rng.standard_normal(x_shape), rng.standard_normal((filters, x_shape[1], 1, 1)), None
+    dy = rng.standard_normal(plain.forward(x, weight, bias, stride, (0, 0)).shape)
+    return x, weight, bias, dy, stride, (0, 0)
 
 
 def test_winograds_transforms_are_a_convolution():

@@ -32,7 +32,7 @@ def evaluate(model, folder, confusion, mistakes):
     if confusion or mistakes:
         import_matplotlib()  # rather now than after the work
     classifier = Classifier.load(model)
-    pictures = ImageFolder(folder, channels=classifier.channels)
+    pictures = ImageFolder(folder, channels=classifier.channels, longest=classifier.longest)
     result = evaluated(classifier, pictures)
 
     table = Table("class", box=None, pad_edge=False)

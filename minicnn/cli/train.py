@@ -35,6 +35,13 @@ from minicnn.training import train_classifier, varied
     show_default=True,
     help="Of all random numbers; the same again with the same.",
 )
+@click.option(
+    "--longest",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Shrink larger pictures to this many pixels on the longer side; training takes about 1 KB of memory a pixel.",
+)
 @click.option("--grey", is_flag=True, help="Look at brightness only, one channel instead of three.")
 @click.option(
     "--validation",
@@ -65,6 +72,7 @@ def train(
     batch_pixels,
     lr,
     seed,
+    longest,
     grey,
     validation,
     validation_share,
@@ -87,12 +95,12 @@ def train(
     order = ByCount(batch_size, shuffle=True) if batch_size else None
     order = ByPixels(batch_pixels, shuffle=True) if batch_pixels else order
     channels = 1 if grey else 3
-    pictures = ImageFolder(folder, channels=channels)
+    pictures = ImageFolder(folder, channels=channels, longest=longest)
     if validation is None:
         training, held_out = pictures.split(max(1, round(validation_share * len(pictures))), rng=seed)
         sources = [pictures]
     else:
-        training, held_out = pictures, ImageFolder(validation, channels=channels)
+        training, held_out = pictures, ImageFolder(validation, channels=channels, longest=longest)
         sources = [training, held_out]
     click.echo(
         f"{len(training)} pictures to train, {len(held_out)} to validate, "

@@ -13,7 +13,7 @@ fashion_mnist.py  from its four IDX files
 cifar10.py        from the archive as downloaded
 """
 
-from minicnn.data.augment import color_jitter, pad_to, random_crop, random_flip, random_resize, resize
+from minicnn.data.augment import color_jitter, pad_to, random_crop, random_flip, random_resize, resize, shrink
 from minicnn.data.batches import Batches
 from minicnn.data.cifar10 import load_cifar10
 from minicnn.data.dataset import Dataset, LabelledImages, standardised
@@ -43,6 +43,7 @@ __all__ = [
     "random_flip",
     "random_resize",
     "resize",
+    "shrink",
     "standardised",
     "trimmed",
 ]

@@ -109,6 +109,23 @@ def resize(image, size, longest=None):
     return _scaled(image, min(factor, shorter / min(height, width)))
 
 
+def shrink(image, longest):
+    """The image with its longer side at most `longest`, the shape kept; a smaller one as it is.
+
+    >>> shrink(np.ones((1, 100, 30)), 10).shape, shrink(np.ones((1, 10, 3)), 10).shape
+    ((1, 10, 3), (1, 10, 3))
+    """
+    size = shrunk_size(*image.shape[1:], longest)
+    return image if size == image.shape[1:] else _resized(image, *size)
+
+
+def shrunk_size(height, width, longest):
+    """(h, w) of what `shrink` returns."""
+    if max(height, width) <= longest:
+        return height, width
+    return tuple(max(1, round(side * longest / max(height, width))) for side in (height, width))
+
+
 def pad_to(image, size):
     """The image in the middle of zeros, at least `size`, an int or (h, w); sides that are longer stay as they are.
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from minicnn.data.augment import shrink
 from minicnn.data.pillow import FORMATS, import_pillow
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -41,13 +42,14 @@ def read_size(path, max_pixels):
         return (width, height) if has_tag and _orientation(image) in LYING else (height, width)
 
 
-def decode(path, channels, background, max_pixels):
+def decode(path, channels, background, max_pixels, longest=None):
     """The upright image in a file: (channels, H, W), numbers as they are stored.
 
     Args:
         channels: 3, or 1 for the grey value 0.299 R + 0.587 G + 0.114 B.
         background: (red, green, blue), each 0 to 255, that is seen where the image is transparent.
-        max_pixels: the most that H * W may be.
+        max_pixels: the most that H * W may be, as it is stored.
+        longest: shrink a larger image so that its longer side has this many pixels.
 
     Returns:
         uint8 of 0 to 255; of 16-bit and 32-bit integer grey images uint16 of 0 to 65535; of float images float32 of
@@ -63,13 +65,13 @@ def decode(path, channels, background, max_pixels):
         if orientation in UPRIGHT:
             image = image.transpose(getattr(import_pillow("decode").Transpose, UPRIGHT[orientation]))
         if image.mode[0] in "IF":
-            return np.repeat(_deep_grey(image)[None], channels, axis=0)
+            return np.repeat(_shrunk(_deep_grey(image)[None], longest), channels, axis=0)
         if image.has_transparency_data:
             image = _over(background, image.convert("RGBA"))
         if channels == 1:
-            return np.array(image.convert("L"))[None]
+            return _shrunk(np.array(image.convert("L"))[None], longest)
         # Channel by channel takes a fifth of the time of transposing (H, W, 3) in NumPy.
-        return np.stack([np.asarray(channel) for channel in image.convert("RGB").split()])
+        return np.stack([_shrunk(np.asarray(channel)[None], longest)[0] for channel in image.convert("RGB").split()])
 
 
 def as_floats(pixels):
@@ -127,6 +129,14 @@ def _orientation(image):
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data can raise anything, and the pixels may be sound
         return 1
+
+
+def _shrunk(pixels, longest):
+    """Pixels (C, H, W) of any of the kinds above with the longer side at most `longest`, and of the same kind."""
+    if longest is None or max(pixels.shape[1:]) <= longest:
+        return pixels
+    small = shrink(pixels.astype(np.float32), longest)
+    return small if pixels.dtype == np.float32 else np.rint(small).astype(pixels.dtype)
 
 
 def _over(background, image):

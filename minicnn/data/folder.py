@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.checks import as_int
+from minicnn.data.augment import shrunk_size
 from minicnn.data.cache import PixelCache
 from minicnn.data.decode import BadImageError, as_floats, decode, read_size
 from minicnn.data.pillow import SUFFIXES, import_pillow
@@ -38,6 +39,8 @@ class ImageFolder:
         path: the folder of the class folders.
         classes: names of the class folders to take, numbered in this order; all of them unless given.
         channels: 3 for colour, 1 for grey.
+        longest: larger images are shrunk when they are decoded, so that their longer side has this many pixels; a
+            photo of 12 million pixels would take 11 GB to train on. None leaves all as they are.
         background: (red, green, blue), each from 0 to 255, seen where an image is transparent.
         max_pixels: images with more are bad files; a small file can claim to be a huge image. Decoding takes about 20
             bytes a pixel for the moment, in each thread.
@@ -49,7 +52,7 @@ class ImageFolder:
         class_names: list of str.
         paths: list of Path, one an image.
         labels: (N,) int64, positions in `class_names`.
-        sizes: (N, 2) int64, rows (H, W) as the headers say; read-only.
+        sizes: (N, 2) int64, rows (H, W) as the headers and `longest` say; read-only.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -63,6 +66,7 @@ class ImageFolder:
         *,
         classes=None,
         channels=3,
+        longest=None,
         background=(255, 255, 255),
         max_pixels=50_000_000,
         strict=False,
@@ -75,6 +79,7 @@ class ImageFolder:
         if len(background) != 3 or max(background) > 255:
             raise ValueError(f"ImageFolder: expected background (red, green, blue) of 0 to 255, got {background}")
         self.path, self.channels, self.background = Path(path), channels, background
+        self.longest = None if longest is None else as_int(longest, "ImageFolder: longest", 1)
         self.max_pixels = as_int(max_pixels, "ImageFolder: max_pixels", 1)
         self.strict = bool(strict)
         self._cache = PixelCache(as_int(cache_bytes, "ImageFolder: cache_bytes", 0))
@@ -112,7 +117,7 @@ class ImageFolder:
                     continue
                 self.paths.append(path)
                 labels.append(label)
-                sizes.append(size)
+                sizes.append(size if self.longest is None else shrunk_size(*size, self.longest))
         if not self.paths:
             found = self.summary() if self._n_files else f"there is no file with a suffix of {', '.join(SUFFIXES)}"
             raise ValueError(f"ImageFolder: expected at least one image below {self.path}, got none; {found}")
@@ -143,7 +148,7 @@ class ImageFolder:
         pixels = self._cache.get(path)
         if pixels is None:
             try:
-                pixels = decode(path, self.channels, self.background, self.max_pixels)
+                pixels = decode(path, self.channels, self.background, self.max_pixels, self.longest)
             except BadImageError as error:
                 self._leave_out(path, str(error))
                 return None

@@ -8,6 +8,8 @@ from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial_sum
 
 def asarray(array):
     """`array` as C-contiguous, aligned, writeable memory, dtype kept; the same object where it is that already."""
+    if isinstance(array, np.ndarray) and array.flags.carray:  # all three; asking so takes a tenth of the time
+        return array
     return np.require(array, requirements="CAW")
 
 

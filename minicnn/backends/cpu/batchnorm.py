@@ -18,8 +18,9 @@ Cost: memory. Statistics read x, forward reads x and writes y, backward reads x 
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.batches import empty_like, flat
 from minicnn.backends.cpu.jit import parallel, serial, serial_sum
-from minicnn.backends.cpu.planes import empty_like, equal_runs, flat, plane_bounds
+from minicnn.backends.cpu.planes import equal_runs, plane_bounds
 
 
 def batchnorm2d_statistics(x):

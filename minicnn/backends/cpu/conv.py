@@ -10,24 +10,24 @@ Cost: see the rungs. Outputs come from the pool of `memory`.
 
 import numpy as np
 
+from minicnn.backends.cpu.batches import empty_batch, flat, sizes_table
 from minicnn.backends.cpu.convolution import matrix, tile, winograd
 from minicnn.backends.cpu.convolution.patches import four, nchw_sink, nchw_source, plane_source
-from minicnn.backends.cpu.convolution.pieces import Batch, empty_like, flat, sizes_table
+from minicnn.backends.cpu.convolution.pieces import Batch
 from minicnn.geometry import output_size
 from minicnn.images import Images
 
 
 def conv2d_forward(x, weight, bias, stride, padding):
     if matrix.serves(weight.shape[2:], padding):
-        y = empty_like(x, len(weight), output_sizes(sizes_table(x), (1, 1), stride, padding))
+        y = empty_batch(x, len(weight), output_sizes(sizes_table(x), (1, 1), stride, padding), x.dtype)
         matrix.run(planes_reading(x), _writing(y), weight[:, :, 0, 0], bias, stride)
         return y
     return convolve(rung(x.shape[1], weight.shape[2:], stride, padding), x, weight, bias, stride, padding)
 
 
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
-    sizes = np.broadcast_to(np.asarray(input_size, np.int64), (len(dy), 2))
-    dx = empty_like(dy, weight.shape[1], sizes)
+    dx = empty_batch(dy, weight.shape[1], input_size, dy.dtype)
     if matrix.serves(weight.shape[2:], padding) and stride == (1, 1):
         matrix.run(planes_reading(dy), _writing(dx), np.ascontiguousarray(weight[:, :, 0, 0].T), None, stride)
         return dx
@@ -57,7 +57,7 @@ def rung(inputs, kernel_size, stride, padding):
 def convolve(rung, x, weight, bias, stride, padding):
     """conv2d_forward by the kernels of `rung`."""
     batch, kernel_size = reading(x, rung), weight.shape[2:]
-    y = empty_like(x, len(weight), output_sizes(batch.sizes, kernel_size, stride, padding))
+    y = empty_batch(x, len(weight), output_sizes(batch.sizes, kernel_size, stride, padding), x.dtype)
     target = _writing(y)
     plan = rung.plan_forward(kernel_size, stride, padding, batch.channels, batch.sizes, target.sizes, x.dtype.itemsize)
     rung.run(plan, batch, target, weight, bias)

@@ -24,6 +24,7 @@ import numpy as np
 from numba import get_num_threads
 
 from minicnn.backends.contract import Activation
+from minicnn.backends.cpu.batches import empty_like
 from minicnn.backends.cpu.conv import convolve_back, lanes_reading, output_sizes, planes_reading, rung
 from minicnn.backends.cpu.convolution import winograd
 from minicnn.backends.cpu.convolution.launch import call, launch, unpack
@@ -42,12 +43,10 @@ from minicnn.backends.cpu.convolution.patches import (
 from minicnn.backends.cpu.convolution.pieces import (
     Batch,
     cut,
-    empty_like,
     numbers_of,
     one_to_a_block,
     piece_number,
     pixels_before,
-    sizes_table,
 )
 from minicnn.backends.cpu.convolution.vectors import (
     LANES,
@@ -243,7 +242,7 @@ def _input_gradient(dy, weight, below, stride, padding):
     """What is below's: a `Gradient` where that is an activation, dx like it where it is the images."""
     if not isinstance(below, Activation):
         chosen = rung(dy.channels, weight.shape[2:], stride, padding)
-        return convolve_back(chosen, dy, weight, empty_like(below, below.shape[1], sizes_table(below)), stride, padding)
+        return convolve_back(chosen, dy, weight, empty_like(below), stride, padding)
     stored, kernel_size, dtype = below.y, weight.shape[2:], weight.dtype
     chosen = rung(dy.channels, kernel_size, stride, padding)
     arguments = (dy.channels, dy.sizes, stored.sizes, dtype.itemsize)

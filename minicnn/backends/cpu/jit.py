@@ -9,16 +9,15 @@ is added up across iterations, and how the work is cut depends on shapes only.
 
 Threads are those of the layer that Numba chooses: TBB where it is installed, else OpenMP, else its own "workqueue".
 The last cannot serve two Python threads at once, and with the others two would fight for the same cores; so a lock
-is held around each parallel loop. GNU's OpenMP lets idle threads spin for milliseconds; where other programs want the
-cores, the thread that is waited for then waits for the ones that spin. So it is told to put them to sleep sooner,
-unless the user has said otherwise. OpenMP does not survive a fork: a child of a process that has used it
-works with one thread, on the same loops compiled without threads.
+is held around each parallel loop. OpenMP does not survive a fork: a child of a process that has used it works with
+one thread, on the same loops compiled without threads. GNU's OpenMP lets idle threads spin for milliseconds, which is
+fast where they have a core each and slow where others want it; OMP_WAIT_POLICY=passive makes them sleep instead. To
+make them do so sooner by default, after 4000 rounds, cost a step on 10 pictures a third of its speed.
 """
 
 import contextlib
 import functools
 import hashlib
-import importlib
 import os
 import threading
 from pathlib import Path
@@ -37,11 +36,6 @@ FASTMATH_SUM = FASTMATH | {"reassoc"}
 
 # Elements of a flat array that one worker takes at a time: 64 KiB of float32, a share of the L2 cache.
 CHUNK = 16384
-
-# Rounds an idle OpenMP thread spins before it sleeps; the default is 300 000. Beside one other program on two cores a
-# step on 128 pictures takes two thirds of the time it takes with the default; alone, one of 3 ms may take 0.5 ms more,
-# since waking a thread is slower than finding it awake.
-SPINS = 4000
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
@@ -69,18 +63,6 @@ def _state_of_sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
-
-def _load_openmp():
-    """Load OpenMP now, if Numba has it: it reads its settings then, and no later."""
-    if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ):
-        return
-    os.environ["GOMP_SPINCOUNT"] = str(SPINS)
-    with contextlib.suppress(ImportError):
-        importlib.import_module("numba.np.ufunc.omppool")
-    del os.environ["GOMP_SPINCOUNT"]
-
-
-_load_openmp()
 
 serial = functools.partial(_kept_on_disk, fastmath=FASTMATH)
 serial_sum = functools.partial(_kept_on_disk, fastmath=FASTMATH_SUM)

@@ -11,27 +11,9 @@ has one owner whatever the runs, and what is summed over it does not depend on t
 
 import numpy as np
 
-from minicnn.images import Images, sizes_of
+from minicnn.images import Images
 
 RUNS = 256  # several for each thread, so that their rounding to whole planes evens out
-
-
-def flat(x):
-    """The numbers of (N, C, H, W) or `Images` as they lie in memory, (N * C * pixels,), without a copy."""
-    return x.data if isinstance(x, Images) else x.reshape(-1)
-
-
-def empty_like(x):
-    """A new batch of the form of x."""
-    return empty_batch(x, sizes_of(x), x.dtype)
-
-
-def empty_batch(x, size, dtype):
-    """A new batch of as many images and channels as x, of another size, (H, W) or for `Images` (N, 2)."""
-    if isinstance(x, Images):
-        pixels = int(np.prod(size, axis=1).sum())
-        return Images.of(np.empty(x.channels * pixels, dtype), x.channels, size)
-    return np.empty((*x.shape[:2], *size), dtype)
 
 
 def plane_bounds(x):

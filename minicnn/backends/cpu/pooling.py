@@ -15,8 +15,9 @@ reach into another plane, adding needs no atomics. Cost: each cell is read once 
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.batches import empty_batch, flat
 from minicnn.backends.cpu.jit import parallel, serial, serial_sum
-from minicnn.backends.cpu.planes import empty_batch, equal_runs, flat, plane_bounds
+from minicnn.backends.cpu.planes import equal_runs, plane_bounds
 from minicnn.images import sizes_of
 
 LONG = 8  # cells in a window's row from which on they are compared several at a time
@@ -25,14 +26,14 @@ LONG = 8  # cells in a window's row from which on they are compared several at a
 def max_pool2d_forward(x, rows, columns):
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
-    y, argmax = empty_batch(x, output_size, x.dtype), empty_batch(x, output_size, np.int32)
+    y, argmax = empty_batch(x, x.shape[1], output_size, x.dtype), empty_batch(x, x.shape[1], output_size, np.int32)
     x_bounds = plane_bounds(x)
     _max_forward(flat(x), x_bounds, windows, flat(y), flat(argmax), plane_bounds(y), equal_runs(x_bounds))
     return y, argmax
 
 
 def max_pool2d_backward(dy, argmax, input_size):
-    dx = empty_batch(dy, input_size, dy.dtype)
+    dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     dx_bounds = plane_bounds(dx)
     _max_backward(flat(dy), flat(argmax), plane_bounds(dy), flat(dx), dx_bounds, equal_runs(dx_bounds))
     return dx
@@ -40,14 +41,14 @@ def max_pool2d_backward(dy, argmax, input_size):
 
 def avg_pool2d_forward(x, rows, columns):
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
-    y, x_bounds = empty_batch(x, output_size, x.dtype), plane_bounds(x)
+    y, x_bounds = empty_batch(x, x.shape[1], output_size, x.dtype), plane_bounds(x)
     _avg_forward(flat(x), x_bounds, windows, flat(y), plane_bounds(y), equal_runs(x_bounds))
     return y
 
 
 def avg_pool2d_backward(dy, rows, columns, input_size):
     windows, _ = _windows(rows, columns, input_size, len(dy))
-    dx = empty_batch(dy, input_size, dy.dtype)
+    dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     dx_bounds = plane_bounds(dx)
     _avg_backward(flat(dy), plane_bounds(dy), windows, flat(dx), dx_bounds, equal_runs(dx_bounds))
     return dx

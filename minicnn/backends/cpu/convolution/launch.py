@@ -38,7 +38,7 @@ def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
     flat_arrays = [nothing if array is None else array.reshape(-1) for array in arrays]
     flat_arrays = tuple(flat_arrays + [nothing] * (ARRAYS - len(arrays)))
     start = address(kernel, dtype, _kernel_signature)
-    tables = empty((workers, table_size), np.int64)
+    tables = np.empty((workers, table_size), np.int64)
     scratch = empty((workers, scratch_size), dtype)
     run = _run_alone if workers == 1 else _run  # no need to wake the other threads for one
     run(start, flat_arrays, np.array(numbers, np.int64), tables, scratch)

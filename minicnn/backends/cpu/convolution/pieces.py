@@ -6,15 +6,12 @@ so that a kernel does not know whether the batch is (N, C, H, W) or `Images`. Ho
 the number of threads decides no more than who does which blocks.
 """
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicnn.backends.cpu.convolution.launch import unpack
 from minicnn.backends.cpu.jit import serial
-from minicnn.backends.cpu.memory import empty
-from minicnn.images import Images
 
 
 class Batch(NamedTuple):
@@ -46,16 +43,29 @@ class Piece(NamedTuple):
     q1: int
 
 
-class Layout(NamedTuple):
-    """The pieces of a batch, for each block the number of its first piece, and what the blocks before it cost."""
+class Layout:
+    """The pieces of a batch, for each block the number of its first piece, and what the blocks before it cost.
 
-    pieces: np.ndarray  # (pieces, 11)
-    blocks: np.ndarray  # (blocks + 1,)
-    costs: np.ndarray  # (blocks + 1,)
+    pieces (pieces, 11), blocks and costs (blocks + 1,).
+    """
+
+    def __init__(self, pieces, blocks, costs):
+        self.pieces, self.blocks, self.costs = pieces, blocks, costs
+        self._tables = {}  # by the number of shares
 
     @property
     def n_blocks(self):
         return len(self.blocks) - 1
+
+    def tables(self, shares):
+        """What a kernel reads of the layout, in a row: where each of the shares begins, blocks, pieces.
+
+        Share i of the blocks goes from number i to number i + 1; all cost about the same.
+        """
+        if shares not in self._tables:
+            ends = np.searchsorted(self.costs, np.arange(shares + 1) * self.costs[-1] // shares)
+            self._tables[shares] = np.concatenate([ends, self.blocks, self.pieces.ravel()])
+        return self._tables[shares]
 
 
 PIECE_NUMBERS = len(Piece._fields)
@@ -99,15 +109,11 @@ def grouped(pieces, costs, most):
 
 
 def numbers_of(job, layout, shares, extra=()):
-    """A kernel's numbers: the job, which says where the tables are, `extra`, and the tables, in `shares` shares.
-
-    Share i of the blocks goes from shares[i] to shares[i + 1]; all cost about the same.
-    """
+    """A kernel's numbers: the job, which says where the tables are, `extra`, and the tables, in `shares` shares."""
     shares_at = len(job) + len(extra)
     blocks_at = shares_at + shares + 1
-    job = job._replace(shares_at=shares_at, blocks_at=blocks_at, pieces_at=blocks_at + len(layout.blocks))
-    ends = np.searchsorted(layout.costs, np.arange(shares + 1) * layout.costs[-1] // shares)
-    return np.concatenate([np.array((*job, *extra), np.int64), ends, layout.blocks, layout.pieces.ravel()])
+    job = (*job[:-3], shares_at, blocks_at, blocks_at + len(layout.blocks), *extra)
+    return np.concatenate([np.array(job, np.int64), layout.tables(shares)])
 
 
 def pixels_before(sizes):
@@ -117,31 +123,3 @@ def pixels_before(sizes):
 
 def _sums_before(numbers):
     return np.concatenate([[0], numbers.cumsum()])
-
-
-# Batches as the layers know them, (N, C, H, W) or `Images`.
-
-
-def sizes_table(x):
-    """(N, 2): the size of each image."""
-    return x.sizes if isinstance(x, Images) else equal_sizes(len(x), *x.shape[2:])
-
-
-@lru_cache(maxsize=256)
-def equal_sizes(n_images, height, width):
-    """(N, 2), read-only."""
-    sizes = np.tile(np.array([height, width], np.int64), (n_images, 1))
-    sizes.flags.writeable = False
-    return sizes
-
-
-def flat(x):
-    """The numbers of a batch as a flat array, without a copy."""
-    return x.data if isinstance(x, Images) else x.reshape(-1)
-
-
-def empty_like(x, channels, sizes):
-    """A batch of the kind of x, array or `Images`, of other channels and sizes (N, 2), its numbers not set."""
-    if isinstance(x, Images):
-        return Images.of(empty(channels * int(sizes.prod(axis=1).sum()), x.dtype), channels, sizes)
-    return empty((len(x), channels, *sizes[0].tolist()), x.dtype)

@@ -12,6 +12,7 @@ Everything is this sum.  Only the meaning of rows, taps and w changes:
 
     direct forward      rows: output pixels       taps: (c, i, j)     w: weight      lanes: filters
     direct d_weight     rows: (c, i, j)           taps: pixels        w: dy          lanes: filters
+    1 x 1 forward       rows: filters             taps: channels      w: x           lanes: pixels
     Winograd product    rows: tiles               taps: channels      w: U           lanes: filters
     Winograd d_weight   rows: channels            taps: tiles         w: dy's tiles  lanes: filters
 

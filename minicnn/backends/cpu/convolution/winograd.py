@@ -257,6 +257,7 @@ def _even_share(total, most):
     return -(-total // -(-total // most))
 
 
+@lru_cache(maxsize=256)
 def kernel_parts(kernel_size):
     """How many 3 × 3 kernels a kernel is the sum of, down and across."""
     return tuple(-(-kernel // 3) for kernel in kernel_size)
@@ -616,7 +617,7 @@ def padded_bias(bias, filters, dtype):
 def serves(inputs, kernel_size, stride, padding):
     """Whether these kernels can do it, and fast: with few input channels the transforms cost more than they save, and
     so do kernels of which a 3 × 3 part is mostly zeros."""
-    parts = kernel_parts(kernel_size)
+    parts = kernel_parts(tuple(kernel_size))
     return (
         tuple(stride) == (1, 1)
         and inputs >= 8
