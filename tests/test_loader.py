@@ -333,21 +333,6 @@ def test_an_error_in_a_thread_reaches_the_loop_and_leaves_no_thread():
 # With Trainer.
 
 
-def as_arrays(loader):
-    """Batches of one image each as plain arrays (1, C, H, W), of a loader that Trainer can still save."""
-
-    class Arrays:
-        state_dict, load_state_dict = loader.state_dict, loader.load_state_dict
-
-        def __len__(self):
-            return len(loader)
-
-        def __iter__(self):
-            return ((images.as_array(), labels) for images, labels in loader)
-
-    return Arrays()
-
-
 def test_training_from_a_folder_resumes_to_the_same_bits(folder, tmp_path):
     def start():
         network = minicnn.Sequential(
@@ -357,8 +342,8 @@ def test_training_from_a_folder_resumes_to_the_same_bits(folder, tmp_path):
             fc=minicnn.Linear(4, 2, rng=0),
         )
         trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network, lr=0.02), quiet=True)
-        train = Loader(ImageFolder(folder.path), ByCount(1, shuffle=True), augment=augment, rng=3)
-        return trainer, as_arrays(train), as_arrays(Loader(folder, ByCount(1)))
+        train = Loader(ImageFolder(folder.path), ByCount(3, shuffle=True), augment=augment, rng=3)
+        return trainer, train, Loader(folder, ByCount(4))
 
     whole, train, validation = start()
     whole.fit(train, validation, epochs=3)
