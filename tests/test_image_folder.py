@@ -543,10 +543,11 @@ def test_files_that_are_no_regular_files(tmp_path):
     }
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file, whatever its permissions")
 def test_files_and_folders_without_permission(tmp_path):
     small_folder(tmp_path, "x.png", encoded(pixels(2, 2), "PNG"))
     (tmp_path / "a" / "x.png").chmod(0)
+    if os.access(tmp_path / "a" / "x.png", os.R_OK):
+        pytest.skip("this user, probably root, reads every file, whatever its permissions")
     (tmp_path / "a" / "locked").mkdir(mode=0)
     folder = ImageFolder(tmp_path)
     assert {path.name: reason for path, reason in folder.problems} == {

@@ -27,6 +27,9 @@ class Loader:
 
     Raises ValueError or TypeError for workers that are not an integer of at least 1.
 
+    While NumPy and Pillow work in these threads, OpenMP's threads should not wait by spinning: with the environment
+    variable OMP_WAIT_POLICY=passive an epoch on two cores took half the time.
+
     `state_dict()` says where in which epoch the iteration stands; after `load_state_dict` the next `for` loop goes on
     from there, through the same batches, to the last bit and for any number of workers, as the run that was saved.
 
