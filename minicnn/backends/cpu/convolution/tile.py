@@ -144,10 +144,9 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                 n_taps = numbers[at + 2]
                 phase = numbers[at : at + 4 + 2 * n_taps]
                 at += 4 + 2 * n_taps
-                if job.phases == 1:  # the pixels of the phase are those of the piece
-                    _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, y_patch, vector)
-                else:
-                    _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, M, vector)
+                out = y_patch if job.phases == 1 else M  # the pixels of the only phase are those of the piece
+                _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, out, vector)
+                if job.phases > 1:
                     _spread(job, phase, width, high, wide, M, y_patch, vector)
             for f in range(0, width, LANES):
                 y_window = Window(f0 + f, piece.p0, piece.q0, high, wide)

@@ -391,9 +391,10 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
 
 @serial
 def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
-    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`."""
+    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`. Returns their number."""
     padded = lanes_up(job.C)
     inputs = job.parts_h * job.parts_w * padded
+    at = 0
     for c0 in range(0, padded, LANES):
         at = c0
         for index in range(first, stop):
@@ -411,6 +412,7 @@ def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
                             V_at = at + (a * job.parts_w + b) * padded
                             input_transform(patch, patch_at, columns * LANES, LANES, V, V_at, 6 * inputs, inputs)
                     at += _pitch(inputs)
+    return at // _pitch(inputs)
 
 
 @serial
@@ -457,12 +459,8 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
             dU[cell] = 0
     for b in range(first_block, last_block):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
-        _input_tiles(x_arrays, numbers, job, first, stop, patch, V)
+        tiles = _input_tiles(x_arrays, numbers, job, first, stop, patch, V)
         _gradient_tiles(dy_arrays, numbers, job, first, stop, patch, Q)
-        tiles = 0
-        for index in range(first, stop):
-            tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
-            tiles += tiles_h * tiles_w
         for t in range(tiles):
             taps[t] = t * _pitch(inputs)
         pitch, add = _pitch(padded_F), b > first_block
