@@ -26,9 +26,9 @@ def main():
     options = parser.parse_args()
 
     bench = Bench(options.rounds, options.threads, Path(__file__).with_name("sizes_worker.py"))
-    cases = {"trimmed Fashion-MNIST, 128 a batch": "fashion", "16 pictures of 40 to 400 pixels a side": "large"}
+    cases = {"trimmed Fashion-MNIST, 128 a batch": "fashion", "16 a batch, sides of 40 to 200 pixels": "large"}
     if options.folder:
-        cases[f"{Path(options.folder).parent.name}, longer side 64, 128 a batch"] = options.folder
+        cases[f"{Path(options.folder).parent.name}, longer side 64, 64 a batch"] = options.folder
     rows = [{"": name, **row(bench, case)} for name, case in cases.items()]
     head = f"{options.threads} threads, median of {options.rounds} rounds"
     tables = {"Training on pictures of different sizes": rows}

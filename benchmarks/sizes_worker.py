@@ -10,7 +10,7 @@ import sys
 import numpy as np
 from speed_worker import measure, report, simple_net
 
-BATCHES = 16
+BATCHES = 8
 
 
 def main():
@@ -34,10 +34,10 @@ def pictures(case):
         return [images[first : first + 128] for first in range(0, len(images), 128)]
     if case == "large":
         rng = np.random.default_rng(0)
-        sizes = rng.integers(40, 401, (BATCHES // 4, 16, 2))
+        sizes = rng.integers(40, 201, (BATCHES // 2, 16, 2))
         return [Images([rng.standard_normal((3, *size), np.float32) for size in batch]) for batch in sizes]
 
-    loader = Loader(ImageFolder(case, longest=64), ByCount(128, shuffle=True), rng=0)
+    loader = Loader(ImageFolder(case, longest=64), ByCount(64, shuffle=True), rng=0)
     return [images for images, _ in itertools.islice(loader, BATCHES)]
 
 
