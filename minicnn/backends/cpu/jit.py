@@ -67,6 +67,9 @@ def _state_of_sources():
 serial = functools.partial(_kept_on_disk, fastmath=FASTMATH)
 serial_sum = functools.partial(_kept_on_disk, fastmath=FASTMATH_SUM)
 
+# A part of kernels, compiled within each that calls it and never alone, which would take as long again.
+part = numba.njit(inline="always", fastmath=FASTMATH, **_OPTIONS)
+
 _one_loop_at_a_time = threading.Lock()
 _lost_its_threads = False  # in the child of a process that had started OpenMP's
 

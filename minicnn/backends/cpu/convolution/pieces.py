@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.backends.cpu.convolution.launch import unpack
-from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.jit import part
 
 
 class Batch(NamedTuple):
@@ -71,7 +71,7 @@ class Layout:
 PIECE_NUMBERS = len(Piece._fields)
 
 
-@serial
+@part
 def piece_number(numbers, pieces_at, index):
     """Row `index` of the table, in a kernel."""
     at = pieces_at + index * PIECE_NUMBERS

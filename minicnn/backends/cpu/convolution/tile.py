@@ -43,7 +43,7 @@ from minicnn.backends.cpu.convolution.pieces import (
 )
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
 from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
-from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.jit import part, serial
 from minicnn.backends.cpu.memory import empty
 
 PIXELS = 512  # output pixels in a piece
@@ -153,13 +153,13 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                 call(job.sink, (sink_arrays, y_image, y_window, wide, b, y_patch[f // LANES * vector :]))
 
 
-@serial
+@part
 def _size_of_phase(job, phase, high, wide):
     """Rows and columns of the piece's pixels that belong to the phase."""
     return (high - phase[0] + job.out_h - 1) // job.out_h, (wide - phase[1] + job.out_w - 1) // job.out_w
 
 
-@serial
+@part
 def _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, M, vector):
     """M[v, t] = vector v of the `width` filters from f0 on, at pixel t of the phase."""
     n_taps, weights_at = phase[2], phase[3]
@@ -197,7 +197,7 @@ def _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, 
                 gather_gemm(1, M, M_at, LANES, vector, patch, 0, pixels, t, taps, 0, size, weights, at, width, True)
 
 
-@serial
+@part
 def _spread(job, phase, width, high, wide, M, y_patch, vector):
     """The pixels of a phase to their places among those of the piece."""
     rows, columns = _size_of_phase(job, phase, high, wide)
@@ -250,7 +250,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                 gather_gemm(1, share, at, padded_F, 0, patch, 0, rows, k, pixels, 0, count, dy_patch, 0, LANES, add)
 
 
-@serial
+@part
 def _tap_offsets(job, window, n_taps, rows):
     """Where each tap (c, i, j) reads in the patch, relative to a pixel; the last again, up to a whole tile."""
     k = 0
@@ -264,7 +264,7 @@ def _tap_offsets(job, window, n_taps, rows):
         rows[k] = rows[n_taps - 1]
 
 
-@serial
+@part
 def _fill_patch(source, arrays, image, window, group, patch):
     """The patch (C / group, rows, columns, group) of all channels."""
     for c in range(0, image.channels, group):

@@ -60,7 +60,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     store_vector,
     vector_type,
 )
-from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.jit import part, serial
 from minicnn.backends.cpu.memory import empty
 
 POINTS = 36  # products for a tile
@@ -303,7 +303,7 @@ class Job(NamedTuple):
 JOB_NUMBERS = len(Job._fields)
 
 
-@serial
+@part
 def _tiles(piece):
     """How many tiles down and across."""
     return (piece.p1 - piece.p0 + 3) // 4, (piece.q1 - piece.q0 + 3) // 4
@@ -360,15 +360,15 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                     patch_at += tiles_h * tiles_w * 16 * LANES
 
 
-@serial
+@part
 def _inputs_in_order(job, places):
     """places[i] = where input i, channel i modulo C of part i // C, stands among the inputs up to whole vectors."""
-    for part in range(job.parts_h * job.parts_w):
+    for ab in range(job.parts_h * job.parts_w):
         for c in range(job.C):
-            places[part * job.C + c] = part * lanes_up(job.C) + c
+            places[ab * job.C + c] = ab * lanes_up(job.C) + c
 
 
-@serial
+@part
 def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
     """M[t, k] = V[t, k] U[k] for tiles t0 to t1 and `width` filters from f0 on.
 
@@ -389,7 +389,7 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
                 gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, 0, n_taps, U, U_at, width, k == 7)
 
 
-@serial
+@part
 def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
     """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`. Returns their number."""
     padded = lanes_up(job.C)
@@ -415,7 +415,7 @@ def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
     return at // _pitch(inputs)
 
 
-@serial
+@part
 def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q):
     """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the pieces from `first` to `stop`."""
     padded = lanes_up(job.F)
