@@ -59,7 +59,7 @@ def main():
     if options.only in (None, "ladder"):
         tables["The ladder: conv 3x3 32-64, 32 images of 32 × 32"] = bench.ladder("conv 3x3 32-64")
     if options.only in (None, "growth"):
-        tables["Growth with the number and the size of images, and with channels"] = bench.steps(GROWTH)
+        tables["Growth with the number and the size of images, and with channels"] = bench.growth(GROWTH)
     if options.only in (None, "start"):
         tables["Start-up"] = bench.start()
 
@@ -99,9 +99,21 @@ class Bench:
         for case in cases:
             for what in ("step", "predict"):
                 found = self.alternate(contestants(what, case))
-                n_images, side, *times = case.split(" x ")
-                name = f"{what} {n_images} × {side}²".replace("predict", "inference")
-                rows.append({"": name + (f", {times[0]} × the channels" if times else ""), **self.row(found)})
+                rows.append({"": named(what, case), **self.row(found)})
+        return rows
+
+    def growth(self, cases):
+        """Training steps alone, beside PyTorch alone."""
+        rows = []
+        for case in cases:
+            all_of_them = contestants("step", case)
+            found = self.alternate({name: all_of_them[name] for name in ("minicnn", "nchw", "channels_last")})
+            ms = {name: [1e3 * one["seconds"] for one in of] for name, of in found.items()}
+            rounds = list(zip(*ms.values(), strict=True))
+            ratio = statistics.median(ours / min(theirs) for ours, *theirs in rounds)
+            columns = ("minicnn ms", "PyTorch NCHW ms", "channels_last ms")
+            times = {name: f"{statistics.median(of):.2f}" for name, of in zip(columns, ms.values(), strict=True)}
+            rows.append({"": named("step", case), **times, "ratio to the better": f"{ratio:.2f}"})
         return rows
 
     def operations(self, cases):
@@ -168,6 +180,13 @@ class Bench:
     def machine(self):
         peak = statistics.median(self.worker("peak")["flops_per_second"] for _ in range(3))
         return f"{cpu_name()}, FMA peak measured at {peak / 1e9:.0f} GFLOP/s"
+
+
+def named(what, case):
+    """'step 4 × 32², 2 × the channels' of "4 x 32 x 2" and the like."""
+    n_images, side, *times = case.split(" x ")
+    name = f"{what} {n_images} × {side}²".replace("predict", "inference")
+    return name + (f", {times[0]} × the channels" if times else "")
 
 
 def contestants(what, case):
