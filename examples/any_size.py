@@ -141,7 +141,7 @@ def describe(dataset):
 
 
 def images_range(images):
-    """'4×6 to 28×28': heights and widths."""
+    """'4 to 28 high and 6 to 28 wide'."""
     (low_h, low_w), (high_h, high_w) = images.sizes.min(axis=0), images.sizes.max(axis=0)
     return f"{low_h} to {high_h} high and {low_w} to {high_w} wide"
 

@@ -2,8 +2,8 @@
 
     y[n, f, p, q] = bias[f] + sum over c, i, j of  weight[f, c, i, j] * x[n, c, p * sh - ph + i, q * sw - pw + j]
 
-Winograd's kernels for stride 1, a kernel of at least about 3 × 3 and enough channels to sum over, the register tile for
-all else.
+Winograd's kernels for stride 1, a kernel of at least about 3 × 3 and enough channels to sum over; a matrix product for
+1 × 1 kernels, but for their weight gradient and, with a stride, their input gradient; the register tile for all else.
 
 Cost: see the rungs. Outputs come from the pool of `memory`.
 """
