@@ -19,8 +19,10 @@ from minicnn.data import (
     load_fashion_mnist,
     published_batch,
     standardised,
+    trimmed,
 )
 from minicnn.data.fashion_mnist import DEBIAN_FOLDER
+from minicnn.images import Images
 
 
 def numbers(batches):
@@ -280,3 +282,28 @@ def test_a_pickle_that_asks_for_code_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"it asks for builtins\.print"):
         load_cifar10(tmp_path)
     assert capsys.readouterr().out == ""
+
+
+# Images of different sizes.
+
+
+def test_standardising_counts_every_pixel_of_images_of_different_sizes():
+    rng = np.random.default_rng(0)
+    train = [rng.normal(level, 1, (2, *size)) for level, size in ((0, (2, 3)), (5, (9, 20)), (1, (1, 1)))]
+    test = [rng.normal(3, 2, (2, 4, 4))]
+    parts = [LabelledImages(Images(images), np.zeros(len(images), np.int64)) for images in (train, test)]
+    result = standardised(Dataset("d", *parts, ("a",), "nowhere"))
+    pixels = np.concatenate([image.reshape(2, -1) for image in result.train.images], axis=1)
+    np.testing.assert_allclose(pixels.mean(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(pixels.std(axis=1), 1, atol=1e-12)
+    before = np.concatenate([image.reshape(2, -1) for image in train], axis=1)
+    mean, std = before.mean(axis=1)[:, None, None], before.std(axis=1)[:, None, None]
+    np.testing.assert_allclose(result.test.images[0], (test[0] - mean) / std, atol=1e-12)
+
+
+def test_trimming_keeps_what_is_not_zero():
+    image = np.zeros((2, 5, 6), np.float32)
+    image[0, 1, 2], image[1, 3, 4] = 1, -2  # the corners, in different channels
+    result = trimmed(np.stack([image, np.zeros_like(image)]))
+    np.testing.assert_array_equal(result[0], image[:, 1:4, 2:5])
+    assert result.sizes.tolist() == [[3, 3], [1, 1]]  # an empty one keeps a pixel
