@@ -12,28 +12,28 @@ multiply-adds each.
 """
 
 import numpy as np
-from numba import prange
 
-from minicnn.backends.cpu.jit import parallel, serial, serial_sum
+from minicnn.backends.cpu.jit import addressed, serial, serial_sum
+from minicnn.backends.cpu.launch import launch
 
 
 def linear_forward(x, weight, bias):
     y = np.empty((len(x), len(weight)), x.dtype)
-    _forward(x, weight, y)
+    launch(_dots_of_row, (x, weight, y), weight.shape, 0, 0, len(y), y.dtype)
     if bias is not None:
         y += bias
     return y
 
 
 def linear_input_gradient(dy, weight):
-    dx = np.zeros((len(dy), weight.shape[1]), dy.dtype)
-    _add_product(dy, weight, dx)
+    dx = np.empty((len(dy), weight.shape[1]), dy.dtype)
+    launch(_row_of_product, (dy, weight, dx), weight.shape, 0, 0, len(dx), dx.dtype)
     return dx
 
 
 def linear_weight_gradient(dy, x):
-    dweight = np.zeros((dy.shape[1], x.shape[1]), dy.dtype)
-    _add_product(np.ascontiguousarray(dy.T), x, dweight)
+    dweight = np.empty((dy.shape[1], x.shape[1]), dy.dtype)
+    launch(_row_of_product, (dy.T, x, dweight), x.shape, 0, 0, len(dweight), dweight.dtype)
     return dweight
 
 
@@ -41,11 +41,13 @@ def linear_bias_gradient(dy):
     return dy.sum(axis=0)
 
 
-@parallel
-def _forward(x, weight, y):
-    for n in prange(len(x)):
-        for k in range(len(weight)):
-            y[n, k] = _dot(weight[k], x[n])
+@addressed
+def _dots_of_row(arrays, numbers, table, scratch, n):
+    """y[n, k] = sum over d of x[n, d] * weight[k, d], for all k. arrays: x, weight, y."""
+    x, weight, y = arrays[0], arrays[1], arrays[2]
+    K, D = numbers[0], numbers[1]
+    for k in range(K):
+        y[n * K + k] = _dot(weight[k * D : (k + 1) * D], x[n * D : (n + 1) * D])
 
 
 @serial_sum
@@ -56,12 +58,16 @@ def _dot(a, b):
     return total
 
 
-@parallel
-def _add_product(a, b, total):
-    """total += a b for matrices a (rows, inner), b (inner, D), total (rows, D)."""
-    for row in prange(len(total)):
-        for inner in range(len(b)):
-            _add_multiple(a[row, inner], b[inner], total[row])
+@addressed
+def _row_of_product(arrays, numbers, table, scratch, row):
+    """total[row] = sum over k of a[row, k] * b[k]. arrays: a (rows, K), b (K, D), total (rows, D)."""
+    a, b = arrays[0], arrays[1]
+    K, D = numbers[0], numbers[1]
+    total = arrays[2][row * D : (row + 1) * D]
+    for d in range(D):
+        total[d] = 0
+    for k in range(K):
+        _add_multiple(a[row * K + k], b[k * D : (k + 1) * D], total)
 
 
 @serial

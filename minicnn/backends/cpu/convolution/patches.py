@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from numba import types
 
-from minicnn.backends.cpu.convolution.launch import address, flat
+from minicnn.backends.cpu.launch import address, flat
 from minicnn.backends.cpu.convolution.vectors import LANES, fill, load, store, transpose
-from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.jit import addressed, serial
 
 SOURCE_ARRAYS = 4  # every source and every sink gets this many
 
@@ -125,7 +125,7 @@ def copy(source, source_at, target, target_at, count):
     store(target, target_at + count - LANES, load(source, source_at + count - LANES))
 
 
-@serial
+@addressed
 def nchw_source(arrays, image, window, patch):
     """patch[r, s, lane] = x[n, c + lane, r, s], a block of LANES × LANES numbers at a time where one fits."""
     x = arrays[0]
@@ -150,7 +150,7 @@ def nchw_source(arrays, image, window, patch):
                     patch[patch_at + s * LANES + lane] = 0
 
 
-@serial
+@addressed
 def plane_source(arrays, image, window, patch):
     """patch[r, s] = x[n, c, r, s]: one plane without lanes, for the register tile on images (N, C, H, W)."""
     x = arrays[0]
@@ -160,7 +160,7 @@ def plane_source(arrays, image, window, patch):
         copy(x, x_at + low, patch, r * window.columns + low, high - low)
 
 
-@serial
+@addressed
 def nchw_sink(arrays, image, window, pitch, record, patch):
     """y[n, f + lane, p, q] = patch[p, q, lane]."""
     y = arrays[0]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.backends.cpu.convolution.launch import unpack
+from minicnn.backends.cpu.launch import unpack
 from minicnn.backends.cpu.jit import part
 
 

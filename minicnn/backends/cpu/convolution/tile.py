@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads
 
-from minicnn.backends.cpu.convolution.launch import call, launch, unpack
+from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import (
     Image,
     Window,
@@ -43,7 +43,7 @@ from minicnn.backends.cpu.convolution.pieces import (
 )
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
 from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
-from minicnn.backends.cpu.jit import part, serial
+from minicnn.backends.cpu.jit import addressed, part
 from minicnn.backends.cpu.memory import empty
 
 PIXELS = 512  # output pixels in a piece
@@ -110,7 +110,7 @@ GRADIENT_JOB_NUMBERS = len(GradientJob._fields)
 # Kernels: one worker's share of the blocks. A block is one piece.
 
 
-@serial
+@addressed
 def forward_kernel(arrays, numbers, table, scratch, worker):
     """The output of this worker's blocks. arrays: 4 of the source, 4 of the sink, packed weights, bias.
 
@@ -209,7 +209,7 @@ def _spread(job, phase, width, high, wide, M, y_patch, vector):
                 store(y_patch, at + pixel * LANES, load(M, at + (p * columns + q) * LANES))
 
 
-@serial
+@addressed
 def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """Partial sum number `worker` of dweight. arrays: 4 of the source of x, 4 of that of dy, the sums."""
     job = GradientJob(*unpack(numbers, GRADIENT_JOB_NUMBERS))
@@ -272,7 +272,7 @@ def _fill_patch(source, arrays, image, window, group, patch):
         call(source, (arrays, image, part, patch[c * window.rows * window.columns :]))
 
 
-@serial
+@addressed
 def pack_weight_kernel(arrays, numbers, table, scratch, worker):
     """The weights of one phase, laid out (blocks of 2 vectors of outputs, inputs, taps, lanes), as `gather_gemm` reads.
 
@@ -297,7 +297,7 @@ def pack_weight_kernel(arrays, numbers, table, scratch, worker):
                     at += width
 
 
-@serial
+@addressed
 def add_shares_kernel(arrays, numbers, table, scratch, worker):
     """dweight (F, C * KH * KW) = the sum of the shares (shares, taps up to ROWS, F up to LANES), in order.
 

@@ -38,7 +38,7 @@ from llvmlite import ir
 from numba import get_num_threads, types
 from numba.extending import intrinsic
 
-from minicnn.backends.cpu.convolution.launch import call, launch, unpack
+from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, sink_address, source_address
 from minicnn.backends.cpu.convolution.pieces import (
     Layout,
@@ -60,7 +60,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     store_vector,
     vector_type,
 )
-from minicnn.backends.cpu.jit import part, serial
+from minicnn.backends.cpu.jit import addressed, part, serial
 from minicnn.backends.cpu.memory import empty
 
 POINTS = 36  # products for a tile
@@ -312,7 +312,7 @@ def _tiles(piece):
 # Kernels: one worker's share of the blocks.
 
 
-@serial
+@addressed
 def forward_kernel(arrays, numbers, table, scratch, worker):
     """The output of this worker's blocks. arrays: 4 of the source, 4 of the sink, U, bias."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
@@ -435,7 +435,7 @@ def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q):
                     at += _pitch(padded)
 
 
-@serial
+@addressed
 def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """Partial sum number `worker` of dU = Vᵀ Q. arrays: 4 of the source of x, 4 of the source of dy, the sums."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
@@ -475,7 +475,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                         gather_gemm(1, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
 
 
-@serial
+@addressed
 def transform_weight_kernel(arrays, numbers, table, scratch, worker):
     """U = G g Gᵀ, laid out (36, blocks of 2 vectors of outputs, inputs, lanes) as `gather_gemm` reads it.
 
@@ -509,7 +509,7 @@ def transform_weight_kernel(arrays, numbers, table, scratch, worker):
                     weight_transform(scratch, 0, 3 * LANES, LANES, U, U_at, 6 * step, step)
 
 
-@serial
+@addressed
 def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """dg = Gᵀ [sum of the shares of dU, in order] G. Worker i owns the channels i, i + workers, …
 
