@@ -27,7 +27,6 @@ from minicnn.backends.contract import Activation
 from minicnn.backends.cpu.batches import empty_like
 from minicnn.backends.cpu.conv import convolve_back, lanes_reading, output_sizes, planes_reading, rung
 from minicnn.backends.cpu.convolution import winograd
-from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import (
     Image,
     Window,
@@ -59,6 +58,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     where_positive,
 )
 from minicnn.backends.cpu.jit import addressed
+from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.memory import empty
 from minicnn.images import Images
 

@@ -1,9 +1,9 @@
 """How this backend compiles and runs in parallel, in one place.
 
 `serial` compiles a body that works on one image, plane or stretch of memory, `serial_sum` one that is a long sum;
-`parallel` compiles the thin loop that hands bodies to threads, and `addressed` a body for the one such loop that all may
-share, in `launch`. A parallel loop takes a second to compile and an addressed body a tenth of one, so a training step
-has no other loop; only operations that a fused network does without have their own.
+`parallel` compiles the thin loop that hands bodies to threads, and `addressed` a body for the one such loop that all
+may share, in `launch`. A parallel loop takes a second to compile and an addressed body a tenth of one, so a training
+step has no other loop; only operations that a fused network does without have their own.
 
 Results do not depend on the number of threads: each iteration of a parallel loop owns what it writes, nothing
 is added up across iterations, and how the work is cut depends on shapes only.

@@ -25,7 +25,6 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads
 
-from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import (
     Image,
     Window,
@@ -44,6 +43,7 @@ from minicnn.backends.cpu.convolution.pieces import (
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
 from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
 from minicnn.backends.cpu.jit import addressed, part
+from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.memory import empty
 
 PIXELS = 512  # output pixels in a piece

@@ -38,7 +38,6 @@ from llvmlite import ir
 from numba import get_num_threads, types
 from numba.extending import intrinsic
 
-from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, sink_address, source_address
 from minicnn.backends.cpu.convolution.pieces import (
     Layout,
@@ -61,6 +60,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     vector_type,
 )
 from minicnn.backends.cpu.jit import addressed, part, serial
+from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.memory import empty
 
 POINTS = 36  # products for a tile
