@@ -54,7 +54,8 @@ class ConvBlocks(Sequential):
         if self.pool is None:
             y = self.ops.fused_output(self.ops.fused_conv_predict(below, *_arguments(*last_block)))
         else:
-            y = self.ops.fused_conv_predict_max(below, *_arguments(*last_block))[:, :, None, None]
+            y = self.ops.fused_conv_predict_max(below, *_arguments(*last_block))
+            y = y.reshape(*y.shape, 1, 1)
         return y
 
     def forward(self, x):
@@ -70,7 +71,7 @@ class ConvBlocks(Sequential):
             y, peaks = self.ops.fused_output(activations[-1]), None
         else:
             y, peaks = self.ops.fused_max(activations[-1])
-            y = y[:, :, None, None]
+            y = y.reshape(*y.shape, 1, 1)
         self.remember(y, activations=activations, peaks=peaks)
         return y
 
@@ -80,7 +81,7 @@ class ConvBlocks(Sequential):
         if self.pool is None:
             gradient = self.ops.fused_output_backward(dy, activations[-1])
         else:
-            gradient = self.ops.fused_max_backward(dy[:, :, 0, 0], memory.peaks, activations[-1])
+            gradient = self.ops.fused_max_backward(dy.reshape(dy.shape[:2]), memory.peaks, activations[-1])
         for position, (conv, bn) in reversed(list(enumerate(self.blocks))):
             activation, below = activations.pop(), activations[-1]
             d_conv, d_bn, gradient = self.ops.fused_conv_backward(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minicnn.checks import DTYPES
 from minicnn.layers import (
     AdaptiveMaxPool2d,
     BatchNorm2d,
@@ -162,7 +163,8 @@ class Sequential(Layer):
         if problems:
             raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(sorted(problems)))
         for name, (arrays, key, layer) in targets.items():
-            arrays[key] = layer.ops.asarray(loaded[name])
+            new = loaded[name]
+            arrays[key] = layer.ops.asarray(new) if new.dtype in DTYPES else new  # counters are on the host
 
     def __repr__(self):
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]

@@ -74,7 +74,7 @@ CONV = [
 # Pooling
 
 
-def _max_assigned(true, dy, argmax, input_size):
+def _max_assigned(true, dy, argmax, rows, columns, input_size):
     dx = np.zeros((*dy.shape[:2], input_size[0] * input_size[1]), dy.dtype)
     for n, c, p, q in np.ndindex(dy.shape):
         dx[n, c, argmax[n, c, p, q]] = dy[n, c, p, q]

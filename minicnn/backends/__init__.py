@@ -48,7 +48,7 @@ activation    relu_forward(x) -> y          relu_backward(dy, y) -> dx
 pooling       rows (OH, 3) and columns (OW, 3) are tables of `minicnn.geometry`: start, stop, extent
               max_pool2d_forward(x, rows, columns) -> y (N, C, OH, OW), argmax (N, C, OH, OW) int32
                   argmax counts cells of the image: r * W + s
-              max_pool2d_backward(dy, argmax, input_size) -> dx (N, C, H, W)
+              max_pool2d_backward(dy, argmax, rows, columns, input_size) -> dx (N, C, H, W)
               avg_pool2d_forward(x, rows, columns) -> y (N, C, OH, OW)
               avg_pool2d_backward(dy, rows, columns, input_size) -> dx (N, C, H, W)
 

@@ -82,7 +82,7 @@ class Layer:
         return self.train(False)
 
     def to(self, backend=None, dtype=None):
-        """Move parameters and state to a backend ("cpu", "reference") and/or a dtype. Returns the layer.
+        """Move parameters and state to a backend ("cpu", "reference", "cuda") and/or a dtype. Returns the layer.
 
         What an earlier `forward` remembered is dropped, and so are gradients. An optimiser made before holds
         state of the old kind: make it after moving.
@@ -96,10 +96,9 @@ class Layer:
             raise TypeError(f"{type(self).__name__}.to: expected dtype float32 or float64, got {np.dtype(dtype)}")
         for arrays in (self.params, self.state):
             for name, array in arrays.items():
-                host = self.ops.to_numpy(array)
-                if dtype is not None and host.dtype in DTYPES:  # counters stay integers
-                    host = host.astype(dtype)
-                arrays[name] = ops.asarray(host)
+                if array.dtype in DTYPES:  # counters stay integers, on the host
+                    host = self.ops.to_numpy(array)
+                    arrays[name] = ops.asarray(host if dtype is None else host.astype(dtype))
         self._ops, self.grads, self.memory = ops, {}, None
         return self
 
@@ -171,12 +170,12 @@ class SpatialLayer(Layer):
 
 def batched(x):
     """(N, C, H, W) and `Images` as they are, (C, H, W) as a batch of one."""
-    return x if x.ndim == 4 else x[None]
+    return x if x.ndim == 4 else x.reshape(1, *x.shape)
 
 
 def like_input(y, x):
     """The batch y as it is, or the only image of it where x was not a batch."""
-    return y if x.ndim == 4 else y[0]
+    return y if x.ndim == 4 else y.reshape(y.shape[1:])
 
 
 def fixed_output_size(layer, input_size):

@@ -51,7 +51,9 @@ class _MaxPooling(_Pooling):
     def backward(self, dy, need_dx=True):
         dy, memory = self.recall(dy)
         input_size = memory.input_size
-        dx = self.ops.max_pool2d_backward(self._taken_back(dy, input_size), memory.argmax, input_size)
+        dx = self.ops.max_pool2d_backward(
+            self._taken_back(dy, input_size), memory.argmax, *self.tables(input_size), input_size
+        )
         return like_input(dx, dy)
 
     def _pool(self, x):

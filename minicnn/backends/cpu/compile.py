@@ -108,7 +108,7 @@ def _relu(dtype):
 def _pooling(dtype):
     x, window = np.ones((1, 1, 2, 2), dtype), adaptive_windows(2, 1)
     y, argmax = pooling.max_pool2d_forward(x, window, window)
-    pooling.max_pool2d_backward(y, argmax, (2, 2))
+    pooling.max_pool2d_backward(y, argmax, window, window, (2, 2))
     pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, window, window), window, window, (2, 2))
 
 

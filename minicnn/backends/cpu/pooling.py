@@ -32,7 +32,7 @@ def max_pool2d_forward(x, rows, columns):
     return y, argmax
 
 
-def max_pool2d_backward(dy, argmax, input_size):
+def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     dx_bounds = plane_bounds(dx)
     _max_backward(flat(dy), flat(argmax), plane_bounds(dy), flat(dx), dx_bounds, equal_runs(dx_bounds))

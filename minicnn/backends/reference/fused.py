@@ -83,7 +83,8 @@ def fused_max_backward(dy, peaks, activation):
     dy = dy[:, :, None, None]
     if isinstance(peaks, Images):
         dy = Images.of_array(dy)
-    da = max_pool2d_backward(dy, peaks, sizes_of(activation.y))
+    sizes = sizes_of(activation.y)
+    da = max_pool2d_backward(dy, peaks, *_whole_images(sizes), sizes)
     return fused_output_backward(da, activation)
 
 

@@ -36,10 +36,10 @@ def max_pool2d_forward(x, rows, columns):
     return y, argmax
 
 
-def max_pool2d_backward(dy, argmax, input_size):
+def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     if isinstance(dy, Images):
-        triples = zip(dy, argmax, input_size.tolist(), strict=True)
-        return Images([max_pool2d_backward(d[None], winners[None], size)[0] for d, winners, size in triples])
+        quintuples = zip(dy, argmax, rows, columns, input_size.tolist(), strict=True)
+        return Images([max_pool2d_backward(d[None], winners[None], *rest)[0] for d, winners, *rest in quintuples])
     n_images, n_channels, out_h, out_w = dy.shape
     height, width = input_size
     dx = np.zeros((n_images, n_channels, height * width), dy.dtype)

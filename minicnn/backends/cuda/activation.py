@@ -1,0 +1,52 @@
+"""ReLU.
+
+    y = max(x, 0)            dx = dy where y > 0, else 0
+
+NaN passes through in both directions. Who owns what: each thread one number. Cost: one pass over memory.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from minicnn.backends.cuda.batches import empty_like, flat
+from minicnn.backends.cuda.device_array import launch
+from minicnn.backends.cuda.elementwise import blocks_for, own_number
+from minicnn.backends.cuda.tiles import THREADS
+
+
+def relu_forward(x):
+    y = empty_like(x)
+    launch(_forward(x.dtype.type), blocks_for(x.size), THREADS, flat(x), flat(y), x.size)
+    return y
+
+
+def relu_backward(dy, y):
+    dx = empty_like(dy)
+    launch(_backward(dy.dtype.type), blocks_for(dy.size), THREADS, flat(dy), flat(y), flat(dx), dy.size)
+    return dx
+
+
+@lru_cache
+def _forward(real):
+    zero = real(0)
+
+    def kernel(x, y, size):
+        i = own_number()
+        if i < size:
+            number = x[np.uint64(i)]
+            y[np.uint64(i)] = zero if number <= zero else number
+
+    return kernel
+
+
+@lru_cache
+def _backward(real):
+    zero = real(0)
+
+    def kernel(dy, y, dx, size):
+        i = own_number()
+        if i < size:
+            dx[np.uint64(i)] = zero if y[np.uint64(i)] <= zero else dy[np.uint64(i)]
+
+    return kernel

@@ -1,0 +1,83 @@
+"""Arrays of the cuda backend: `DeviceArray`, and what is asked of it."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from minicnn.backends.cuda import device
+from minicnn.backends.cuda.device import cuda
+from minicnn.backends.cuda.device_array import DeviceArray, empty, from_host, launch
+from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
+from minicnn.backends.cuda.tiles import THREADS
+
+SUMMING_BLOCKS = 64  # at most, each with a partial sum
+
+
+def asarray(array):
+    """`array` on the device, C-contiguous, dtype kept: a DeviceArray as it is, the memory of another library that is
+    on the device already without a copy, and whatever NumPy can read as a copy of it.
+
+    Raises ValueError for an array of another library that is not C-contiguous.
+    """
+    if isinstance(array, DeviceArray):
+        return array
+    if hasattr(array, "__cuda_array_interface__"):
+        return _seen(cuda.as_cuda_array(array), array)
+    host = np.asarray(array)
+    return from_host(host) if host.dtype != object else host
+
+
+def _seen(view, owner):
+    """Numba's view of another library's array as a DeviceArray, which keeps `owner` alive."""
+    if not view.is_c_contiguous():
+        raise ValueError(
+            f"asarray: expected a C-contiguous array on the device, got strides {view.strides} for shape {view.shape}; "
+            "make it contiguous first, as with .contiguous() in PyTorch"
+        )
+    return DeviceArray(view.reshape(view.size), tuple(view.shape), lease=owner)
+
+
+def to_numpy(array):
+    """A copy on the host; what is on the host already, as it is."""
+    return array.numpy() if isinstance(array, DeviceArray) else array
+
+
+def copy(array):
+    return array.copy()
+
+
+def sum_of_squares(array):
+    """sum of a² as a Python float, added up in the array's dtype, but in steps of a few numbers each."""
+    blocks = min(SUMMING_BLOCKS, blocks_for(array.size))
+    partial = empty(blocks, array.dtype)
+    launch(_square_sums(array.dtype.type), blocks, THREADS, array, partial, array.size)
+    return float(device.download(partial.flat).sum(dtype=np.float64))
+
+
+def scale_(array, factor):
+    launch(_scale, blocks_for(array.size), THREADS, array, array.dtype.type(factor), array.size)
+
+
+def _scale(array, factor, size):
+    """Each thread owns one number."""
+    i = own_number()
+    if i < size:
+        array[np.uint64(i)] *= factor
+
+
+@lru_cache
+def _square_sums(real):
+    """partial[block] = the sum of the squares of every blocks * THREADS-th numbers. A block owns its partial sum."""
+    zero = real(0)
+
+    def kernel(array, partial, size):
+        squares = cuda.shared.array(THREADS, real)
+        thread, total = cuda.threadIdx.x, zero
+        for i in range(own_number(), size, cuda.gridDim.x * THREADS):
+            total += array[np.uint64(i)] * array[np.uint64(i)]
+        squares[thread] = total
+        sum_over_block(squares, thread)
+        if thread == 0:
+            partial[cuda.blockIdx.x] = squares[0]
+
+    return kernel

@@ -1,0 +1,41 @@
+"""Batches of images, of one size or of many, as kernels see them: flat numbers and a table of images.
+
+(N, C, H, W) and `Images` have the same numbers in the same order, so kernels know only the latter: image n is the block
+(C, H_n, W_n) that begins at C times its first pixel.
+"""
+
+import numpy as np
+
+from minicnn.backends.cuda.device_array import empty
+from minicnn.images import Images
+
+
+def flat(batch):
+    """The numbers of a batch as one DeviceArray."""
+    return batch.data if isinstance(batch, Images) else batch
+
+
+def empty_like(batch):
+    """A batch of the same form, with anything in it."""
+    return batch.like(empty(batch.size, batch.dtype)) if isinstance(batch, Images) else empty(batch.shape, batch.dtype)
+
+
+def empty_batch(batch, channels, sizes, dtype):
+    """A batch with as many images as `batch`, of (H, W) each, or of sizes (N, 2) as `Images`."""
+    if not isinstance(batch, Images):
+        return empty((len(batch), channels, *sizes), dtype)
+    sizes = np.broadcast_to(sizes, (len(batch), 2))
+    return Images.of(empty(int(channels * sizes.prod(axis=1).sum()), dtype), channels, sizes)
+
+
+def sizes_table(batch):
+    """The sizes of all images of a batch, (N, 2)."""
+    if isinstance(batch, Images):
+        return batch.sizes
+    return np.broadcast_to(np.array(batch.shape[-2:], np.int64), (len(batch), 2))
+
+
+def image_table(sizes):
+    """(N, 3) for sizes (N, 2): height, width and first pixel of each image."""
+    areas = sizes.prod(axis=1)
+    return np.column_stack([sizes, areas.cumsum() - areas])

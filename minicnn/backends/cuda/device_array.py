@@ -1,0 +1,170 @@
+"""`DeviceArray`, an array in the memory of the device, and the pool that its memory comes from.
+
+To allocate on a device stops it, so memory is used again: `empty` hands out a buffer that was used before if one of its
+size is free. A buffer is free when the last array that rests on it has died. A kernel that was asked for earlier may
+still be reading it then; that does no harm, since whatever writes to it next is put on the same stream, behind it. A
+buffer that another library has seen, whose work is on other streams, is not used again.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from minicnn.backends.cuda import device, dlpack
+
+_free_buffers = {}  # (size, dtype) -> list of flat arrays
+
+
+class _Lease:
+    """Owns a buffer for as long as an array rests on it."""
+
+    __slots__ = ("_buffer", "_shelf", "shared")
+
+    def __init__(self, buffer, shelf):
+        self._buffer, self._shelf, self.shared = buffer, shelf, False
+
+    def __del__(self):
+        if not self.shared:
+            self._shelf.append(self._buffer)
+
+
+class DeviceArray:
+    """A C-contiguous array on the device, with as much of NumPy's manners as layers need.
+
+    Operations of the cuda backend take and return these. `numpy()` copies one to the host. Libraries that know
+    `__cuda_array_interface__` or DLPack (CuPy, PyTorch, Numba) see the same memory without a copy.
+
+    Attributes:
+        flat: the numbers as Numba's flat device array, which kernels get.
+        shape, dtype, ndim, size: as NumPy's.
+    """
+
+    __slots__ = ("_lease", "flat", "shape")
+
+    def __init__(self, flat, shape, lease=None):
+        self.flat, self.shape, self._lease = flat, shape, lease
+
+    @property
+    def dtype(self):
+        return np.dtype(self.flat.dtype)
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def size(self):
+        return math.prod(self.shape)
+
+    def reshape(self, *shape):
+        """The same numbers in another shape, without a copy; one axis may be -1. Raises ValueError where none fits."""
+        shape = tuple(int(axis) for axis in (shape[0] if isinstance(shape[0], tuple | list) else shape))
+        if -1 in shape:
+            rest = -math.prod(shape)
+            shape = tuple(self.size // rest if axis == -1 else axis for axis in shape)
+        if math.prod(shape) != self.size:
+            raise ValueError(f"DeviceArray.reshape: expected a shape of {self.size} numbers, got {shape}")
+        return DeviceArray(self.flat, shape, self._lease)
+
+    def numpy(self):
+        """The numbers as a NumPy array on the host; waits until they are there."""
+        return device.download(self.flat).reshape(self.shape)
+
+    def copy(self):
+        """An independent copy, on the device."""
+        copy = empty(self.shape, self.dtype)
+        device.copy(copy.flat, self.flat)
+        return copy
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, chosen):
+        """A position or a slice of the first axis, as a view. Anything else is for `numpy()`."""
+        inner = math.prod(self.shape[1:])
+        if isinstance(chosen, slice):
+            start, stop, step = chosen.indices(len(self))
+            if step == 1:
+                stop = max(start, stop)
+                view = self.flat[start * inner : stop * inner]
+                return DeviceArray(view, (stop - start, *self.shape[1:]), self._lease)
+        elif isinstance(chosen, (int, np.integer)):
+            if not -len(self) <= chosen < len(self):
+                raise IndexError(f"DeviceArray: no position {chosen}, there are {len(self)}")
+            at = int(chosen) % len(self) * inner
+            return DeviceArray(self.flat[at : at + inner], self.shape[1:], self._lease)
+        raise TypeError(f"DeviceArray: expected an integer or a slice without steps, got {chosen!r}; use numpy() first")
+
+    def __array__(self, *_, **__):
+        raise TypeError("DeviceArray: is in the memory of the device; copy it to the host with numpy()")
+
+    @property
+    def __cuda_array_interface__(self):
+        """Version 3 of the interface; who reads the memory on another stream waits for ours first."""
+        self._share()
+        return self.flat.__cuda_array_interface__ | {"shape": self.shape, "strides": None}
+
+    def __dlpack__(self, **_):
+        """The memory as a DLPack capsule. Everything asked for is finished first, so that any stream may read it."""
+        self._share()
+        return dlpack.capsule(self)
+
+    def __dlpack_device__(self):
+        return device.place()
+
+    def __repr__(self):
+        return f"DeviceArray({self.shape}, {self.dtype})"
+
+    def _share(self):
+        if self._lease is not None:
+            self._lease.shared = True
+
+
+def empty(shape, dtype):
+    """A DeviceArray with anything in it, from the pool."""
+    shape = tuple(int(axis) for axis in shape) if isinstance(shape, tuple | list) else (int(shape),)
+    size, dtype = math.prod(shape), np.dtype(dtype)
+    room = _room(size)
+    shelf = _free_buffers.setdefault((room, dtype), [])
+    buffer = shelf.pop() if shelf else device.allocate(room, dtype)
+    return DeviceArray(buffer[:size], shape, _Lease(buffer, shelf))
+
+
+def from_host(array):
+    """A NumPy array on the device."""
+    array = np.ascontiguousarray(array)
+    copied = empty(array.shape, array.dtype)
+    device.upload(copied.flat, array.reshape(-1))
+    return copied
+
+
+@functools.lru_cache(maxsize=1024)
+def _constant(content, shape):
+    return from_host(np.frombuffer(content, np.int64).reshape(shape))
+
+
+def constant(table):
+    """A table of integers on the device, as int64. The same table is sent only once."""
+    table = np.ascontiguousarray(table, np.int64)
+    return _constant(table.tobytes(), table.shape)
+
+
+def launch(body, blocks, threads, *arguments):
+    """Run a kernel: `device.run` for DeviceArrays, which go in flat, and numbers, as they are."""
+    flat = [argument.flat if isinstance(argument, DeviceArray) else argument for argument in arguments]
+    device.run(body, blocks, threads, flat)
+
+
+def release():
+    """Give all free buffers back to the driver."""
+    for shelf in _free_buffers.values():
+        shelf.clear()
+
+
+def _room(size):
+    """`size` rounded up to one of four sizes in each power of two, so that like sizes share buffers."""
+    if size <= 64:
+        return 64
+    step = 1 << (size.bit_length() - 3)
+    return -(-size // step) * step

@@ -1,0 +1,30 @@
+"""What kernels that go over an array have in common."""
+
+from minicnn.backends.cuda.device import cuda, part
+from minicnn.backends.cuda.tiles import THREADS
+
+
+def blocks_for(size):
+    """How many blocks it takes to have a thread for each of `size` numbers."""
+    return -(-size // THREADS)
+
+
+@part
+def own_number():
+    """The number that this thread owns, counted over all blocks."""
+    return cuda.blockIdx.x * THREADS + cuda.threadIdx.x
+
+
+@part
+def sum_over_block(shared, thread):
+    """Add up the THREADS numbers of `shared`, which each thread has written one of; the sum is then shared[0].
+
+    Halving keeps the order of additions fixed. All threads of the block must come here.
+    """
+    cuda.syncthreads()
+    step = THREADS // 2
+    while step > 0:
+        if thread < step:
+            shared[thread] += shared[thread + step]
+        cuda.syncthreads()
+        step //= 2

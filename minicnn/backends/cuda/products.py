@@ -1,0 +1,231 @@
+"""Products of matrices, and convolutions as products of matrices that are never written down (implicit GEMM).
+
+All three kernels here are one scheme. A block makes one tile of the result. It takes DEPTH terms of the sums at a time:
+its threads fetch a strip of either factor into shared memory, wait for one another, and then each adds the terms to
+the SIDE × SIDE sums that it holds in registers:
+
+    for each strip:
+        fetch left strip (DEPTH, rows), right strip (DEPTH, columns)
+        all threads wait
+        for depth in strip:  sums[a, b] += left[depth, a] * right[depth, b]
+        all threads wait, for the strip is about to be overwritten
+
+They differ in where the factors come from. The columns of a convolution are pixels of the whole batch, whatever the
+sizes of its images; its terms are *taps* (c, i, j), and "fetch" looks up the pixel that a tap sees, or takes 0 where it
+sees padding. So no padded copy and no matrix of patches is ever made.
+
+On the way in and out a convolution may do what stands before and after it in a block; see `fused`:
+
+    source  PLAIN       what is read is x
+            ACTIVATION  x is a raw output y of the block below: relu(scale * (y - mean) + shift)
+            GRADIENT    x is g: dy = scale * g - c1 - c2 * (y - mean), with y as the second array
+    sink    PLAIN       y = sum + bias
+            MOMENTS     the same, and for each row of the tile its mean and the squared distances from it
+            MASKED      g = sum where the activation under it let a number through, else 0; and for each row of the
+                        tile the sums of g and of g * (y - mean)
+
+Who owns what: a block the tile it writes, a thread its square of it, and a block its record among the partial sums.
+No two blocks write to the same place, so nothing need be atomic, and results are the same in every run. No thread
+leaves before the last `syncthreads`; where a tile sticks out of the result, it works on zeros and writes nothing.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from minicnn.backends.cuda.device import cuda, part
+from minicnn.backends.cuda.tiles import DEPTH, SIDE, TILE_THREADS
+
+PLAIN, ACTIVATION, GRADIENT, MOMENTS, MASKED = range(5)
+TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a row of weights
+IMAGE = 6  # numbers of an image: height, width and first pixel of what is read, and of what is written
+MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of a block's coefficients, (5, channels)
+HALF = SIDE // 2
+FULL = np.uint64  # of an index; a signed one could count from the end, which takes instructions to find out
+
+
+@part
+def add_products(left, left_at, right, right_at, right_gap, sums):
+    """sums[a, b] += left[a] * right[b], for the square of one thread. Its columns are two runs of HALF."""
+    for a in range(SIDE):
+        factor = left[FULL(left_at + a)]
+        for b in range(HALF):
+            sums[a * SIDE + b] += factor * right[FULL(right_at + b)]
+            sums[a * SIDE + HALF + b] += factor * right[FULL(right_at + right_gap + b)]
+
+
+@part
+def image_of(pixel, plan, at, n_images):
+    """The image that has this pixel among those that are written, by halving: images are in order."""
+    low, high = 0, n_images
+    while high - low > 1:
+        middle = (low + high) // 2
+        if plan[FULL(at + middle * IMAGE + 5)] <= pixel:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@lru_cache
+def convolution(real, tile, source, sink, transposed, strided):
+    """The kernel of a convolution, or if `transposed` of its input gradient, for numbers of type `real`.
+
+    x (channels in, …), weight and bias -> y (rows, …). Transposed, the roles are swapped: x is dy, and pixel r of the
+    result collects from the outputs p that saw it, p * stride - padding + i = r. `strided`: whether strides are not 1.
+
+    Arguments of the kernel: x, the second array of the source and its coefficients; weight, bias; the plan: `taps` taps
+    and then images; y, the second array of the sink and its coefficients; the partial sums (tiles, rows, 2).
+    """
+    ROWS, COLUMNS = tile
+    PITCH = ROWS + 4  # of the left strip: threads that fetch neighbouring terms write to different banks
+    ACROSS = COLUMNS // SIDE  # threads side by side in a tile
+    GAP = COLUMNS // 2  # between the two runs of columns of a thread
+    LEFT, RIGHT, SUMS = DEPTH * PITCH, DEPTH * COLUMNS, SIDE * SIDE
+    RECORDS = ROWS * ACROSS
+    zero = real(0)
+
+    def kernel(x, x_raw, x_numbers, weight, bias, plan, y, y_raw, y_numbers, partial,
+               channels, rows, row_pitch, taps, pixels, n_images, stride_h, stride_w, pad_h, pad_w):  # fmt: skip
+        left = cuda.shared.array(LEFT, real)
+        right = cuda.shared.array(RIGHT, real)
+        heights = cuda.shared.array(COLUMNS, np.int32)  # of the image that each column reads
+        widths = cuda.shared.array(COLUMNS, np.int32)
+        tops = cuda.shared.array(COLUMNS, np.int32)  # where the window of tap (0, 0) lies
+        lefts = cuda.shared.array(COLUMNS, np.int32)
+        reads_at = cuda.shared.array(COLUMNS, np.int64)  # the image's first number
+        writes_at = cuda.shared.array(COLUMNS, np.int64)  # the column's place in row 0 of the result
+        planes = cuda.shared.array(COLUMNS, np.int32)  # from there to its place in row 1
+        sums = cuda.local.array(SUMS, real)
+
+        thread = cuda.threadIdx.x
+        first_row, first_pixel = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * np.int64(COLUMNS)
+        down, across = thread // ACROSS, thread % ACROSS
+        for cell in range(SUMS):
+            sums[cell] = zero
+
+        images_at = taps * TAP
+        for column in range(thread, COLUMNS, TILE_THREADS):
+            pixel = first_pixel + column
+            heights[column], widths[column] = 0, 0  # a column beyond the last pixel reads zeros
+            if pixel < pixels:
+                n = image_of(pixel, plan, images_at, n_images)
+                at = images_at + n * IMAGE
+                out_h, out_w = np.int32(plan[FULL(at + 3)]), np.int32(plan[FULL(at + 4)])
+                inside = np.int32(pixel - plan[FULL(at + 5)])
+                p, q = inside // out_w, inside % out_w
+                heights[column], widths[column] = plan[FULL(at)], plan[FULL(at + 1)]
+                if transposed:
+                    tops[column], lefts[column] = p + pad_h, q + pad_w
+                else:
+                    tops[column], lefts[column] = p * stride_h - pad_h, q * stride_w - pad_w
+                reads_at[column] = plan[FULL(at + 2)] * channels
+                writes_at[column] = plan[FULL(at + 5)] * rows + inside
+                planes[column] = out_h * out_w
+
+        for first_tap in range(0, taps, DEPTH):
+            for cell in range(thread, ROWS * DEPTH, TILE_THREADS):
+                row, depth = cell // DEPTH, cell % DEPTH
+                number = zero
+                if first_row + row < rows and first_tap + depth < taps:
+                    place = plan[FULL((first_tap + depth) * TAP + 3)]
+                    number = weight[FULL((first_row + row) * row_pitch + place)]
+                left[FULL(depth * PITCH + row)] = number
+            for depth in range(DEPTH):
+                tap = min(first_tap + depth, taps - 1)  # past the last one the left strip is 0
+                c, i, j = plan[FULL(tap * TAP)], plan[FULL(tap * TAP + 1)], plan[FULL(tap * TAP + 2)]
+                for column in range(thread, COLUMNS, TILE_THREADS):
+                    number = zero
+                    if transposed:
+                        r, s = tops[column] - np.int32(i), lefts[column] - np.int32(j)
+                        hit = r >= 0 and s >= 0
+                        if strided:
+                            hit = hit and r % stride_h == 0 and s % stride_w == 0
+                            r, s = r // stride_h, s // stride_w
+                    else:
+                        r, s = tops[column] + np.int32(i), lefts[column] + np.int32(j)
+                        hit = r >= 0 and s >= 0
+                    height, width = heights[column], widths[column]
+                    if hit and r < height and s < width:
+                        at = reads_at[column] + c * (height * width) + (r * width + s)
+                        number = x[FULL(at)]
+                        if source == ACTIVATION:
+                            scale, mean = x_numbers[FULL(SCALE * channels + c)], x_numbers[FULL(MEAN * channels + c)]
+                            number = scale * (number - mean) + x_numbers[FULL(SHIFT * channels + c)]
+                            if number <= zero:
+                                number = zero
+                        if source == GRADIENT:
+                            scale, mean = x_numbers[FULL(SCALE * channels + c)], x_numbers[FULL(MEAN * channels + c)]
+                            c1, c2 = x_numbers[FULL(C1 * channels + c)], x_numbers[FULL(C2 * channels + c)]
+                            number = scale * number - c1 - c2 * (x_raw[FULL(at)] - mean)
+                    right[FULL(depth * COLUMNS + column)] = number
+            cuda.syncthreads()
+            for depth in range(DEPTH):
+                add_products(left, depth * PITCH + down * SIDE, right, depth * COLUMNS + across * HALF, GAP, sums)
+            cuda.syncthreads()
+
+        if sink == PLAIN:
+            for a in range(SIDE):
+                row = first_row + down * SIDE + a
+                for b in range(SIDE):
+                    column = across * HALF + b % HALF + b // HALF * GAP
+                    if row < rows and first_pixel + column < pixels:
+                        y[FULL(writes_at[column] + row * planes[column])] = sums[a * SIDE + b] + bias[FULL(row)]
+        else:
+            record = cuda.shared.array(RECORDS, real)
+            record_2 = cuda.shared.array(RECORDS, real)
+            means = cuda.shared.array(ROWS, real)
+            for a in range(SIDE):
+                row = first_row + down * SIDE + a
+                total, total_2 = zero, zero
+                for b in range(SIDE):
+                    column = across * HALF + b % HALF + b // HALF * GAP
+                    if row < rows and first_pixel + column < pixels:
+                        at = FULL(writes_at[column] + row * planes[column])
+                        number = sums[a * SIDE + b]
+                        if sink == MOMENTS:
+                            number += bias[FULL(row)]
+                            sums[a * SIDE + b] = number
+                        else:
+                            distance = y_raw[at] - y_numbers[FULL(MEAN * rows + row)]
+                            z = y_numbers[FULL(SCALE * rows + row)] * distance + y_numbers[FULL(SHIFT * rows + row)]
+                            if z <= zero:
+                                number = zero
+                            total_2 += number * distance
+                        y[at] = number
+                        total += number
+                record[FULL((down * SIDE + a) * ACROSS + across)] = total
+                record_2[FULL((down * SIDE + a) * ACROSS + across)] = total_2
+            cuda.syncthreads()
+            count = min(np.int64(COLUMNS), pixels - first_pixel)
+            for row in range(thread, ROWS, TILE_THREADS):
+                total, total_2 = zero, zero
+                for other in range(ACROSS):
+                    total += record[FULL(row * ACROSS + other)]
+                    total_2 += record_2[FULL(row * ACROSS + other)]
+                if sink == MOMENTS:
+                    total /= real(count)
+                means[FULL(row)] = total
+                if first_row + row < rows:
+                    at = (cuda.blockIdx.x * np.int64(rows) + first_row + row) * 2
+                    partial[FULL(at)] = total
+                    partial[FULL(at + 1)] = total_2
+            if sink == MOMENTS:
+                cuda.syncthreads()
+                for a in range(SIDE):
+                    total = zero
+                    for b in range(SIDE):
+                        column = across * HALF + b % HALF + b // HALF * GAP
+                        if first_pixel + column < pixels:
+                            distance = sums[a * SIDE + b] - means[FULL(down * SIDE + a)]
+                            total += distance * distance
+                    record[FULL((down * SIDE + a) * ACROSS + across)] = total
+                cuda.syncthreads()
+                for row in range(thread, ROWS, TILE_THREADS):
+                    total = zero
+                    for other in range(ACROSS):
+                        total += record[FULL(row * ACROSS + other)]
+                    if first_row + row < rows:
+                        partial[FULL((cuda.blockIdx.x * np.int64(rows) + first_row + row) * 2 + 1)] = total
+
+    return kernel

@@ -1,0 +1,30 @@
+"""Every block size and tile shape of this backend, in one place.
+
+A *block* of threads shares memory and can wait for one another; blocks know nothing of each other. The sizes are
+powers of two, so that a sum over a block can be halved until one number is left.
+
+In the simulator, where a thread that waits takes two milliseconds, blocks are as small as they can be.
+"""
+
+from numba import config
+
+SIMULATED = config.ENABLE_CUDASIM
+
+THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up
+
+# Products of matrices, convolution among them. A block makes a tile of the result, each of its threads a square of it
+# in registers, from strips of both factors DEPTH deep that the block has in shared memory.
+SIDE = 8  # of a thread's square: 64 sums, each used 64 times for 16 numbers read
+DEPTH = 8
+# (rows, columns) of the tile of a block: TILE_THREADS squares. Flat tiles are for few rows, that is few filters.
+TILES = ((8, 32), (16, 16)) if SIMULATED else ((16, 256), (32, 128), (64, 64))
+TILE_THREADS = TILES[0][0] * TILES[0][1] // SIDE**2
+
+
+def tile_for(rows):
+    """The smallest of TILES that holds `rows` rows, or the largest.
+
+    >>> tile_for(10), tile_for(32), tile_for(500)
+    ((16, 256), (32, 128), (64, 64))
+    """
+    return next((tile for tile in TILES if tile[0] >= rows), TILES[-1])
