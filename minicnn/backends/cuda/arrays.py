@@ -8,9 +8,7 @@ from minicnn.backends.cuda import device
 from minicnn.backends.cuda.device import cuda
 from minicnn.backends.cuda.device_array import DeviceArray, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
-from minicnn.backends.cuda.tiles import THREADS
-
-SUMMING_BLOCKS = 64  # at most, each with a partial sum
+from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 
 
 def asarray(array):
@@ -48,7 +46,7 @@ def copy(array):
 
 def sum_of_squares(array):
     """sum of a² as a Python float, added up in the array's dtype, but in steps of a few numbers each."""
-    blocks = min(SUMMING_BLOCKS, blocks_for(array.size))
+    blocks = min(MOST_BLOCKS, blocks_for(array.size))
     partial = empty(blocks, array.dtype)
     launch(_square_sums(array.dtype.type), blocks, THREADS, array, partial, array.size)
     return float(device.download(partial.flat).sum(dtype=np.float64))

@@ -21,10 +21,10 @@ def empty_like(batch):
 
 
 def empty_batch(batch, channels, sizes, dtype):
-    """A batch with as many images as `batch`, of (H, W) each, or of sizes (N, 2) as `Images`."""
-    if not isinstance(batch, Images):
-        return empty((len(batch), channels, *sizes), dtype)
+    """A batch with as many images as `batch`, and like it an array or `Images`, of sizes (H, W) or (N, 2)."""
     sizes = np.broadcast_to(sizes, (len(batch), 2))
+    if not isinstance(batch, Images):
+        return empty((len(batch), channels, *sizes[0]), dtype)
     return Images.of(empty(int(channels * sizes.prod(axis=1).sum()), dtype), channels, sizes)
 
 

@@ -34,7 +34,8 @@ from functools import lru_cache
 import numpy as np
 
 from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.tiles import DEPTH, SIDE, TILE_THREADS
+from minicnn.backends.cuda.elementwise import own_number
+from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
 
 PLAIN, ACTIVATION, GRADIENT, MOMENTS, MASKED = range(5)
 TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a row of weights
@@ -229,3 +230,117 @@ def convolution(real, tile, source, sink, transposed, strided):
                         partial[FULL((cuda.blockIdx.x * np.int64(rows) + first_row + row) * 2 + 1)] = total
 
     return kernel
+
+
+@lru_cache
+def weight_gradient(real, tile, x_source, dy_source):
+    """The kernel of a convolution's weight gradient: partial sums of dweight (F, taps) over a stretch of the pixels.
+
+    Rows are filters, columns taps, and the terms are pixels: dy[f, pixel] * x[what the tap sees from that pixel]. Block
+    (., ., z) owns partial[z], the sum over pixels z * stretch to (z + 1) * stretch. The plan is the forward pass's.
+    """
+    ROWS, COLUMNS = tile
+    PITCH, RIGHT_PITCH = ROWS + 4, COLUMNS + 4
+    ACROSS, GAP = COLUMNS // SIDE, COLUMNS // 2
+    LEFT, RIGHT, SUMS = DEPTH * PITCH, DEPTH * RIGHT_PITCH, SIDE * SIDE
+    zero = real(0)
+
+    def kernel(x, x_numbers, dy, dy_raw, dy_numbers, plan, partial,
+               channels, rows, taps, pixels, stretch, n_images, stride_h, stride_w, pad_h, pad_w):  # fmt: skip
+        left = cuda.shared.array(LEFT, real)
+        right = cuda.shared.array(RIGHT, real)
+        tap_c = cuda.shared.array(COLUMNS, np.int32)
+        tap_i = cuda.shared.array(COLUMNS, np.int32)
+        tap_j = cuda.shared.array(COLUMNS, np.int32)
+        heights = cuda.shared.array(PIXELS, np.int32)  # of the image of each pixel
+        widths = cuda.shared.array(PIXELS, np.int32)
+        tops = cuda.shared.array(PIXELS, np.int32)
+        lefts = cuda.shared.array(PIXELS, np.int32)
+        x_at = cuda.shared.array(PIXELS, np.int64)
+        dy_at = cuda.shared.array(PIXELS, np.int64)
+        planes = cuda.shared.array(PIXELS, np.int32)
+        sums = cuda.local.array(SUMS, real)
+
+        thread = cuda.threadIdx.x
+        first_row, first_tap = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
+        down, across = thread // ACROSS, thread % ACROSS
+        for cell in range(SUMS):
+            sums[cell] = zero
+        for column in range(thread, COLUMNS, TILE_THREADS):
+            tap = min(first_tap + column, taps - 1)  # beyond the last tap nothing is written
+            tap_c[column], tap_i[column], tap_j[column] = (
+                plan[FULL(tap * TAP)],
+                plan[FULL(tap * TAP + 1)],
+                plan[FULL(tap * TAP + 2)],
+            )
+
+        start = cuda.blockIdx.z * stretch
+        stop = min(start + stretch, pixels)
+        for first in range(start, stop, PIXELS):
+            cuda.syncthreads()
+            for number in range(thread, PIXELS, TILE_THREADS):
+                pixel = first + number
+                planes[number] = 0  # beyond the last pixel dy is 0, and x, which could be NaN, is not read
+                if pixel < stop:
+                    at = taps * TAP + image_of(pixel, plan, taps * TAP, n_images) * IMAGE
+                    out_h, out_w = np.int32(plan[FULL(at + 3)]), np.int32(plan[FULL(at + 4)])
+                    inside = np.int32(pixel - plan[FULL(at + 5)])
+                    heights[number], widths[number] = plan[FULL(at)], plan[FULL(at + 1)]
+                    tops[number] = inside // out_w * stride_h - pad_h
+                    lefts[number] = inside % out_w * stride_w - pad_w
+                    x_at[number] = plan[FULL(at + 2)] * channels
+                    dy_at[number] = plan[FULL(at + 5)] * rows + inside
+                    planes[number] = out_h * out_w
+            cuda.syncthreads()
+            for strip in range(0, PIXELS, DEPTH):
+                for cell in range(thread, ROWS * DEPTH, TILE_THREADS):
+                    f, depth = cell // DEPTH, cell % DEPTH
+                    row, number = first_row + f, zero
+                    plane = planes[strip + depth]
+                    if row < rows and plane > 0:
+                        at = dy_at[strip + depth] + row * plane
+                        number = dy[FULL(at)]
+                        if dy_source == GRADIENT:
+                            scale, mean = dy_numbers[FULL(SCALE * rows + row)], dy_numbers[FULL(MEAN * rows + row)]
+                            c1, c2 = dy_numbers[FULL(C1 * rows + row)], dy_numbers[FULL(C2 * rows + row)]
+                            number = scale * number - c1 - c2 * (dy_raw[FULL(at)] - mean)
+                    left[FULL(depth * PITCH + f)] = number
+                for cell in range(thread, COLUMNS * DEPTH, TILE_THREADS):
+                    column, depth = cell // DEPTH, cell % DEPTH
+                    c, number = tap_c[column], zero
+                    r, s = tops[strip + depth] + tap_i[column], lefts[strip + depth] + tap_j[column]
+                    height, width = heights[strip + depth], widths[strip + depth]
+                    if planes[strip + depth] > 0 and r >= 0 and s >= 0 and r < height and s < width:
+                        at = x_at[strip + depth] + c * (height * width) + (r * width + s)
+                        number = x[FULL(at)]
+                        if x_source == ACTIVATION:
+                            scale, mean = x_numbers[FULL(SCALE * channels + c)], x_numbers[FULL(MEAN * channels + c)]
+                            number = scale * (number - mean) + x_numbers[FULL(SHIFT * channels + c)]
+                            if number <= zero:
+                                number = zero
+                    right[FULL(depth * RIGHT_PITCH + column)] = number
+                cuda.syncthreads()
+                for depth in range(DEPTH):
+                    left_at, right_at = depth * PITCH + down * SIDE, depth * RIGHT_PITCH + across * HALF
+                    add_products(left, left_at, right, right_at, GAP, sums)
+                cuda.syncthreads()
+
+        for a in range(SIDE):
+            row = first_row + down * SIDE + a
+            for b in range(SIDE):
+                tap = first_tap + across * HALF + b % HALF + b // HALF * GAP
+                if row < rows and tap < taps:
+                    at = (cuda.blockIdx.z * np.int64(rows) + row) * taps + tap
+                    partial[FULL(at)] = sums[a * SIDE + b]
+
+    return kernel
+
+
+def add_partial_sums(partial, total, size, parts):
+    """total[i] = sum of partial[part, i] over the parts, in order. Each thread owns one number of the total."""
+    i = own_number()
+    if i < size:
+        number = partial[FULL(i)]
+        for k in range(1, parts):
+            number += partial[FULL(k * size + i)]
+        total[FULL(i)] = number

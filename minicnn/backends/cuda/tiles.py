@@ -11,6 +11,7 @@ from numba import config
 SIMULATED = config.ENABLE_CUDASIM
 
 THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up
+MOST_BLOCKS = 2 if SIMULATED else 64  # that share a sum, or a plane
 
 # Products of matrices, convolution among them. A block makes a tile of the result, each of its threads a square of it
 # in registers, from strips of both factors DEPTH deep that the block has in shared memory.
@@ -18,13 +19,19 @@ SIDE = 8  # of a thread's square: 64 sums, each used 64 times for 16 numbers rea
 DEPTH = 8
 # (rows, columns) of the tile of a block: TILE_THREADS squares. Flat tiles are for few rows, that is few filters.
 TILES = ((8, 32), (16, 16)) if SIMULATED else ((16, 256), (32, 128), (64, 64))
+PIXELS = 8 if SIMULATED else 64  # that a weight gradient looks up at a time
+WEIGHT_BLOCKS = 4 if SIMULATED else 512  # about as many share the work of a weight gradient
 TILE_THREADS = TILES[0][0] * TILES[0][1] // SIDE**2
 
 
-def tile_for(rows):
-    """The smallest of TILES that holds `rows` rows, or the largest.
+def tile_for(rows, columns):
+    """The one of TILES that covers rows × columns with the least work on what lies beyond them.
 
-    >>> tile_for(10), tile_for(32), tile_for(500)
-    ((16, 256), (32, 128), (64, 64))
+    >>> tile_for(10, 10**6), tile_for(32, 10**6), tile_for(64, 288), tile_for(16, 27)
+    ((16, 256), (32, 128), (64, 64), (32, 128))
     """
-    return next((tile for tile in TILES if tile[0] >= rows), TILES[-1])
+
+    def covered(tile):
+        return -(-rows // tile[0]) * tile[0] * -(-columns // tile[1]) * tile[1]
+
+    return min(TILES, key=covered)
