@@ -279,7 +279,7 @@ def _make_coefficients(real):
 
 @lru_cache
 def _make_backward_numbers(real, from_batch):
-    """c1 and c2 are 0 where the statistics are constants. A batch's mean takes the convolution's bias out, gradient 0."""
+    """c1 and c2 are 0 where the statistics are constants. In a batch the bias of the convolution has gradient 0."""
     zero = real(0)
 
     def kernel(sum_g, sum_g_distance, var, old, coefficients, dbias, dweight, eps, one_over_count, n_channels):
