@@ -139,7 +139,7 @@ class Trainer:
     def evaluate(self, batches):
         """The loss and the metrics over `batches`, the network in evaluation mode, as a dict."""
         sums = {}
-        for x, y in batches:
+        for x, y in self.network.ops.sent_ahead(batches):
             output = self._computed.predict(x)
             self._add(sums, self.loss.forward(output, y), output, y)
         if not sums:
@@ -251,7 +251,7 @@ class Trainer:
         started = time.perf_counter()
         report.epoch_begins(self.epoch + 1, len(train) if hasattr(train, "__len__") else None)
         complete = True
-        for x, y in train:
+        for x, y in self.network.ops.sent_ahead(train):
             self._lr = self.optimizer.lr
             loss = self.step(x, y)
             self._add(self._sums, loss, self._output, y)

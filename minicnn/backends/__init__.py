@@ -23,6 +23,7 @@ stands in one file, and `tests/test_contract.py` holds every backend against thi
 arrays        asarray(array) -> array                     host array to this backend: contiguous, dtype kept
               to_numpy(array) -> numpy.ndarray            and back
               copy(array) -> array                        an independent copy, on this backend
+              sent_ahead(batches) -> batches              (x, y) after (x, y), x maybe on this backend already
               sum_of_squares(array) -> float              for the norm of a gradient
               scale_(array, factor)                       array *= factor
 

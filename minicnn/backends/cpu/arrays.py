@@ -21,6 +21,10 @@ def copy(array):
     return array.copy()
 
 
+def sent_ahead(batches):
+    return batches
+
+
 def sum_of_squares(array):
     """sum of a² as a Python float, added up in float64. Worker: one chunk and its partial sum."""
     partial = np.empty(chunks(array.size))

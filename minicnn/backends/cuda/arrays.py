@@ -1,5 +1,6 @@
 """Arrays of the cuda backend: `DeviceArray`, and what is asked of it."""
 
+import itertools
 from functools import lru_cache
 
 import numpy as np
@@ -9,6 +10,9 @@ from minicnn.backends.cuda.device import cuda
 from minicnn.backends.cuda.device_array import DeviceArray, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
+from minicnn.images import Images
+
+DTYPES = (np.float32, np.float64)
 
 
 def asarray(array):
@@ -19,8 +23,8 @@ def asarray(array):
     """
     if isinstance(array, DeviceArray):
         return array
-    if hasattr(array, "__cuda_array_interface__"):
-        return _seen(cuda.as_cuda_array(array), array)
+    if device.is_on_device(array):
+        return _seen(device.seen(array), array)
     host = np.asarray(array)
     return from_host(host) if host.dtype != object else host
 
@@ -42,6 +46,46 @@ def to_numpy(array):
 
 def copy(array):
     return array.copy()
+
+
+def sent_ahead(batches):
+    """The batches, each one's images sent to the device while kernels still work on those of the one before.
+
+    A batch's images are overwritten two batches later. Whoever stops before the end leaves `batches` standing after the
+    batch that was handed out last, although one more was taken from it, if it can be told so (`load_state_dict`).
+    """
+    passages = itertools.cycle((device.Passage(), device.Passage()))
+    can_go_back = hasattr(batches, "load_state_dict")
+    iterator, coming, position = iter(batches), None, None
+    try:
+        coming = _send_next(iterator, passages)
+        while coming is not None:
+            (x, y, passage), position = coming, batches.state_dict() if can_go_back else None
+            coming = _send_next(iterator, passages)
+            if passage is None:
+                yield x, y
+            else:
+                passage.arrive()
+                yield x, y
+                passage.release()
+    finally:
+        if coming is not None and position is not None:
+            batches.load_state_dict(position)
+
+
+def _send_next(iterator, passages):
+    """(x on its way to the device, y, its passage), or None at the end. What no layer would take is left to them."""
+    batch = next(iterator, None)
+    if batch is None:
+        return None
+    x, y = batch
+    numbers = x.data if isinstance(x, Images) else x
+    if not isinstance(numbers, np.ndarray) or numbers.dtype not in DTYPES or not numbers.size:
+        return x, y, None
+    passage = next(passages)
+    flat = passage.send(numbers.reshape(-1))
+    sent = DeviceArray(flat, numbers.shape, lease=passage)
+    return x.like(sent) if isinstance(x, Images) else sent, y, passage
 
 
 def sum_of_squares(array):

@@ -12,6 +12,7 @@ import functools
 import numpy as np
 from numba import config, cuda
 
+HOST, CUDA = 1, 2  # kinds of devices, by DLPack's count
 REMEDY = 'pip install "minicnn-numba[cuda13]", or [cuda12] for a driver of CUDA 12'
 
 
@@ -67,6 +68,43 @@ def download(flat):
     return host
 
 
+class Passage:
+    """A way to the device beside the stream of kernels: what goes through it is copied while kernels run.
+
+    The host's side is *pinned* memory, which the device fetches by itself. Both sides are used again for the next one.
+    """
+
+    def __init__(self):
+        self._host = self._device = None
+        self._there, self._used = cuda.event(), cuda.event()
+
+    def send(self, host):
+        """Have a flat host array copied; returns the flat device array that it will be in. `host` is free at once."""
+        if self._host is None or self._host.dtype != host.dtype or self._host.size < host.size:
+            self._host = cuda.pinned_array(host.size, host.dtype)
+            self._device = allocate(host.size, host.dtype)
+        self._there.synchronize()  # the copy before this one has left the pinned memory,
+        self._used.wait(_copy_stream())  # and kernels have read what it made
+        pinned, target = self._host[: host.size], self._device[: host.size]
+        pinned[:] = host
+        target.copy_to_device(pinned, stream=_copy_stream())
+        self._there.record(_copy_stream())
+        return target
+
+    def arrive(self):
+        """Let kernels that are asked for from now on wait for the copy."""
+        self._there.wait(stream())
+
+    def release(self):
+        """The kernels asked for so far are the last to read the array."""
+        self._used.record(stream())
+
+
+@functools.cache
+def _copy_stream():
+    return cuda.stream()
+
+
 def synchronize():
     """Wait until everything asked for is done."""
     stream().synchronize()
@@ -77,9 +115,28 @@ def pointer(flat):
     return flat.ctypes.data if config.ENABLE_CUDASIM else flat.device_ctypes_pointer.value
 
 
+def is_on_device(array):
+    """Whether an array of another library says that its memory is on a CUDA device."""
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    return hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == CUDA
+
+
+def seen(owner):
+    """Such an array as Numba's, without a copy, after what its own library has asked for on it is done."""
+    if not hasattr(owner, "__cuda_array_interface__"):
+        from cuda.core.utils import StridedMemoryView  # comes with numba-cuda
+
+        view = StridedMemoryView.from_dlpack(owner, stream_ptr=int(stream().handle.value or 0))
+        strides = None if view.strides is None else tuple(step * view.dtype.itemsize for step in view.strides)
+        interface = {"shape": view.shape, "strides": strides, "typestr": view.dtype.str, "version": 3}
+        return cuda.from_cuda_array_interface(interface | {"data": (view.ptr, view.readonly)}, owner=view)
+    return cuda.as_cuda_array(owner)
+
+
 def place():
-    """(kind, number) of the device by DLPack's count: 2 is CUDA, 1 the host, where the simulator works."""
-    return (1, 0) if config.ENABLE_CUDASIM else (2, cuda.get_current_device().id)
+    """(kind, number) of the device, by DLPack's count; the simulator works on the host."""
+    return (HOST, 0) if config.ENABLE_CUDASIM else (CUDA, cuda.get_current_device().id)
 
 
 def run(body, blocks, threads, arguments):

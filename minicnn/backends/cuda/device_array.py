@@ -117,7 +117,7 @@ class DeviceArray:
         return f"DeviceArray({self.shape}, {self.dtype})"
 
     def _share(self):
-        if self._lease is not None:
+        if isinstance(self._lease, _Lease):  # or it is the owner of memory that is not of the pool
             self._lease.shared = True
 
 

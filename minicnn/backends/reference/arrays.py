@@ -18,6 +18,10 @@ def copy(array):
     return array.copy()
 
 
+def sent_ahead(batches):
+    return batches
+
+
 def sum_of_squares(array):
     """sum of a² as a Python float, added up in float64."""
     return float(np.sum(np.square(array, dtype=np.float64)))
