@@ -33,6 +33,7 @@ OPERATIONS = (
     "max pool 64 to 1",
     "avg pool 64 to 3",
 )
+ONLY = ("step", "operations", "ladder", "growth", "start", "cuda")
 RUNGS = ("plain", "shifts", "tile", "winograd")
 GROWTH = (
     *(f"{n} x 32" for n in (1, 4, 16, 64)),
@@ -45,7 +46,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--only", choices=("step", "operations", "ladder", "growth", "start"), help="only this table")
+    parser.add_argument("--only", choices=ONLY, help="only this table; cuda: a GPU's, which is not among the rest")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios here")
     options = parser.parse_args()
@@ -59,9 +60,14 @@ def main():
     if options.only in (None, "ladder"):
         tables["The ladder: conv 3x3 32-64, 32 images of 32 × 32"] = bench.ladder("conv 3x3 32-64")
     if options.only in (None, "growth"):
-        tables["Growth with the number and the size of images, and with channels"] = bench.growth(GROWTH)
+        tables["Growth with the number and the size of images, and with channels"] = bench.beside_pytorch(
+            [("step", case) for case in GROWTH]
+        )
     if options.only in (None, "start"):
         tables["Start-up"] = bench.start()
+    if options.only == "cuda":
+        runs = [(what, case) for case in STEPS for what in ("step", "predict")]
+        tables["On a GPU, beside PyTorch with cuDNN; pictures are on the device"] = bench.beside_pytorch(runs, "-cuda")
 
     head = f"{bench.machine()}, {options.threads} threads, median of {options.rounds} rounds."
     show(head, tables)
@@ -102,18 +108,18 @@ class Bench:
                 rows.append({"": named(what, case), **self.row(found)})
         return rows
 
-    def growth(self, cases):
-        """Training steps alone, beside PyTorch alone."""
+    def beside_pytorch(self, runs, device=""):
+        """`runs` are pairs (step or predict, case); `device` is "" or "-cuda"."""
         rows = []
-        for case in cases:
-            all_of_them = contestants("step", case)
-            found = self.alternate({name: all_of_them[name] for name in ("minicnn", "nchw", "channels_last")})
+        for what, case in runs:
+            names = {"minicnn": "minicnn", "nchw": "torch", "channels_last": "torch-channels-last"}
+            found = self.alternate({name: (framework + device, what, case) for name, framework in names.items()})
             ms = {name: [1e3 * one["seconds"] for one in of] for name, of in found.items()}
             rounds = list(zip(*ms.values(), strict=True))
             ratio = statistics.median(ours / min(theirs) for ours, *theirs in rounds)
             columns = ("minicnn ms", "PyTorch NCHW ms", "channels_last ms")
             times = {name: f"{statistics.median(of):.2f}" for name, of in zip(columns, ms.values(), strict=True)}
-            rows.append({"": named("step", case), **times, "ratio to the better": f"{ratio:.2f}"})
+            rows.append({"": named(what, case), **times, "ratio to the better": f"{ratio:.2f}"})
         return rows
 
     def operations(self, cases):

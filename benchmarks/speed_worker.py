@@ -1,6 +1,7 @@
 """One measurement for speed.py, in this process: prints a line of JSON.
 
-FRAMEWORK is minicnn, a rung of its ladder (plain, shifts, tile, winograd), torch or torch-channels-last.
+FRAMEWORK is minicnn, a rung of its ladder (plain, shifts, tile, winograd), torch or torch-channels-last; minicnn-cuda,
+torch-cuda and torch-channels-last-cuda run steps and predictions on a GPU.
 
     speed_worker.py FRAMEWORK WHAT CASE
     speed_worker.py peak
@@ -88,7 +89,7 @@ def step_flops(what, n_images, side, width):
     return sum(forward) if what == "predict" else 3 * sum(forward) - forward[0]
 
 
-def make_minicnn(what, case, rung=None):
+def make_minicnn(what, case, rung=None, backend="cpu"):
     """With a rung ("plain", "shifts", …), convolutions are done by that one, and nothing is fused."""
     import numpy as np
 
@@ -100,11 +101,14 @@ def make_minicnn(what, case, rung=None):
     if what in ("step", "predict"):
         n_images, side, width = numbers_in(case)
         x, y = rng.standard_normal((n_images, 3, side, side), np.float32), rng.integers(0, 10, n_images)
-        network = simple_net(minicnn, minicnn.LogSoftmax(), width)
+        network = simple_net(minicnn, minicnn.LogSoftmax(), width).to(backend)
+        x = network.ops.asarray(x)
         fuse = rung is None
         trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), fuse=fuse)
         computed = minicnn.fuse(network) if fuse else network
-        action = (lambda: trainer.step(x, y)) if what == "step" else (lambda: computed.predict(x))
+        # to_numpy: on a GPU a prediction is done when it is on the host. A step ends with the loss there.
+        predict = lambda: network.ops.to_numpy(computed.predict(x))  # noqa: E731
+        action = (lambda: trainer.step(x, y)) if what == "step" else predict
         return action, step_flops(what, n_images, side, width)
     layer, shape, flops = operation(case, minicnn)
     x = rng.standard_normal(shape, np.float32)
@@ -185,7 +189,7 @@ def operation(case, framework):
     return layer, (n_images, 64, side, side), None
 
 
-def make_torch(what, case, channels_last=False):
+def make_torch(what, case, channels_last=False, device="cpu"):
     import torch
     from torch import nn
 
@@ -194,19 +198,21 @@ def make_torch(what, case, channels_last=False):
     torch.manual_seed(0)
     if what in ("step", "predict"):
         n_images, side, width = numbers_in(case)
-        network = simple_net(nn, nn.LogSoftmax(dim=1), width).to(memory_format=layout)
-        x = torch.randn(n_images, 3, side, side).to(memory_format=layout)
-        y = torch.randint(0, 10, (n_images,))
+        network = simple_net(nn, nn.LogSoftmax(dim=1), width).to(device, memory_format=layout)
+        x = torch.randn(n_images, 3, side, side).to(device, memory_format=layout)
+        y = torch.randint(0, 10, (n_images,), device=device)
         loss, optimizer = nn.CrossEntropyLoss(), torch.optim.Adam(network.parameters())
 
         def step():
             optimizer.zero_grad()
-            loss(network(x), y).backward()
+            value = loss(network(x), y)
+            value.backward()
             optimizer.step()
+            value.item()  # waits for a GPU
 
         def predict():
             with torch.no_grad():
-                network(x)
+                network(x).cpu()
 
         if what == "predict":
             network.eval()
@@ -228,6 +234,9 @@ MAKERS = {
     **{rung: functools.partial(make_minicnn, rung=rung) for rung in ("plain", "shifts", "tile", "winograd")},
     "torch": make_torch,
     "torch-channels-last": functools.partial(make_torch, channels_last=True),
+    "minicnn-cuda": functools.partial(make_minicnn, backend="cuda"),
+    "torch-cuda": functools.partial(make_torch, device="cuda"),
+    "torch-channels-last-cuda": functools.partial(make_torch, channels_last=True, device="cuda"),
 }
 
 
