@@ -63,7 +63,8 @@ def copy(target, source):
 def download(flat):
     """A flat device array as a new host array; waits until everything asked for before is done."""
     host = np.empty(flat.size, flat.dtype)
-    flat.copy_to_host(host, stream=stream())
+    if flat.size:
+        flat.copy_to_host(host, stream=stream())
     synchronize()
     return host
 

@@ -133,7 +133,7 @@ def empty(shape, dtype):
 
 def from_host(array):
     """A NumPy array on the device."""
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")
     copied = empty(array.shape, array.dtype)
     device.upload(copied.flat, array.reshape(-1))
     return copied
