@@ -50,18 +50,17 @@ class Records(NamedTuple):
 def forward(source, weight, bias, sink, stride, padding):
     """y = bias + weight * x. Returns the sink's Records, or None where it keeps none."""
     _, n_channels, kernel_h, kernel_w = weight.shape
-    taps = n_channels * kernel_h * kernel_w
-    plan = _plan(source, sink, _taps(n_channels, kernel_h * kernel_w, kernel_w, 1))
-    return _convolve(source, weight, bias, sink, stride, padding, plan, taps, row_pitch=taps, transposed=False)
+    area = kernel_h * kernel_w
+    plan = _plan(source, sink, n_channels * area, _taps(n_channels, area, kernel_w, 1), (*stride, *padding))
+    return _convolve(source, weight, bias, sink, plan, transposed=False, strided=tuple(stride) != (1, 1))
 
 
 def input_gradient(source, weight, sink, stride, padding):
     """dx of dy: every pixel of dx collects what went out through it."""
     n_filters, n_channels, kernel_h, kernel_w = weight.shape
     area = kernel_h * kernel_w
-    plan = _plan(source, sink, _taps(n_filters, area, kernel_w, n_channels))
-    taps = n_filters * area
-    return _convolve(source, weight, None, sink, stride, padding, plan, taps, row_pitch=area, transposed=True)
+    plan = _plan(source, sink, area, _taps(n_filters, area, kernel_w, n_channels), (*stride, *padding))
+    return _convolve(source, weight, None, sink, plan, transposed=True, strided=tuple(stride) != (1, 1))
 
 
 def weight_gradient(x, dy, kernel_size, stride, padding, dtype):
@@ -82,10 +81,8 @@ def weight_gradient(x, dy, kernel_size, stride, padding, dtype):
         dy.x,
         _or_nothing(dy.raw, dtype),
         _or_nothing(dy.coefficients, dtype),
-        _plan(x, dy, _taps(x.channels, area, kernel_size[1], 1)),
+        _plan(x, dy, stretch, _taps(x.channels, area, kernel_size[1], 1), (*stride, *padding)),
         partial,
-        *(x.channels, dy.channels, taps, pixels, stretch, len(x.sizes)),
-        *(*stride, *padding),
     )
     dweight = empty((dy.channels, x.channels, *kernel_size), dtype)
     size = dweight.size
@@ -93,14 +90,14 @@ def weight_gradient(x, dy, kernel_size, stride, padding, dtype):
     return dweight
 
 
-def _convolve(source, weight, bias, sink, stride, padding, plan, taps, row_pitch, transposed):
+def _convolve(source, weight, bias, sink, plan, transposed, strided):
     dtype, pixels = weight.dtype, _pixels(sink.sizes)
     rows, columns = tile = tile_for(sink.channels, pixels)
     tiles = -(-pixels // columns)
     keeps_records = sink.kind != products.PLAIN
     records = empty((tiles, sink.channels, 2), dtype) if keeps_records else None
     launch(
-        products.convolution(dtype.type, tile, source.kind, sink.kind, transposed, tuple(stride) != (1, 1)),
+        products.convolution(dtype.type, tile, source.kind, sink.kind, transposed, strided),
         (tiles, -(-sink.channels // rows)),
         TILE_THREADS,
         source.x,
@@ -113,16 +110,15 @@ def _convolve(source, weight, bias, sink, stride, padding, plan, taps, row_pitch
         _or_nothing(sink.raw, dtype),
         _or_nothing(sink.coefficients, dtype),
         _or_nothing(records, dtype),
-        *(source.channels, sink.channels, row_pitch, taps, pixels, len(sink.sizes)),
-        *(*stride, *padding),
     )
     return Records(records, pixels, columns) if keeps_records else None
 
 
-def _plan(reads, writes, taps):
-    """Taps and then images, as one table on the device."""
+def _plan(reads, writes, pitch, taps, steps):
+    """The numbers of the job, taps and images of a pass, as one table on the device."""
     images = np.column_stack([image_table(reads.sizes), image_table(writes.sizes)])
-    return constant(np.concatenate([taps.reshape(-1), images.reshape(-1)]))
+    job = reads.channels, writes.channels, pitch, len(taps), _pixels(writes.sizes), len(images), *steps
+    return constant(np.concatenate([job, taps.reshape(-1), images.reshape(-1)]))
 
 
 @lru_cache

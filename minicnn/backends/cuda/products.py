@@ -38,6 +38,7 @@ from minicnn.backends.cuda.elementwise import own_number
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
 
 PLAIN, ACTIVATION, GRADIENT, MOMENTS, MASKED = range(5)
+JOB = 10  # numbers at the head of a plan: see `numbers_of_job` and `steps_of_job`
 TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a row of weights
 IMAGE = 6  # numbers of an image: height, width and first pixel of what is read, and of what is written
 MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of a block's coefficients, (5, channels)
@@ -53,6 +54,19 @@ def add_products(left, left_at, right, right_at, right_gap, sums):
         for b in range(HALF):
             sums[a * SIDE + b] += factor * right[FULL(right_at + b)]
             sums[a * SIDE + HALF + b] += factor * right[FULL(right_at + right_gap + b)]
+
+
+@part
+def numbers_of_job(plan):
+    """Channels that are read, rows of the result, from one row of weights to the next (in a weight gradient, pixels of
+    a block), taps, pixels that are written, images."""
+    return plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+
+
+@part
+def steps_of_job(plan):
+    """Stride and padding, each down and across."""
+    return plan[6], plan[7], plan[8], plan[9]
 
 
 @part
@@ -75,8 +89,9 @@ def convolution(real, tile, source, sink, transposed, strided):
     x (channels in, …), weight and bias -> y (rows, …). Transposed, the roles are swapped: x is dy, and pixel r of the
     result collects from the outputs p that saw it, p * stride - padding + i = r. `strided`: whether strides are not 1.
 
-    Arguments of the kernel: x, the second array of the source and its coefficients; weight, bias; the plan: `taps` taps
-    and then images; y, the second array of the sink and its coefficients; the partial sums (tiles, rows, 2).
+    Arguments of the kernel: x, the second array of the source and its coefficients; weight, bias; the plan, that is the
+    numbers of the job, taps, and images; y, the second array of the sink and its coefficients; and the partial sums
+    (tiles, rows, 2).
     """
     ROWS, COLUMNS = tile
     PITCH = ROWS + 4  # of the left strip: threads that fetch neighbouring terms write to different banks
@@ -86,8 +101,7 @@ def convolution(real, tile, source, sink, transposed, strided):
     RECORDS = ROWS * ACROSS
     zero = real(0)
 
-    def kernel(x, x_raw, x_numbers, weight, bias, plan, y, y_raw, y_numbers, partial,
-               channels, rows, row_pitch, taps, pixels, n_images, stride_h, stride_w, pad_h, pad_w):  # fmt: skip
+    def kernel(x, x_raw, x_numbers, weight, bias, plan, y, y_raw, y_numbers, partial):
         left = cuda.shared.array(LEFT, real)
         right = cuda.shared.array(RIGHT, real)
         heights = cuda.shared.array(COLUMNS, np.int32)  # of the image that each column reads
@@ -99,13 +113,15 @@ def convolution(real, tile, source, sink, transposed, strided):
         planes = cuda.shared.array(COLUMNS, np.int32)  # from there to its place in row 1
         sums = cuda.local.array(SUMS, real)
 
+        channels, rows, row_pitch, taps, pixels, n_images = numbers_of_job(plan)
+        stride_h, stride_w, pad_h, pad_w = steps_of_job(plan)
+        images_at = JOB + taps * TAP
         thread = cuda.threadIdx.x
         first_row, first_pixel = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * np.int64(COLUMNS)
         down, across = thread // ACROSS, thread % ACROSS
         for cell in range(SUMS):
             sums[cell] = zero
 
-        images_at = taps * TAP
         for column in range(thread, COLUMNS, TILE_THREADS):
             pixel = first_pixel + column
             heights[column], widths[column] = 0, 0  # a column beyond the last pixel reads zeros
@@ -129,12 +145,13 @@ def convolution(real, tile, source, sink, transposed, strided):
                 row, depth = cell // DEPTH, cell % DEPTH
                 number = zero
                 if first_row + row < rows and first_tap + depth < taps:
-                    place = plan[FULL((first_tap + depth) * TAP + 3)]
+                    place = plan[FULL(JOB + (first_tap + depth) * TAP + 3)]
                     number = weight[FULL((first_row + row) * row_pitch + place)]
                 left[FULL(depth * PITCH + row)] = number
             for depth in range(DEPTH):
                 tap = min(first_tap + depth, taps - 1)  # past the last one the left strip is 0
-                c, i, j = plan[FULL(tap * TAP)], plan[FULL(tap * TAP + 1)], plan[FULL(tap * TAP + 2)]
+                at = JOB + tap * TAP
+                c, i, j = plan[FULL(at)], plan[FULL(at + 1)], plan[FULL(at + 2)]
                 for column in range(thread, COLUMNS, TILE_THREADS):
                     number = zero
                     if transposed:
@@ -245,8 +262,7 @@ def weight_gradient(real, tile, x_source, dy_source):
     LEFT, RIGHT, SUMS = DEPTH * PITCH, DEPTH * RIGHT_PITCH, SIDE * SIDE
     zero = real(0)
 
-    def kernel(x, x_numbers, dy, dy_raw, dy_numbers, plan, partial,
-               channels, rows, taps, pixels, stretch, n_images, stride_h, stride_w, pad_h, pad_w):  # fmt: skip
+    def kernel(x, x_numbers, dy, dy_raw, dy_numbers, plan, partial):
         left = cuda.shared.array(LEFT, real)
         right = cuda.shared.array(RIGHT, real)
         tap_c = cuda.shared.array(COLUMNS, np.int32)
@@ -261,6 +277,9 @@ def weight_gradient(real, tile, x_source, dy_source):
         planes = cuda.shared.array(PIXELS, np.int32)
         sums = cuda.local.array(SUMS, real)
 
+        channels, rows, stretch, taps, pixels, n_images = numbers_of_job(plan)
+        stride_h, stride_w, pad_h, pad_w = steps_of_job(plan)
+        images_at = JOB + taps * TAP
         thread = cuda.threadIdx.x
         first_row, first_tap = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
         down, across = thread // ACROSS, thread % ACROSS
@@ -268,11 +287,8 @@ def weight_gradient(real, tile, x_source, dy_source):
             sums[cell] = zero
         for column in range(thread, COLUMNS, TILE_THREADS):
             tap = min(first_tap + column, taps - 1)  # beyond the last tap nothing is written
-            tap_c[column], tap_i[column], tap_j[column] = (
-                plan[FULL(tap * TAP)],
-                plan[FULL(tap * TAP + 1)],
-                plan[FULL(tap * TAP + 2)],
-            )
+            at = JOB + tap * TAP
+            tap_c[column], tap_i[column], tap_j[column] = plan[FULL(at)], plan[FULL(at + 1)], plan[FULL(at + 2)]
 
         start = cuda.blockIdx.z * stretch
         stop = min(start + stretch, pixels)
@@ -282,7 +298,7 @@ def weight_gradient(real, tile, x_source, dy_source):
                 pixel = first + number
                 planes[number] = 0  # beyond the last pixel dy is 0, and x, which could be NaN, is not read
                 if pixel < stop:
-                    at = taps * TAP + image_of(pixel, plan, taps * TAP, n_images) * IMAGE
+                    at = images_at + image_of(pixel, plan, images_at, n_images) * IMAGE
                     out_h, out_w = np.int32(plan[FULL(at + 3)]), np.int32(plan[FULL(at + 4)])
                     inside = np.int32(pixel - plan[FULL(at + 5)])
                     heights[number], widths[number] = plan[FULL(at)], plan[FULL(at + 1)]
