@@ -1,6 +1,6 @@
 """Convolution, batchnorm and relu as one block: what a convolution does as it reads and as it writes.
 
-An activation is stored as the convolution's raw output y, with a few numbers for each channel, the *coefficients*. With
+An activation is stored as the convolution's raw output y, with five numbers for each channel, the *coefficients*. With
 scale = weight / sqrt(var + eps) of batchnorm:
 
     forward     a = relu(z),  z = scale * (y - mean) + shift         by the next convolution, as it reads y
@@ -24,16 +24,14 @@ import numpy as np
 from minicnn.backends.contract import Activation
 from minicnn.backends.cuda import passes, products
 from minicnn.backends.cuda.batches import flat, image_table
+from minicnn.backends.cuda.coefficients import C1, C2, MEAN, ROWS, SCALE, SHIFT, activated, coefficient, distance_and_z
 from minicnn.backends.cuda.conv import output_sizes, reading
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
 from minicnn.backends.cuda.moments import added_pairs, merged_moments
-from minicnn.backends.cuda.products import C1, C2, MEAN, SCALE, SHIFT
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
-
-COEFFICIENTS = 5
 
 
 class Stored(NamedTuple):
@@ -220,7 +218,7 @@ def _planes(stored):
 
 def _coefficients(norm):
     n_channels = norm.weight.size
-    coefficients = empty((COEFFICIENTS, n_channels), norm.weight.dtype)
+    coefficients = empty((ROWS, n_channels), norm.weight.dtype)
     real = norm.weight.dtype.type
     arrays = norm.weight, norm.bias, norm.mean, norm.var, coefficients
     launch(_make_coefficients(real), blocks_for(n_channels), THREADS, *arrays, real(norm.eps), n_channels)
@@ -230,7 +228,7 @@ def _coefficients(norm):
 @lru_cache
 def _relu_alone(n_channels, dtype):
     """Coefficients that leave y as it is: mean 0, scale 1, shift 0."""
-    coefficients = np.zeros((COEFFICIENTS, n_channels), dtype)
+    coefficients = np.zeros((ROWS, n_channels), dtype)
     coefficients[SCALE] = 1
     return from_host(coefficients)
 
@@ -249,7 +247,7 @@ def _folded(weight, bias, norm):
 def _backward_numbers(gradient, stored, norm, from_batch):
     """Coefficients with c1 and c2, the gradient of the convolution's bias, and that of batchnorm's weight."""
     real, n_channels = stored.raw.dtype.type, stored.filters
-    coefficients = empty((COEFFICIENTS, n_channels), stored.raw.dtype)
+    coefficients = empty((ROWS, n_channels), stored.raw.dtype)
     dbias, dweight = empty(n_channels, stored.raw.dtype), empty(n_channels, stored.raw.dtype)
     arrays = gradient.sum_g, gradient.sum_g_distance, norm.var, stored.coefficients, coefficients, dbias, dweight
     one_over_count = real(n_channels / stored.raw.size)
@@ -286,11 +284,11 @@ def _make_backward_numbers(real, from_batch):
         c = own_number()
         if c < n_channels:
             at = np.uint64(c)
-            scale, spread = old[np.uint64(SCALE * n_channels + c)], var[at] + eps
+            scale, spread = coefficient(old, SCALE, c, n_channels), var[at] + eps
             dweight[at] = sum_g_distance[at] / sqrt(spread)
-            coefficients[np.uint64(MEAN * n_channels + c)] = old[np.uint64(MEAN * n_channels + c)]
+            coefficients[np.uint64(MEAN * n_channels + c)] = coefficient(old, MEAN, c, n_channels)
             coefficients[np.uint64(SCALE * n_channels + c)] = scale
-            coefficients[np.uint64(SHIFT * n_channels + c)] = old[np.uint64(SHIFT * n_channels + c)]
+            coefficients[np.uint64(SHIFT * n_channels + c)] = coefficient(old, SHIFT, c, n_channels)
             c1, c2 = zero, zero
             if from_batch:
                 c1 = scale * sum_g[at] * one_over_count
@@ -323,10 +321,9 @@ def _activate(real):
 
     def kernel(raw, coefficients, images, y, n_channels):
         c, area, start = plane_of(cuda.blockIdx.x, images, n_channels)
-        mean, scale, shift = numbers_of(coefficients, c, n_channels)
         for pixel in range(own_row(), area, cuda.gridDim.y * THREADS):
-            z = scale * (raw[np.uint64(start + pixel)] - mean) + shift
-            y[np.uint64(start + pixel)] = zero if z <= zero else z
+            at = np.uint64(start + pixel)
+            y[at] = activated(raw[at], coefficients, c, n_channels, zero)
 
     return kernel
 
@@ -341,14 +338,12 @@ def _mask(real):
         sums_2 = cuda.shared.array(THREADS, real)
         thread = cuda.threadIdx.x
         c, area, start = plane_of(cuda.blockIdx.x, images, n_channels)
-        mean, scale, shift = numbers_of(coefficients, c, n_channels)
         total, total_2 = zero, zero
         for pixel in range(own_row(), area, cuda.gridDim.y * THREADS):
-            distance = raw[np.uint64(start + pixel)] - mean
-            number = da[np.uint64(start + pixel)]
-            if scale * distance + shift <= zero:
-                number = zero
-            g[np.uint64(start + pixel)] = number
+            at = np.uint64(start + pixel)
+            distance, z = distance_and_z(raw[at], coefficients, c, n_channels)
+            number = zero if z <= zero else da[at]
+            g[at] = number
             total += number
             total_2 += number * distance
         sums[thread], sums_2[thread] = total, total_2
@@ -375,12 +370,9 @@ def _peak(real):
         places = cuda.shared.array(THREADS, np.int32)
         thread, plane = cuda.threadIdx.x, cuda.blockIdx.x
         c, area, start = plane_of(plane, images, n_channels)
-        mean, scale, shift = numbers_of(coefficients, c, n_channels)
         best, place = zero, area  # no a is below 0, and every pixel is before this place
         for pixel in range(thread, area, THREADS):
-            a = scale * (raw[np.uint64(start + pixel)] - mean) + shift
-            if a <= zero:
-                a = zero
+            a = activated(raw[np.uint64(start + pixel)], coefficients, c, n_channels, zero)
             if beats(a, pixel, best, place):
                 best, place = a, pixel
         values[thread], places[thread] = best, place
@@ -405,14 +397,11 @@ def _peak_gradient(real):
     def kernel(dy, peaks, raw, coefficients, images, g, records, n_channels):
         plane = cuda.blockIdx.x
         c, area, start = plane_of(plane, images, n_channels)
-        mean, scale, shift = numbers_of(coefficients, c, n_channels)
         for pixel in range(own_row(), area, cuda.gridDim.y * THREADS):
             number = zero
             if pixel == peaks[np.uint64(plane)]:
-                distance = raw[np.uint64(start + pixel)] - mean
-                number = dy[np.uint64(plane)]
-                if scale * distance + shift <= zero:
-                    number = zero
+                distance, z = distance_and_z(raw[np.uint64(start + pixel)], coefficients, c, n_channels)
+                number = zero if z <= zero else dy[np.uint64(plane)]
                 records[np.uint64(plane * 2)] = number
                 records[np.uint64(plane * 2 + 1)] = number * distance
             g[np.uint64(start + pixel)] = number
@@ -435,16 +424,6 @@ def plane_of(plane, images, n_channels):
     area = images[np.uint64(n * 3)] * images[np.uint64(n * 3 + 1)]
     c = plane - n * n_channels
     return c, area, images[np.uint64(n * 3 + 2)] * n_channels + c * area
-
-
-@part
-def numbers_of(coefficients, c, n_channels):
-    """Mean, scale and shift of a channel."""
-    return (
-        coefficients[np.uint64(MEAN * n_channels + c)],
-        coefficients[np.uint64(SCALE * n_channels + c)],
-        coefficients[np.uint64(SHIFT * n_channels + c)],
-    )
 
 
 @part

@@ -14,11 +14,11 @@ They differ in where the factors come from. The columns of a convolution are pix
 sizes of its images; its terms are *taps* (c, i, j), and "fetch" looks up the pixel that a tap sees, or takes 0 where it
 sees padding. So no padded copy and no matrix of patches is ever made.
 
-On the way in and out a convolution may do what stands before and after it in a block; see `fused`:
+On the way in and out a convolution may do what stands before and after it in a block, by `coefficients`:
 
     source  PLAIN       what is read is x
-            ACTIVATION  x is a raw output y of the block below: relu(scale * (y - mean) + shift)
-            GRADIENT    x is g: dy = scale * g - c1 - c2 * (y - mean), with y as the second array
+            ACTIVATION  x is the raw output y of the block below, and what is read is its activation
+            GRADIENT    x is the gradient g at z, and what is read is dy, with y as the second array
     sink    PLAIN       y = sum + bias
             MOMENTS     the same, and for each row of the tile its mean and the squared distances from it
             MASKED      g = sum where the activation under it let a number through, else 0; and for each row of the
@@ -33,6 +33,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends.cuda.coefficients import activated, distance_and_z, gradient_of_y
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.elementwise import own_number
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
@@ -41,7 +42,6 @@ PLAIN, ACTIVATION, GRADIENT, MOMENTS, MASKED = range(5)
 JOB = 10  # numbers at the head of a plan: see `numbers_of_job` and `steps_of_job`
 TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a row of weights
 IMAGE = 6  # numbers of an image: height, width and first pixel of what is read, and of what is written
-MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of a block's coefficients, (5, channels)
 HALF = SIDE // 2
 FULL = np.uint64  # of an index; a signed one could count from the end, which takes instructions to find out
 
@@ -168,14 +168,9 @@ def convolution(real, tile, source, sink, transposed, strided):
                         at = reads_at[column] + c * (height * width) + (r * width + s)
                         number = x[FULL(at)]
                         if source == ACTIVATION:
-                            scale, mean = x_numbers[FULL(SCALE * channels + c)], x_numbers[FULL(MEAN * channels + c)]
-                            number = scale * (number - mean) + x_numbers[FULL(SHIFT * channels + c)]
-                            if number <= zero:
-                                number = zero
+                            number = activated(number, x_numbers, c, channels, zero)
                         if source == GRADIENT:
-                            scale, mean = x_numbers[FULL(SCALE * channels + c)], x_numbers[FULL(MEAN * channels + c)]
-                            c1, c2 = x_numbers[FULL(C1 * channels + c)], x_numbers[FULL(C2 * channels + c)]
-                            number = scale * number - c1 - c2 * (x_raw[FULL(at)] - mean)
+                            number = gradient_of_y(number, x_raw[FULL(at)], x_numbers, c, channels)
                     right[FULL(depth * COLUMNS + column)] = number
             cuda.syncthreads()
             for depth in range(DEPTH):
@@ -205,8 +200,7 @@ def convolution(real, tile, source, sink, transposed, strided):
                             number += bias[FULL(row)]
                             sums[a * SIDE + b] = number
                         else:
-                            distance = y_raw[at] - y_numbers[FULL(MEAN * rows + row)]
-                            z = y_numbers[FULL(SCALE * rows + row)] * distance + y_numbers[FULL(SHIFT * rows + row)]
+                            distance, z = distance_and_z(y_raw[at], y_numbers, row, rows)
                             if z <= zero:
                                 number = zero
                             total_2 += number * distance
@@ -317,9 +311,7 @@ def weight_gradient(real, tile, x_source, dy_source):
                         at = dy_at[strip + depth] + row * plane
                         number = dy[FULL(at)]
                         if dy_source == GRADIENT:
-                            scale, mean = dy_numbers[FULL(SCALE * rows + row)], dy_numbers[FULL(MEAN * rows + row)]
-                            c1, c2 = dy_numbers[FULL(C1 * rows + row)], dy_numbers[FULL(C2 * rows + row)]
-                            number = scale * number - c1 - c2 * (dy_raw[FULL(at)] - mean)
+                            number = gradient_of_y(number, dy_raw[FULL(at)], dy_numbers, row, rows)
                     left[FULL(depth * PITCH + f)] = number
                 for cell in range(thread, COLUMNS * DEPTH, TILE_THREADS):
                     column, depth = cell // DEPTH, cell % DEPTH
@@ -330,10 +322,7 @@ def weight_gradient(real, tile, x_source, dy_source):
                         at = x_at[strip + depth] + c * (height * width) + (r * width + s)
                         number = x[FULL(at)]
                         if x_source == ACTIVATION:
-                            scale, mean = x_numbers[FULL(SCALE * channels + c)], x_numbers[FULL(MEAN * channels + c)]
-                            number = scale * (number - mean) + x_numbers[FULL(SHIFT * channels + c)]
-                            if number <= zero:
-                                number = zero
+                            number = activated(number, x_numbers, c, channels, zero)
                     right[FULL(depth * RIGHT_PITCH + column)] = number
                 cuda.syncthreads()
                 for depth in range(DEPTH):
