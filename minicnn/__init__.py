@@ -38,7 +38,7 @@ from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 from minicnn.trainer import Trainer, accuracy, clip_gradients
 from minicnn.training import train_classifier
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "SGD",

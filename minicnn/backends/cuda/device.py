@@ -8,6 +8,7 @@ Python runs ahead; whoever needs a number on the host waits for it in `download`
 """
 
 import functools
+import warnings
 
 import numpy as np
 from numba import config, cuda
@@ -145,7 +146,15 @@ def run(body, blocks, threads, arguments):
 
     blocks: an int, or a tuple (x, y) or (x, y, z).
     """
-    _compiled(body)[blocks, threads, stream()](*arguments)
+    _configured(body, blocks, threads)(*arguments)
+
+
+@functools.lru_cache(maxsize=4096)
+def _configured(body, blocks, threads):
+    """A kernel for a grid. Numba warns of grids that leave a GPU idle; small networks have no others."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Grid size")
+        return _compiled(body)[blocks, threads, stream()]
 
 
 @functools.cache
