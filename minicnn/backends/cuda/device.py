@@ -154,7 +154,9 @@ def _configured(body, blocks, threads):
     """A kernel for a grid. Numba warns of grids that leave a GPU idle; small networks have no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Grid size")
-        return _compiled(body)[blocks, threads, stream()]
+        # A simulated kernel knows one grid at a time, the last, so that there each grid has a kernel of its own.
+        kernel = cuda.jit(body) if config.ENABLE_CUDASIM else _compiled(body)
+        return kernel[blocks, threads, stream()]
 
 
 @functools.cache
