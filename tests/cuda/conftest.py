@@ -1,4 +1,7 @@
-"""Tests marked `cuda_sim` run in a process of their own: NUMBA_ENABLE_CUDASIM=1 python -m pytest -m cuda_sim tests/cuda"""
+"""Tests marked `cuda_sim` run in a process of their own:
+
+NUMBA_ENABLE_CUDASIM=1 python -m pytest -m cuda_sim tests/cuda
+"""
 
 import pytest
 from numba import config

@@ -117,13 +117,13 @@ def _forward(real):
     def kernel(x, weight, bias, mean, var, y, eps, starts, n_images, n_channels, pixels):
         c, first, stop = own_stretch(n_channels, pixels)
         channel = np.uint64(c)
-        center, shift_by = mean[channel], bias[channel]
+        center, offset = mean[channel], bias[channel]
         scale = weight[channel] / sqrt(var[channel] + eps)
         end, shift = 0, 0
         for pixel in range(first + cuda.threadIdx.x, stop, THREADS):
             if pixel >= end:
                 end, shift = image_at(pixel, c, starts, n_images, n_channels)
-            y[np.uint64(pixel + shift)] = (x[np.uint64(pixel + shift)] - center) * scale + shift_by
+            y[np.uint64(pixel + shift)] = (x[np.uint64(pixel + shift)] - center) * scale + offset
 
     return kernel
 
