@@ -4,6 +4,8 @@ Numba compiles a kernel at its first launch, a second or two each. Those of prod
 depends on the number of filters or classes; here each tile has its turn, the blocks of SimpleNet in the same order.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from minicnn.backends.contract import Norm
@@ -79,7 +81,7 @@ def _channels():
 def _stack(dtype):
     """Images, and the activation of each block."""
     stack, channels = [_ones(dtype, 2, 1, 2, 2)], _channels()
-    for n_channels, n_filters in zip(channels, channels[1:], strict=False):
+    for n_channels, n_filters in pairwise(channels):
         stack.append(fused.fused_conv_forward(stack[-1], *_block(n_filters, n_channels, dtype)))
     return stack
 
@@ -103,7 +105,7 @@ def _fused_outputs(dtype):
     *_, last = _stack(dtype)
     fused.fused_output_backward(fused.fused_output(last), last)
     below, channels = _ones(dtype, 2, 1, 2, 2), _channels()
-    for n_channels, n_filters in zip(channels, channels[1:], strict=False):
+    for n_channels, n_filters in pairwise(channels):
         block = _block(n_filters, n_channels, dtype, mean=_ones(dtype, n_filters))
         fused.fused_conv_predict_max(below, *block)
         below = fused.fused_conv_predict(below, *block)
