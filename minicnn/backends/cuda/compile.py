@@ -1,0 +1,162 @@
+"""Compile ahead: run every operation once on arrays of a few numbers, on the device.
+
+Numba compiles a kernel at its first launch, a second or two each. Those of products have a variant for each tile, which
+depends on the number of filters or classes; here each tile has its turn, the blocks of SimpleNet in the same order.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+from minicnn.backends.contract import Norm
+from minicnn.backends.cuda import (
+    activation,
+    arrays,
+    batchnorm,
+    conv,
+    fused,
+    linear,
+    log_softmax,
+    losses,
+    optim,
+    pooling,
+)
+from minicnn.backends.cuda.tiles import COLUMN_STRETCH, TILES
+from minicnn.geometry import adaptive_windows
+
+
+def compile_kernels(dtype, report=None, files=None):
+    """Make the kernels of the operations in `files` ready for arrays of `dtype`, by default of all.
+
+    `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
+    """
+    dtype = np.dtype(dtype)
+    # Quick ones first: the first report comes soon.
+    steps = [
+        ("log_softmax", _log_softmax),
+        ("losses", _losses),
+        ("optim", _optimizers),
+        ("arrays", _arrays),
+        ("activation", _relu),
+        ("batchnorm", _batchnorm),
+        ("pooling", _pooling),
+        ("linear", _linear),
+        ("conv", _convolutions),
+        ("fused", _fused_forward),
+        ("fused", _fused_backward),
+        ("fused", _fused_outputs),
+    ]
+    chosen = [(file, step) for file, step in steps if files is None or file in files]
+    for done, (file, step) in enumerate(chosen):
+        if report is not None:
+            report(file, done, len(chosen))
+        step(dtype)
+
+
+def _ones(dtype, *shape):
+    return arrays.asarray(np.ones(shape, dtype))
+
+
+def _convolutions(dtype):
+    """All three passes, with as many filters as a tile has rows, and as many pixels as it has columns."""
+    for rows, columns in TILES:
+        x, weight = _ones(dtype, 1, rows, 1, columns), _ones(dtype, rows, rows, 1, 1)
+        y = conv.conv2d_forward(x, weight, None, (1, 1), (0, 0))
+        conv.conv2d_input_gradient(y, weight, (1, columns), (1, 1), (0, 0))
+        conv.conv2d_weight_gradient(y, x, (1, 1), (1, 1), (0, 0))
+    conv.conv2d_bias_gradient(y)
+
+
+def _block(filters, channels, dtype, mean=None):
+    """Arguments of a block; batchnorm takes its statistics from the batch unless `mean` is given."""
+    weight, numbers = _ones(dtype, filters, channels, 3, 3), _ones(dtype, filters)
+    return weight, numbers, Norm(numbers, numbers, mean, mean, 1.0), (1, 1), (1, 1)
+
+
+def _channels():
+    """Of the images, and of each block: one for each tile."""
+    return [1, *(rows for rows, _ in TILES)]
+
+
+def _stack(dtype):
+    """Images, and the activation of each block."""
+    stack, channels = [_ones(dtype, 2, 1, 2, 2)], _channels()
+    for n_channels, n_filters in pairwise(channels):
+        stack.append(fused.fused_conv_forward(stack[-1], *_block(n_filters, n_channels, dtype)))
+    return stack
+
+
+def _fused_forward(dtype):
+    fused.fused_max(_stack(dtype)[-1])
+
+
+def _fused_backward(dtype):
+    stack, channels = _stack(dtype), _channels()
+    y, peaks = fused.fused_max(stack[-1])
+    gradient = fused.fused_max_backward(y, peaks, stack[-1])
+    while len(stack) > 1:
+        block = stack.pop()
+        weight, _, _, stride, padding = _block(channels[len(stack)], channels[len(stack) - 1], dtype)
+        arguments = block, stack[-1], weight, stride, padding
+        *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=len(stack) > 1)
+
+
+def _fused_outputs(dtype):
+    *_, last = _stack(dtype)
+    fused.fused_output_backward(fused.fused_output(last), last)
+    below, channels = _ones(dtype, 2, 1, 2, 2), _channels()
+    for n_channels, n_filters in pairwise(channels):
+        block = _block(n_filters, n_channels, dtype, mean=_ones(dtype, n_filters))
+        fused.fused_conv_predict_max(below, *block)
+        below = fused.fused_conv_predict(below, *block)
+
+
+def _batchnorm(dtype):
+    x, numbers = _ones(dtype, 2, 1, 2, 2), _ones(dtype, 1)
+    mean, var = batchnorm.batchnorm2d_statistics(x)
+    batchnorm.batchnorm2d_forward(x, numbers, numbers, mean, var, 0.1)
+    batchnorm.batchnorm2d_train_backward(x, x, numbers, mean, var, 0.1)
+    batchnorm.batchnorm2d_eval_backward(x, x, numbers, mean, var, 0.1)
+    batchnorm.update_running_statistics_(numbers, _ones(dtype, 1), mean, var, 8, 0.1)
+
+
+def _relu(dtype):
+    x = _ones(dtype, 1)
+    activation.relu_backward(x, activation.relu_forward(x))
+
+
+def _pooling(dtype):
+    x, window = _ones(dtype, 1, 1, 2, 2), adaptive_windows(2, 1)
+    y, argmax = pooling.max_pool2d_forward(x, window, window)
+    pooling.max_pool2d_backward(y, argmax, window, window, (2, 2))
+    pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, window, window), window, window, (2, 2))
+
+
+def _linear(dtype):
+    """The three products are one kernel, in a variant for each tile."""
+    for rows, columns in TILES:
+        linear.linear_forward(_ones(dtype, rows, 1), _ones(dtype, columns, 1), None)
+    linear.linear_bias_gradient(_ones(dtype, COLUMN_STRETCH + 1, 1))
+
+
+def _log_softmax(dtype):
+    log_p = log_softmax.log_softmax_forward(_ones(dtype, 1, 1))
+    log_softmax.log_softmax_backward(log_p, log_p)
+
+
+def _losses(dtype):
+    log_p, weights, labels = _ones(dtype, 1, 1), _ones(dtype, 1), arrays.asarray(np.zeros(1, np.int64))
+    losses.nll_loss_forward(log_p, labels, weights, 0.0)
+    losses.nll_loss_backward(log_p, labels, weights, 0.0)
+
+
+def _optimizers(dtype):
+    param, first, second, grad = (_ones(dtype, 1) for _ in range(4))
+    optim.sgd_step_(param, first, grad, 0.1, 0.9, False, 0.0)
+    optim.adam_step_(param, first, second, grad, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+
+
+def _arrays(dtype):
+    array = _ones(dtype, 1)
+    arrays.sum_of_squares(array)
+    arrays.scale_(array, 1.0)
