@@ -83,3 +83,22 @@ def _fixed_windows(n_in, kernel, stride, padding):
         start = p * stride - padding
         table[p] = max(start, 0), min(start + kernel, n_in), kernel
     return table
+
+
+def windows_over(table, n_in):
+    """Which windows of a table lie over each cell of its axis: (n_in, 2), the first of them and one past the last.
+
+        first = how many windows stop at or before the cell          stop = how many start at or before it
+
+    Starts and stops never decrease from window to window, so the windows over a cell follow one another. Over a cell
+    between two windows there is none, and first = stop. This is `table` the other way round, for a backward pass that
+    goes cell by cell.
+
+    >>> fixed_windows(5, 3, 2, 1).tolist()
+    [[0, 2, 3], [1, 4, 3], [3, 5, 3]]
+    >>> windows_over(fixed_windows(5, 3, 2, 1), 5).tolist()
+    [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]]
+    """
+    starts, stops, _ = table.T
+    cells = np.arange(n_in)
+    return np.stack([np.searchsorted(stops, cells, "right"), np.searchsorted(starts, cells, "right")], axis=1)

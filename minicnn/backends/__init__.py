@@ -6,7 +6,7 @@ module up once and hands it to each layer.
 
     reference   NumPy, written to be read; the judge of the others
     cpu         Numba `@njit(parallel=True)`, written to be run
-    cuda        numba.cuda; not there yet. Its place is the folder `backends/cuda` with the same file names, and NAMES
+    cuda        numba.cuda, for NVIDIA GPUs; its arrays are in the memory of the device
 
 Letters, the same in every docstring, loop and einsum of the package:
 
@@ -19,6 +19,9 @@ THE CONTRACT. Operations are functions of arrays: they check nothing (the layer 
 arguments, and return new arrays, C-contiguous and of the dtype of their input, float32 or float64. The
 exceptions end in an underscore and change their first arguments in place. Each pair of forward and backward
 stands in one file, and `tests/test_contract.py` holds every backend against this list.
+
+device        require_device()
+                  raise RuntimeError, saying what to do, where this backend cannot run
 
 arrays        asarray(array) -> array                     host array to this backend: contiguous, dtype kept
               to_numpy(array) -> numpy.ndarray            and back
@@ -89,17 +92,19 @@ the sizes (N, 2), and `rows` and `columns` are lists with a table for each image
 
 import importlib
 
-NAMES = ("reference", "cpu")
+NAMES = ("reference", "cpu", "cuda")
 
 
 def get_backend(name):
     """The backend module called `name`, imported when first asked for.
 
-    Raises ValueError for a name that is no backend.
+    Raises ValueError for a name that is no backend, RuntimeError with the remedy where the backend cannot run.
 
     >>> get_backend("reference").__name__
     'minicnn.backends.reference'
     """
     if name not in NAMES:
         raise ValueError(f"get_backend: unknown backend {name!r}; expected one of {', '.join(NAMES)}")
-    return importlib.import_module(f"minicnn.backends.{name}")
+    backend = importlib.import_module(f"minicnn.backends.{name}")
+    backend.require_device()
+    return backend

@@ -16,6 +16,7 @@ from minicnn.backends.cpu.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
+from minicnn.backends.cpu.device import require_device
 from minicnn.backends.cpu.fused import (
     fused_conv_backward,
     fused_conv_forward,
@@ -77,6 +78,7 @@ __all__ = [
     "nll_loss_forward",
     "relu_backward",
     "relu_forward",
+    "require_device",
     "scale_",
     "sent_ahead",
     "sgd_step_",

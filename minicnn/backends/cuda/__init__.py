@@ -1,0 +1,88 @@
+"""The cuda backend: kernels in Python for NVIDIA GPUs, by numba-cuda. Shapes and meanings: see `minicnn.backends`."""
+
+from minicnn.backends.cuda.activation import relu_backward, relu_forward
+from minicnn.backends.cuda.arrays import asarray, copy, scale_, sent_ahead, sum_of_squares, to_numpy
+from minicnn.backends.cuda.batchnorm import (
+    batchnorm2d_eval_backward,
+    batchnorm2d_forward,
+    batchnorm2d_statistics,
+    batchnorm2d_train_backward,
+    update_running_statistics_,
+)
+from minicnn.backends.cuda.compile import compile_kernels
+from minicnn.backends.cuda.conv import (
+    conv2d_bias_gradient,
+    conv2d_forward,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
+)
+from minicnn.backends.cuda.device import require_device
+from minicnn.backends.cuda.fused import (
+    fused_conv_backward,
+    fused_conv_forward,
+    fused_conv_predict,
+    fused_conv_predict_max,
+    fused_max,
+    fused_max_backward,
+    fused_output,
+    fused_output_backward,
+)
+from minicnn.backends.cuda.linear import (
+    linear_bias_gradient,
+    linear_forward,
+    linear_input_gradient,
+    linear_weight_gradient,
+)
+from minicnn.backends.cuda.log_softmax import log_softmax_backward, log_softmax_forward
+from minicnn.backends.cuda.losses import nll_loss_backward, nll_loss_forward
+from minicnn.backends.cuda.optim import adam_step_, sgd_step_
+from minicnn.backends.cuda.pooling import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
+
+__all__ = [
+    "adam_step_",
+    "asarray",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
+    "batchnorm2d_eval_backward",
+    "batchnorm2d_forward",
+    "batchnorm2d_statistics",
+    "batchnorm2d_train_backward",
+    "compile_kernels",
+    "conv2d_bias_gradient",
+    "conv2d_forward",
+    "conv2d_input_gradient",
+    "conv2d_weight_gradient",
+    "copy",
+    "fused_conv_backward",
+    "fused_conv_forward",
+    "fused_conv_predict",
+    "fused_conv_predict_max",
+    "fused_max",
+    "fused_max_backward",
+    "fused_output",
+    "fused_output_backward",
+    "linear_bias_gradient",
+    "linear_forward",
+    "linear_input_gradient",
+    "linear_weight_gradient",
+    "log_softmax_backward",
+    "log_softmax_forward",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "nll_loss_backward",
+    "nll_loss_forward",
+    "relu_backward",
+    "relu_forward",
+    "require_device",
+    "scale_",
+    "sent_ahead",
+    "sgd_step_",
+    "sum_of_squares",
+    "to_numpy",
+    "update_running_statistics_",
+]

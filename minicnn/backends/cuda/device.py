@@ -23,17 +23,21 @@ def require_device():
         return
     if getattr(cuda, "implementation", None) != "NVIDIA":
         raise RuntimeError(f"the cuda backend needs the package numba-cuda, which is not installed; {REMEDY}")
-    if not cuda.is_available():
+    available = cuda.is_available()  # this starts the driver, too
+    if cuda.cuda_error():
+        reason = " ".join(str(cuda.cuda_error()).split())
         raise RuntimeError(
-            f"the cuda backend needs an NVIDIA GPU and its driver, and found none ({_reason()}); "
+            f"the cuda backend needs an NVIDIA GPU and its driver, and found none ({reason}); "
             'install the driver, or use the backend "cpu"'
         )
-
-
-def _reason():
-    """What the driver says, in one line."""
-    error = cuda.cuda_error()
-    return " ".join(str(error).split()) if error else "no device answers"
+    if not available:
+        raise RuntimeError(f"the cuda backend needs the CUDA toolkit, which numba-cuda does not find; {REMEDY}")
+    driver, toolkit = cuda.cudadrv.driver.get_version(), cuda.runtime.get_version()
+    if driver[0] < toolkit[0]:  # of one major version, any minor ones go together
+        raise RuntimeError(
+            "the cuda backend found a driver of CUDA {}.{}, too old for the installed toolkit of CUDA {}.{}; "
+            'update the driver, or for one of CUDA 12 pip install "minicnn-numba[cuda12]"'.format(*driver, *toolkit)
+        )
 
 
 @functools.cache
@@ -154,7 +158,9 @@ def _configured(body, blocks, threads):
     """A kernel for a grid. Numba warns of grids that leave a GPU idle; small networks have no others."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Grid size")
-        return _compiled(body)[blocks, threads, stream()]
+        # A simulated kernel knows one grid at a time, the last, so that there each grid has a kernel of its own.
+        kernel = cuda.jit(body) if config.ENABLE_CUDASIM else _compiled(body)
+        return kernel[blocks, threads, stream()]
 
 
 @functools.cache

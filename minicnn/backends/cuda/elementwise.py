@@ -28,3 +28,26 @@ def sum_over_block(shared, thread):
             shared[thread] += shared[thread + step]
         cuda.syncthreads()
         step //= 2
+
+
+@part
+def beats(value, place, other_value, other_place):
+    """Whether one cell wins over another: the larger, of equals the first; a NaN over numbers, the last over NaNs."""
+    if value != value:
+        return other_value == other_value or place > other_place
+    return value > other_value or (value == other_value and place < other_place)
+
+
+@part
+def winner_of_block(values, places, thread):
+    """Find the winner by `beats` among THREADS cells, which each thread has written one of; it is then at 0.
+
+    All threads of the block must come here.
+    """
+    cuda.syncthreads()
+    step = THREADS // 2
+    while step > 0:
+        if thread < step and beats(values[thread + step], places[thread + step], values[thread], places[thread]):
+            values[thread], places[thread] = values[thread + step], places[thread + step]
+        cuda.syncthreads()
+        step //= 2

@@ -28,8 +28,8 @@ from minicnn.backends.cuda.coefficients import C1, C2, MEAN, ROWS, SCALE, SHIFT,
 from minicnn.backends.cuda.conv import output_sizes, reading
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import constant, empty, from_host, launch
-from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
-from minicnn.backends.cuda.moments import added_pairs, merged_moments
+from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
+from minicnn.backends.cuda.moments import added, merged_moments
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
 
@@ -115,7 +115,7 @@ def fused_output_backward(da, activation):
         records,
         stored.filters,
     )
-    return Gradient(g, *added_pairs(records))
+    return Gradient(g, *added(records))
 
 
 def fused_max(activation):
@@ -155,7 +155,7 @@ def fused_max_backward(dy, peaks, activation):
         records,
         stored.filters,
     )
-    return Gradient(g, *added_pairs(records))
+    return Gradient(g, *added(records))
 
 
 def fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below):
@@ -176,7 +176,7 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
         if isinstance(below, Activation):
             sink = passes.Sink(dx, n_channels, x.sizes, products.MASKED, x.x, x.coefficients)
             records = passes.input_gradient(dy, weight, sink, stride, padding)
-            gradient_below = Gradient(dx, *added_pairs(records.pairs))
+            gradient_below = Gradient(dx, *added(records.pairs))
         else:
             passes.input_gradient(dy, weight, passes.Sink(dx, n_channels, x.sizes), stride, padding)
             images = Images.of(dx, n_channels, x.sizes)
@@ -376,13 +376,7 @@ def _peak(real):
             if beats(a, pixel, best, place):
                 best, place = a, pixel
         values[thread], places[thread] = best, place
-        cuda.syncthreads()
-        step = THREADS // 2
-        while step > 0:
-            if thread < step and beats(values[thread + step], places[thread + step], values[thread], places[thread]):
-                values[thread], places[thread] = values[thread + step], places[thread + step]
-            cuda.syncthreads()
-            step //= 2
+        winner_of_block(values, places, thread)
         if thread == 0:
             y[np.uint64(plane)], peaks[np.uint64(plane)] = values[0], places[0]
 
@@ -407,14 +401,6 @@ def _peak_gradient(real):
             g[np.uint64(start + pixel)] = number
 
     return kernel
-
-
-@part
-def beats(value, place, other_value, other_place):
-    """Whether one cell wins over another: the larger, of equals the first; a NaN over numbers, the last over NaNs."""
-    if value != value:
-        return other_value == other_value or place > other_place
-    return value > other_value or (value == other_value and place < other_place)
 
 
 @part

@@ -13,6 +13,7 @@ from minicnn.backends.cuda import products
 from minicnn.backends.cuda.batches import image_table
 from minicnn.backends.cuda.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for
+from minicnn.backends.cuda.moments import Records
 from minicnn.backends.cuda.tiles import PIXELS, THREADS, TILE_THREADS, WEIGHT_BLOCKS, tile_for
 
 
@@ -36,15 +37,6 @@ class Sink(NamedTuple):
     kind: int = products.PLAIN
     raw: Any = None
     coefficients: Any = None
-
-
-class Records(NamedTuple):
-    """What a sink noted: for each tile and channel a pair of numbers, (tiles, channels, 2), of `pixels` in all, taken
-    `in_tile` at a time."""
-
-    pairs: Any
-    pixels: int
-    in_tile: int
 
 
 def forward(source, weight, bias, sink, stride, padding):

@@ -12,6 +12,9 @@ SIMULATED = config.ENABLE_CUDASIM
 
 THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up
 MOST_BLOCKS = 2 if SIMULATED else 64  # that share a sum, or a plane
+STRETCH = (2 if SIMULATED else 8) * THREADS  # pixels of a channel that a block goes over; see `stretches`
+LARGE_WINDOW = 12 if SIMULATED else 256  # cells from which on a pooling window has a block to itself
+COLUMN_STRETCH = 4 if SIMULATED else 64  # rows of a matrix of which a thread sums a column
 
 # Products of matrices, convolution among them. A block makes a tile of the result, each of its threads a square of it
 # in registers, from strips of both factors DEPTH deep that the block has in shared memory.
@@ -21,6 +24,8 @@ DEPTH = 8
 TILES = ((8, 32), (16, 16)) if SIMULATED else ((16, 256), (32, 128), (64, 64))
 PIXELS = 8 if SIMULATED else 64  # that a weight gradient looks up at a time
 WEIGHT_BLOCKS = 4 if SIMULATED else 512  # about as many share the work of a weight gradient
+MATRIX_BLOCKS = 4 if SIMULATED else 256  # and of a product of matrices, if its sums are long,
+SHORTEST_PART = 16 if SIMULATED else 128  # but none adds up fewer terms
 TILE_THREADS = TILES[0][0] * TILES[0][1] // SIDE**2
 
 

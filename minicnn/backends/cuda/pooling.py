@@ -1,0 +1,301 @@
+"""Pooling: one output cell for each window of an image.
+
+The window of output (p, q) is the rectangle rows[p] × columns[q] of the tables from `minicnn.geometry`; fixed
+and adaptive pooling differ in those tables only.
+
+    max   y = the largest cell; backward adds dy to that cell alone, the window's winner
+    avg   y = the mean; backward adds dy / area to every cell
+
+Windows may overlap, so a cell can get a share from several. Backward is therefore turned round: no window adds to its
+cells, which would have to be atomic, but each cell goes through the windows over it (`geometry.windows_over`) in their
+order and takes what is its own.
+
+Who owns what: forward, a thread one output cell, or where windows have LARGE_WINDOW cells and more, a block, whose
+threads share the window and then join what they found; backward, a thread one cell of dx. Blocks work on one output
+cell from first to last, so all of their threads come to the barriers. Cost: each cell is read once for each window
+over it.
+
+Kernels find tables and images in a *plan*, one array of integers: IMAGE numbers for each image, and then the tables. To
+them an array (N, C, H, W) is one image of N * C channels, since the channels of a pooling know nothing of each other.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from minicnn.backends.cuda.batches import empty_batch, flat, image_table
+from minicnn.backends.cuda.device import cuda, part
+from minicnn.backends.cuda.device_array import constant, launch
+from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
+from minicnn.backends.cuda.tiles import LARGE_WINDOW, THREADS
+from minicnn.geometry import windows_over
+from minicnn.images import Images, sizes_of
+
+IMAGE = 10  # numbers of an image in a plan: those of x, those of y, and where its tables begin
+X, Y = 0, 3  # of either: height, width, and pixels before the image
+ROWS, COLUMNS = 6, 7  # (OH, 3) and (OW, 3): start, stop and extent of windows
+ROWS_OVER, COLUMNS_OVER = 8, 9  # (H, 2) and (W, 2): first and stop of the windows over a cell; in backward alone
+
+
+def max_pool2d_forward(x, rows, columns):
+    """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
+    y, argmax = _empty_output(x, rows, columns, x.dtype), _empty_output(x, rows, columns, np.int32)
+    arguments = flat(x), *_plan(x, sizes_of(x), rows, columns), flat(y), flat(argmax)
+    _launch_forward(_max_forward, _max_forward_of_large, arguments, y, rows, columns)
+    return y, argmax
+
+
+def max_pool2d_backward(dy, argmax, rows, columns, input_size):
+    dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
+    arguments = flat(dy), flat(argmax), *_plan(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
+    launch(_max_backward(dx.dtype.type), blocks_for(dx.size), THREADS, *arguments)
+    return dx
+
+
+def avg_pool2d_forward(x, rows, columns):
+    y = _empty_output(x, rows, columns, x.dtype)
+    arguments = flat(x), *_plan(x, sizes_of(x), rows, columns), flat(y)
+    _launch_forward(_avg_forward, _avg_forward_of_large, arguments, y, rows, columns)
+    return y
+
+
+def avg_pool2d_backward(dy, rows, columns, input_size):
+    dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
+    arguments = flat(dy), *_plan(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
+    launch(_avg_backward(dx.dtype.type), blocks_for(dx.size), THREADS, *arguments)
+    return dx
+
+
+def _empty_output(x, rows, columns, dtype):
+    if isinstance(x, Images):
+        size = [(len(of_rows), len(of_columns)) for of_rows, of_columns in zip(rows, columns, strict=True)]
+    else:
+        size = len(rows), len(columns)
+    return empty_batch(x, x.shape[1], size, dtype)
+
+
+def _launch_forward(kernel, kernel_of_large, arguments, y, rows, columns):
+    """A thread for each cell of y, or where a window is large, a block."""
+    real = y.dtype.type
+    if _largest(rows) * _largest(columns) < LARGE_WINDOW:
+        launch(kernel(real), blocks_for(y.size), THREADS, *arguments, y.size)
+    else:
+        launch(kernel_of_large(real), y.size, THREADS, *arguments)
+
+
+def _largest(tables):
+    """The most cells of a window on one axis."""
+    tables = tables if isinstance(tables, list) else [tables]
+    return max(int((table[:, 1] - table[:, 0]).max()) for table in tables)
+
+
+def _plan(batch, input_size, rows, columns, backward=False):
+    """For kernels: the plan on the device, how many channels an image has to them, and how many images there are."""
+    n_channels = batch.shape[1]
+    if not isinstance(batch, Images):
+        n_channels *= len(batch)
+        input_size, rows, columns = [input_size], [rows], [columns]
+    sizes = np.array(input_size)
+    tables = [rows, columns]
+    if backward:
+        tables += [list(map(windows_over, of_axis, sizes[:, axis])) for axis, of_axis in enumerate((rows, columns))]
+    images = np.zeros((len(sizes), IMAGE), np.int64)
+    images[:, X : X + 3] = image_table(sizes)
+    images[:, Y : Y + 3] = image_table(np.column_stack([list(map(len, rows)), list(map(len, columns))]))
+    parts, begin = [images.reshape(-1)], images.size
+    for place, of_images in enumerate(tables, start=ROWS):
+        for n, table in enumerate(of_images):
+            images[n, place] = begin
+            parts.append(table.reshape(-1))
+            begin += table.size
+    return constant(np.concatenate(parts)), n_channels, len(images)
+
+
+# What kernels have in common.
+
+
+@part
+def cell_of(i, plan, side, n_channels, n_images):
+    """Number i of the cells of all images, X or Y: where its image is in the plan, and its channel, row and column."""
+    low, high = 0, n_images  # images are in order, and are halved until one is left
+    while high - low > 1:
+        middle = (low + high) // 2
+        if plan[np.uint64(middle * IMAGE + side + 2)] * n_channels <= i:
+            low = middle
+        else:
+            high = middle
+    at = low * IMAGE
+    height, width, before = numbers_of(plan, at + side)
+    inside = i - before * n_channels
+    c = inside // (height * width)
+    cell = np.int32(inside - c * (height * width))
+    row = cell // np.int32(width)
+    return at, c, row, cell - row * width
+
+
+@part
+def numbers_of(plan, at):
+    """The three numbers from `at` on."""
+    return plan[np.uint64(at)], plan[np.uint64(at + 1)], plan[np.uint64(at + 2)]
+
+
+@part
+def range_of(table, number, plan):
+    """The two numbers of a row of a table (…, 2)."""
+    at = plan[np.uint64(table)] + 2 * number
+    return plan[np.uint64(at)], plan[np.uint64(at + 1)]
+
+
+@part
+def plane_of(c, plan, side, n_channels):
+    """The first number of channel c of an image, and its width; `side` is where its three numbers are in the plan."""
+    height, width, before = numbers_of(plan, side)
+    return before * n_channels + c * (height * width), width
+
+
+@part
+def window_of(i, plan, n_channels, n_images):
+    """Of the window of output i: the first number of its plane of x and the plane's width, its rows and its columns."""
+    at, c, p, q = cell_of(i, plan, Y, n_channels, n_images)
+    plane, width = plane_of(c, plan, at + X, n_channels)
+    rows = numbers_of(plan, plan[np.uint64(at + ROWS)] + 3 * p)
+    columns = numbers_of(plan, plan[np.uint64(at + COLUMNS)] + 3 * q)
+    return plane, width, rows, columns
+
+
+# Kernels.
+
+
+@lru_cache
+def _max_forward(real):
+    """y and argmax, by a thread for each."""
+
+    def kernel(x, plan, n_channels, n_images, y, argmax, size):
+        i = own_number()
+        if i < size:
+            plane, width, (top, bottom, _), (left, right, _) = window_of(i, plan, n_channels, n_images)
+            winner = top * width + left
+            best = x[np.uint64(plane + winner)]
+            for r in range(top, bottom):
+                for s in range(left, right):
+                    cell = r * width + s
+                    number = x[np.uint64(plane + cell)]
+                    if number > best or number != number:
+                        best, winner = number, cell
+            y[np.uint64(i)], argmax[np.uint64(i)] = best, winner
+
+    return kernel
+
+
+@lru_cache
+def _max_forward_of_large(real):
+    """y and argmax, by a block for each: every thread goes through every THREADS-th cell of the window."""
+    lowest = real(-np.inf)
+
+    def kernel(x, plan, n_channels, n_images, y, argmax):
+        values = cuda.shared.array(THREADS, real)
+        places = cuda.shared.array(THREADS, np.int32)
+        i, thread = np.int64(cuda.blockIdx.x), cuda.threadIdx.x
+        plane, width, (top, bottom, _), (left, right, _) = window_of(i, plan, n_channels, n_images)
+        across = np.int32(right - left)
+        best, winner = lowest, bottom * width  # which is behind every cell, so that any of -inf beats it
+        for k in range(thread, (bottom - top) * (right - left), THREADS):
+            down = np.int32(k) // across
+            cell = (top + down) * width + left + (k - down * across)
+            number = x[np.uint64(plane + cell)]
+            if beats(number, cell, best, winner):
+                best, winner = number, cell
+        values[thread], places[thread] = best, winner
+        winner_of_block(values, places, thread)
+        if thread == 0:
+            y[np.uint64(i)], argmax[np.uint64(i)] = values[0], places[0]
+
+    return kernel
+
+
+@lru_cache
+def _max_backward(real):
+    """dx = the sum of dy over the windows that the cell has won."""
+    zero = real(0)
+
+    def kernel(dy, argmax, plan, n_channels, n_images, dx, size):
+        i = own_number()
+        if i < size:
+            at, c, r, s = cell_of(i, plan, X, n_channels, n_images)
+            cell = r * plan[np.uint64(at + X + 1)] + s
+            plane, out_w = plane_of(c, plan, at + Y, n_channels)
+            first_p, stop_p = range_of(at + ROWS_OVER, r, plan)
+            first_q, stop_q = range_of(at + COLUMNS_OVER, s, plan)
+            total = zero
+            for p in range(first_p, stop_p):
+                for q in range(first_q, stop_q):
+                    out = np.uint64(plane + p * out_w + q)
+                    if argmax[out] == cell:
+                        total += dy[out]
+            dx[np.uint64(i)] = total
+
+    return kernel
+
+
+@lru_cache
+def _avg_forward(real):
+    """y, by a thread for each; sums of rows first, so that small numbers are not added to large ones."""
+    zero = real(0)
+
+    def kernel(x, plan, n_channels, n_images, y, size):
+        i = own_number()
+        if i < size:
+            plane, width, (top, bottom, extent_h), (left, right, extent_w) = window_of(i, plan, n_channels, n_images)
+            total = zero
+            for r in range(top, bottom):
+                row_total = zero
+                for s in range(left, right):
+                    row_total += x[np.uint64(plane + r * width + s)]
+                total += row_total
+            y[np.uint64(i)] = total / real(extent_h * extent_w)
+
+    return kernel
+
+
+@lru_cache
+def _avg_forward_of_large(real):
+    """y, by a block for each: every thread adds up every THREADS-th cell of the window."""
+    zero = real(0)
+
+    def kernel(x, plan, n_channels, n_images, y):
+        sums = cuda.shared.array(THREADS, real)
+        i, thread, total = np.int64(cuda.blockIdx.x), cuda.threadIdx.x, zero
+        plane, width, (top, bottom, extent_h), (left, right, extent_w) = window_of(i, plan, n_channels, n_images)
+        across = np.int32(right - left)
+        for k in range(thread, (bottom - top) * (right - left), THREADS):
+            down = np.int32(k) // across
+            total += x[np.uint64(plane + (top + down) * width + left + (k - down * across))]
+        sums[thread] = total
+        sum_over_block(sums, thread)
+        if thread == 0:
+            y[np.uint64(i)] = sums[0] / real(extent_h * extent_w)
+
+    return kernel
+
+
+@lru_cache
+def _avg_backward(real):
+    """dx = the sum of dy / area over the windows over the cell."""
+    zero = real(0)
+
+    def kernel(dy, plan, n_channels, n_images, dx, size):
+        i = own_number()
+        if i < size:
+            at, c, r, s = cell_of(i, plan, X, n_channels, n_images)
+            plane, out_w = plane_of(c, plan, at + Y, n_channels)
+            first_p, stop_p = range_of(at + ROWS_OVER, r, plan)
+            first_q, stop_q = range_of(at + COLUMNS_OVER, s, plan)
+            total = zero
+            for p in range(first_p, stop_p):
+                extent_h = plan[np.uint64(plan[np.uint64(at + ROWS)] + 3 * p + 2)]
+                for q in range(first_q, stop_q):
+                    extent_w = plan[np.uint64(plan[np.uint64(at + COLUMNS)] + 3 * q + 2)]
+                    total += dy[np.uint64(plane + p * out_w + q)] / real(extent_h * extent_w)
+            dx[np.uint64(i)] = total
+
+    return kernel

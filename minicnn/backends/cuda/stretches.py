@@ -1,0 +1,60 @@
+"""The pixels of a channel, cut into stretches: how the kernels of `batchnorm` and `moments` share out their work.
+
+The P pixels of a batch are counted through, image after image. A *stretch* is STRETCH of them that follow one another,
+the last one shorter; it may begin in one image and end in another. There is a block for each stretch of each channel:
+
+    block = stretch * C + c
+
+so that work is shared out evenly, whether images are many and small, few and large, or of all sizes. A channel's pixels
+of one image lie side by side, but a channel's pixels of the batch do not, and so a thread looks up the image that it is
+in, and again where it has left it:
+
+    end, shift = 0, 0
+    for pixel in range(first + thread, stop, THREADS):
+        if pixel >= end:
+            end, shift = image_at(pixel, …)
+        … x[pixel + shift] …
+"""
+
+import numpy as np
+
+from minicnn.backends.cuda.batches import sizes_table
+from minicnn.backends.cuda.device import cuda, part
+from minicnn.backends.cuda.device_array import constant
+from minicnn.backends.cuda.tiles import STRETCH
+
+
+def cut(batch):
+    """Of a batch: how many stretches a channel has, and its numbers for kernels (starts, N, C, P).
+
+    starts (N + 1,) on the device: the number of pixels before each image, and P.
+    """
+    starts = np.concatenate([[0], sizes_table(batch).prod(axis=1).cumsum()])
+    n_channels, pixels = int(batch.shape[1]), int(starts[-1])
+    return -(-pixels // STRETCH), (constant(starts), len(batch), n_channels, pixels)
+
+
+@part
+def own_stretch(n_channels, pixels):
+    """Channel, first pixel and stop of the stretch that this block owns."""
+    stretch = cuda.blockIdx.x // n_channels
+    first = stretch * STRETCH
+    return cuda.blockIdx.x - stretch * n_channels, first, min(first + STRETCH, pixels)
+
+
+@part
+def image_at(pixel, c, starts, n_images, n_channels):
+    """Of the image with this pixel: the first pixel after it, and how far it is from a pixel to its place in channel c.
+
+    The image is found by halving, for they are in order. Image n is the block (C, area) that begins at C * starts[n],
+    so that the place is C * start + c * area + (pixel - start).
+    """
+    low, high = 0, n_images
+    while high - low > 1:
+        middle = (low + high) // 2
+        if starts[np.uint64(middle)] <= pixel:
+            low = middle
+        else:
+            high = middle
+    start, end = starts[np.uint64(low)], starts[np.uint64(low + 1)]
+    return end, start * (n_channels - 1) + c * (end - start)
