@@ -47,7 +47,10 @@ def parse_options():
     add("--data", choices=list(DEFAULTS), help="train on these pictures only")
     add("--data-dir", type=Path, metavar="DIR", help="folder of the files of Fashion-MNIST or CIFAR-10")
     add(
-        "--backend", choices=("cpu", "reference"), default="cpu", help="cpu (fast, the default) or reference (readable)"
+        "--backend",
+        choices=("cpu", "cuda", "reference"),
+        default="cpu",
+        help="cpu (fast, the default), cuda (on an NVIDIA GPU) or reference (readable)",
     )
     add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="adam unless given")
     add("--lr", type=float, help="learning rate; 0.001 for the random batch, 0.004 for pictures unless given")
@@ -107,7 +110,7 @@ def make_network(data, options, num_classes, in_channels):
         minicnn.load_weights(network, options.init_weights)
     optimizer_arguments = {"momentum": 0.9} if options.optimizer == "sgd" else {}
     optimizer = OPTIMIZERS[options.optimizer](network, lr=setting("lr", data, options), **optimizer_arguments)
-    return network, optimizer, minicnn.CrossEntropyLoss().to(options.backend)
+    return network, optimizer, minicnn.CrossEntropyLoss()
 
 
 def run_published(options):

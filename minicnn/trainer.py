@@ -29,7 +29,7 @@ class Trainer:
     """Trains a network on batches, keeps the history, and can save the run and go on with it later.
 
     Args:
-        network, loss, optimizer: what is trained, on what, and how.
+        network, loss, optimizer: what is trained, on what, and how. The loss is moved to the network's backend.
         schedule: a schedule of `minicnn.schedules`, moved on after each epoch, or with
             `schedule_every="batch"` after each batch.
         max_grad_norm: scale the gradients down where their norm, over all parameters together, is larger.
@@ -85,6 +85,8 @@ class Trainer:
         if reserved:
             raise ValueError(f"Trainer: expected names of metrics that no other column has, got {', '.join(reserved)}")
         self.network, self.loss, self.optimizer = network, loss, optimizer
+        if hasattr(loss, "ops"):  # a loss of one's own need have none
+            loss.ops = network.ops
         self._computed = fused(network) if fuse else network  # the same layers, maybe in blocks
         self.schedule, self.schedule_every = schedule, schedule_every
         self.max_grad_norm = max_grad_norm

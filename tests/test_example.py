@@ -125,6 +125,14 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path, arguments, message):
     assert "Traceback" not in result.stderr
 
 
+def test_cuda_without_a_gpu_is_said_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    result = run("--data", "random", "--backend", "cuda", folder=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: the cuda backend needs ")
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_run_resumed_with_other_options_says_so(tmp_path):
     run("--data", "digits", "--epochs", 1, "--checkpoint", "run", folder=tmp_path)
     result = run("--data", "digits", "--epochs", 2, "--resume", "run", folder=tmp_path)

@@ -46,6 +46,20 @@ def test_fixed_windows_and_output_size(n_in, kernel, stride, padding):
     assert geometry.output_size(n_in, kernel, stride, padding) == len(expected)
 
 
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 5), st.integers(0, 4), st.integers(1, 60))
+def test_windows_over(n_in, kernel, stride, padding, n_out):
+    """Against going through all windows for each cell: overlaps, gaps, padding, and more windows than cells."""
+    tables = [geometry.adaptive_windows(n_in, n_out)]
+    if 2 * padding <= kernel <= n_in + 2 * padding:
+        tables.append(geometry.fixed_windows(n_in, kernel, stride, padding))
+    for table in tables:
+        over = geometry.windows_over(table, n_in)
+        assert over.shape == (n_in, 2)
+        for cell, (first, stop) in enumerate(over.tolist()):
+            assert list(range(first, stop)) == [p for p, (a, b, _) in enumerate(table) if a <= cell < b]
+            assert first <= stop
+
+
 @pytest.mark.torch
 def test_output_size_is_pytorchs():
     import torch

@@ -117,6 +117,31 @@ def test_clipping_bounds_the_norm_of_all_gradients_together():
 
 
 @pytest.mark.torch
+def test_the_loss_computes_where_the_network_does():
+    network, loss = small_network().to("reference"), minicnn.NLLLoss()
+    trainer = minicnn.Trainer(network, loss, minicnn.Adam(network), quiet=True)
+    assert loss.ops is minicnn.get_backend("reference")
+    x, y = small_problem()
+    assert trainer.step(x, y) > trainer.step(x, y)
+
+
+def test_a_loss_of_ones_own():
+    """Any object with forward and backward."""
+
+    class Half:
+        def forward(self, output, target):
+            self.ones = np.full_like(output, 0.5)
+            return float(output.sum() / 2)
+
+        def backward(self):
+            return self.ones
+
+    network = small_network()
+    trainer = minicnn.Trainer(network, Half(), minicnn.Adam(network), quiet=True)
+    x, y = small_problem()
+    assert trainer.step(x, y) > trainer.step(x, y)
+
+
 @pytest.mark.parametrize("max_norm", [0.01, 1e6])
 def test_clipping_agrees_with_pytorch(max_norm):
     torch = pytest.importorskip("torch")

@@ -28,6 +28,7 @@ def host_device(order=ir_on_cpu.forward):
     with ExitStack() as stack:
         for name, replacement in _replacements(order).items():
             stack.enter_context(mock.patch.object(device, name, replacement))
+        stack.enter_context(mock.patch.object(backend, "require_device"))
         stack.enter_context(mock.patch.object(device_array, "_free_buffers", _Pool()))
         _forget(modules)
         stack.callback(_forget, modules)
@@ -87,7 +88,6 @@ class _Passage:
 def _replacements(order):
     """What stands in for the functions of `device` of the same names."""
     return {
-        "require_device": lambda: None,
         "allocate": lambda size, dtype: _poisoned(np.empty(size, dtype)),
         "upload": np.copyto,
         "copy": np.copyto,

@@ -7,6 +7,7 @@ each variant and tile, and training steps of a whole network.
 
 import inspect
 from functools import lru_cache
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ import pytest
 import minicnn
 from minicnn import Images, backends
 from minicnn.backends.contract import Norm
+from minicnn.geometry import output_size
 from tests import checks
 from tests.cuda import ir_on_cpu
 from tests.cuda.ir_on_cpu import DivergentBarrier, OutOfBounds, forward, reverse, run, shuffled
-from tests.test_contract import CHANGED, NOT_AN_ARRAY_OPERATION, OPAQUE, example_calls, examples_with_images
+from tests.test_contract import CHANGED, OPAQUE, example_calls, examples_with_images
 
 pytestmark = pytest.mark.cuda_ir
 
@@ -387,7 +389,7 @@ def check_operation(name, dtype, examples):
 
 
 @PARAMETRIZE_DTYPE
-@pytest.mark.parametrize("name", sorted(set(REFERENCE.__all__) - NOT_AN_ARRAY_OPERATION))
+@pytest.mark.parametrize("name", example_calls(REFERENCE, np.float32))
 def test_operation(name, dtype):
     check_operation(name, dtype, example_calls)
 
@@ -396,3 +398,194 @@ def test_operation(name, dtype):
 @pytest.mark.parametrize("name", examples_with_images(REFERENCE, np.float32))
 def test_operation_on_images_of_different_sizes(name, dtype):
     check_operation(name, dtype, examples_with_images)
+
+
+# The kernels of a convolution: every variant that is launched, in every tile. Images are pixels (C, P) side by side.
+
+KERNEL, STRIDE, PADDING = (3, 2), (2, 1), (1, 2)
+CHANNELS, FILTERS = 5, 70  # in tiles of 16, 32 and 64 rows
+SIZES = {"equal": [(17, 13)] * 4, "mixed": [(40, 9), (1, 1), (5, 31), (2, 3), (17, 13)]}
+TILES = ((16, 256), (32, 128), (64, 64))
+PARAMETRIZE_TILE = pytest.mark.parametrize("tile", TILES)
+PARAMETRIZE_SIZES = pytest.mark.parametrize("sizes", SIZES)
+
+
+def output_sizes(sizes):
+    pairs = list(zip(KERNEL, STRIDE, PADDING, strict=True))
+    return [tuple(output_size(n, *of_axis) for n, of_axis in zip(size, pairs, strict=True)) for size in sizes]
+
+
+class Pixels:
+    """Random pixels of some channels, what lies there as a raw output y, and a block's coefficients."""
+
+    def __init__(self, channels, sizes, seed):
+        rng = np.random.default_rng(seed)
+        self.channels, self.sizes = channels, np.array(sizes)
+        self.x, self.raw = rng.standard_normal((2, channels, self.sizes.prod(axis=1).sum())).astype(np.float32)
+        self.coefficients = rng.standard_normal((5, channels)).astype(np.float32)
+
+    def as_side(self, side, kind):
+        """As a Source or Sink of `passes`."""
+        from minicnn.backends.cuda.device_array import from_host
+
+        x, raw = (from_host(checks.cut_apart(pixels[None, :, None], self.sizes).data) for pixels in (self.x, self.raw))
+        return side(x, self.channels, self.sizes, kind, raw, from_host(self.coefficients))
+
+    def distance_and_z(self, y):
+        mean, scale, shift, *_ = self.coefficients.astype(np.float64)[:, :, None]
+        return y - mean, scale * (y - mean) + shift
+
+    def read(self, kind):
+        """What a pass reads, as Images in float64."""
+        from minicnn.backends.cuda.products import ACTIVATION, GRADIENT
+
+        _, scale, _, c1, c2 = self.coefficients.astype(np.float64)[:, :, None]
+        pixels = self.x.astype(np.float64)
+        if kind == ACTIVATION:
+            pixels = np.maximum(self.distance_and_z(pixels)[1], 0)
+        if kind == GRADIENT:
+            pixels = scale * pixels - c1 - c2 * self.distance_and_z(self.raw)[0]
+        return checks.cut_apart(pixels[None, :, None], self.sizes)
+
+    def written(self, kind, pixels, columns):
+        """What a pass writes that has worked out `pixels`, and its records for each tile."""
+        from minicnn.backends.cuda.products import MASKED, MOMENTS
+
+        distance, z = self.distance_and_z(self.raw)
+        if kind == MASKED:
+            pixels = np.where(z > 0, pixels, 0)
+        records = []
+        for first in range(0, pixels.shape[1], columns):
+            tile = pixels[:, first : first + columns]
+            if kind == MOMENTS:
+                mean = tile.mean(axis=1)
+                records.append([mean, ((tile - mean[:, None]) ** 2).sum(axis=1)])
+            elif kind == MASKED:
+                records.append([tile.sum(axis=1), (tile * distance[:, first : first + columns]).sum(axis=1)])
+        return [pixels, *([np.transpose(records, (0, 2, 1))] if records else [])]
+
+
+def in_tile(tile, work):
+    """work() of kernels with this tile, in all orders."""
+    from minicnn.backends.cuda import passes
+    from tests.cuda.host_device import host_device
+
+    def in_order(order):
+        with host_device(order), mock.patch.object(passes, "tile_for", return_value=tile):
+            return work()
+
+    return in_all_orders(in_order)
+
+
+def assert_all_close(results, expected, what):
+    for result, wanted in zip(results, expected, strict=True):
+        checks.assert_close(result, wanted, np.float32, what)
+
+
+@PARAMETRIZE_SIZES
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize(
+    ("source", "sink"),
+    [("PLAIN", "PLAIN"), ("PLAIN", "MOMENTS"), ("ACTIVATION", "PLAIN"), ("ACTIVATION", "MOMENTS")],
+)
+def test_convolution_kernel(source, sink, tile, sizes):
+    from minicnn.backends.cuda import passes, products
+    from minicnn.backends.cuda.device_array import from_host
+
+    source, sink = getattr(products, source), getattr(products, sink)
+    below, above = Pixels(CHANNELS, SIZES[sizes], 0), Pixels(FILTERS, output_sizes(SIZES[sizes]), 1)
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal((FILTERS, CHANNELS, *KERNEL)).astype(np.float32)
+    bias = rng.standard_normal(FILTERS).astype(np.float32)
+
+    def forward_pass():
+        to = above.as_side(passes.Sink, sink)
+        records = passes.forward(
+            below.as_side(passes.Source, source), from_host(weight), from_host(bias), to, STRIDE, PADDING
+        )
+        return side_by_side(to), *([] if records is None else [records.pairs.numpy()])
+
+    y = REFERENCE.conv2d_forward(below.read(source), weight, bias, STRIDE, PADDING)
+    expected = above.written(sink, checks.side_by_side(y)[0, :, 0], tile[1])
+    assert_all_close(in_tile(tile, forward_pass), expected, "forward")
+
+
+@PARAMETRIZE_SIZES
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize(("source", "sink"), [("PLAIN", "PLAIN"), ("GRADIENT", "PLAIN"), ("GRADIENT", "MASKED")])
+def test_input_gradient_kernel(source, sink, tile, sizes):
+    """Here the input has the many channels."""
+    from minicnn.backends.cuda import passes, products
+    from minicnn.backends.cuda.device_array import from_host
+
+    source, sink = getattr(products, source), getattr(products, sink)
+    above, below = Pixels(CHANNELS, output_sizes(SIZES[sizes]), 0), Pixels(FILTERS, SIZES[sizes], 1)
+    weight = np.random.default_rng(2).standard_normal((CHANNELS, FILTERS, *KERNEL)).astype(np.float32)
+
+    def backward_pass():
+        to = below.as_side(passes.Sink, sink)
+        records = passes.input_gradient(above.as_side(passes.Source, source), from_host(weight), to, STRIDE, PADDING)
+        return side_by_side(to), *([] if records is None else [records.pairs.numpy()])
+
+    dx = REFERENCE.conv2d_input_gradient(above.read(source), weight, below.sizes, STRIDE, PADDING)
+    expected = below.written(sink, checks.side_by_side(dx)[0, :, 0], tile[1])
+    assert_all_close(in_tile(tile, backward_pass), expected, "input gradient")
+
+
+@PARAMETRIZE_SIZES
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize(
+    ("x_source", "dy_source"), [("PLAIN", "PLAIN"), ("PLAIN", "GRADIENT"), ("ACTIVATION", "GRADIENT")]
+)
+def test_weight_gradient_kernel(x_source, dy_source, tile, sizes):
+    from minicnn.backends.cuda import passes, products
+
+    x_source, dy_source = getattr(products, x_source), getattr(products, dy_source)
+    x, dy = Pixels(CHANNELS, SIZES[sizes], 0), Pixels(FILTERS, output_sizes(SIZES[sizes]), 1)
+
+    def backward_pass():
+        sides = x.as_side(passes.Source, x_source), dy.as_side(passes.Source, dy_source)
+        return [passes.weight_gradient(*sides, KERNEL, STRIDE, PADDING, np.dtype(np.float32)).numpy()]
+
+    expected = REFERENCE.conv2d_weight_gradient(dy.read(dy_source), x.read(x_source), KERNEL, STRIDE, PADDING)
+    assert_all_close(in_tile(tile, backward_pass), [expected], "weight gradient")
+
+
+def side_by_side(sink):
+    """The pixels (C, P) that have been written to a sink."""
+    return checks.side_by_side(Images.of(sink.y.numpy(), sink.channels, sink.sizes))[0, :, 0]
+
+
+# A whole network.
+
+BATCHES = {
+    "equal": np.random.default_rng(0).standard_normal((4, 3, 12, 9)),
+    "mixed": Images([np.random.default_rng(n).standard_normal((3, 5 + 4 * n, 14 - 3 * n)) for n in range(4)]),
+}
+
+
+def trained(backend, dtype, fuse, batch):
+    """Losses of three steps, parameters and statistics after them, and the output in evaluation."""
+    network = minicnn.SimpleNet(rng=0).to(backend, dtype)
+    optimizer = minicnn.SGD(network, lr=0.05, momentum=0.9, weight_decay=1e-3)
+    trainer = minicnn.Trainer(network, minicnn.NLLLoss().to(backend), optimizer, fuse=fuse, quiet=True)
+    x, labels = BATCHES[batch].astype(dtype), np.array([3, 0, 9, 3])
+    losses = [trainer.step(x, labels) for _ in range(3)]
+    evaluated = (minicnn.fuse(network) if fuse else network).eval()
+    return {"losses": np.array(losses), "output": network.ops.to_numpy(evaluated.predict(x)), **network.state_dict()}
+
+
+@PARAMETRIZE_DTYPE
+@pytest.mark.parametrize("fuse", [True, False], ids=["fused", "plain"])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_training_steps_of_a_network(batch, fuse, dtype):
+    from tests.cuda.host_device import host_device
+
+    expected = trained("cpu", dtype, fuse, batch)
+
+    def on_cuda(order):
+        with host_device(order):
+            return trained("cuda", dtype, fuse, batch).values()
+
+    for name, result in zip(expected, in_all_orders(on_cuda), strict=True):
+        checks.assert_close(result, expected[name], dtype, name)

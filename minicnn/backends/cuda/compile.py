@@ -102,13 +102,13 @@ def _fused_backward(dtype):
 
 
 def _fused_outputs(dtype):
-    *_, last = _stack(dtype)
-    fused.fused_output_backward(fused.fused_output(last), last)
-    below, channels = _ones(dtype, 2, 1, 2, 2), _channels()
-    for n_channels, n_filters in pairwise(channels):
+    x, first, *_ = _stack(dtype)
+    fused.fused_output_backward(fused.fused_output(first), first)
+    below = x
+    for n_channels, n_filters in pairwise(_channels()):
         block = _block(n_filters, n_channels, dtype, mean=_ones(dtype, n_filters))
-        fused.fused_conv_predict_max(below, *block)
         below = fused.fused_conv_predict(below, *block)
+    fused.fused_output(below)
 
 
 def _batchnorm(dtype):

@@ -19,7 +19,7 @@ from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import blocks_for
 from minicnn.backends.cuda.passes import zeros
-from minicnn.backends.cuda.products import FULL, HALF, add_partial_sums, add_products
+from minicnn.backends.cuda.products import FULL, HALF, add_partial_sums, add_strip
 from minicnn.backends.cuda.tiles import (
     DEPTH,
     MATRIX_BLOCKS,
@@ -109,9 +109,7 @@ def matrix_product(real, tile):
                 right_strip, RIGHT_PITCH, COLUMNS, right, first_column, columns, right_pitch, k, stop, right_term, zero
             )
             cuda.syncthreads()
-            for depth in range(DEPTH):
-                left_at, right_at = depth * LEFT_PITCH + down * SIDE, depth * RIGHT_PITCH + across * HALF
-                add_products(left_strip, left_at, right_strip, right_at, GAP, sums)
+            add_strip(left_strip, down * SIDE, LEFT_PITCH, right_strip, across * HALF, RIGHT_PITCH, GAP, sums)
             cuda.syncthreads()
 
         for a in range(SIDE):

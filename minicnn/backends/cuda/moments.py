@@ -31,7 +31,7 @@ from minicnn.backends.cuda.tiles import THREADS
 
 
 class Records(NamedTuple):
-    """Pairs of numbers (records, channels, 2), each record of `in_record` of all `pixels`, the last of what is left."""
+    """Pairs of numbers (records, channels, 2): each record of `in_record` pixels, the last of what is left of all."""
 
     pairs: Any
     pixels: int

@@ -13,7 +13,7 @@ SIMULATED = config.ENABLE_CUDASIM
 THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up
 MOST_BLOCKS = 2 if SIMULATED else 64  # that share a sum, or a plane
 STRETCH = (2 if SIMULATED else 8) * THREADS  # pixels of a channel that a block goes over; see `stretches`
-LARGE_WINDOW = 12 if SIMULATED else 256  # cells from which on a pooling window has a block to itself
+LARGE_WINDOW = 20 if SIMULATED else 256  # cells from which on a pooling window has a block to itself
 COLUMN_STRETCH = 4 if SIMULATED else 64  # rows of a matrix of which a thread sums a column
 
 # Products of matrices, convolution among them. A block makes a tile of the result, each of its threads a square of it
