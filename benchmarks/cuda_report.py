@@ -21,7 +21,7 @@ from speed_worker import numbers_in
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where `tests` is
 
-from tests.cuda.resources import MULTIPROCESSORS, missing  # noqa: E402
+from tests.cuda.resources import MULTIPROCESSORS, missing
 
 
 def main():
@@ -44,10 +44,10 @@ def main():
             for what in ("step", "predict"):
                 tables[f"ESTIMATE, not measured: {named(what, case)}"] = Roofline(options).table(what, case)
 
+    versions = (f"{package} {importlib.metadata.version(package)}" for package in ("numba-cuda", "nvidia-nvjitlink"))
     head = (
-        f"numba-cuda {importlib.metadata.version('numba-cuda')}, nvJitLink {importlib.metadata.version('nvidia-nvjitlink')}. "
-        f"Estimates are for {options.bandwidth:g} GB/s, {options.peak:g} TFLOP/s in float32 and {options.launch:g} µs a "
-        "launch, memory, arithmetic and launches each at their best; a GPU takes longer."
+        f"{', '.join(versions)}. Estimates are for {options.bandwidth:g} GB/s, {options.peak:g} TFLOP/s in float32 and "
+        f"{options.launch:g} µs a launch, each reached without loss; a GPU takes longer."
     )
     show(head, tables)
     if options.markdown:

@@ -1,4 +1,4 @@
-"""Every kernel of the cuda backend in float32, compiled for every architecture, in as many processes as there are cores."""
+"""Every kernel of the cuda backend in float32, compiled for every architecture, a process for each core."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -12,9 +12,7 @@ def compiled(architectures=tuple(MULTIPROCESSORS)):
     tasks = [(number, cc) for number in range(len(every_kernel())) for cc in architectures]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         found = dict(zip(tasks, pool.map(_resources, tasks, chunksize=len(architectures)), strict=True))
-    return [
-        (launch, {cc: found[number, cc] for cc in architectures}) for number, launch in enumerate(every_kernel())
-    ]
+    return [(launch, {cc: found[number, cc] for cc in architectures}) for number, launch in enumerate(every_kernel())]
 
 
 def _resources(task):

@@ -1,8 +1,8 @@
 """The kernels that operations of the cuda backend launch, noted down instead of run.
 
-All of the backend is as it is but for `minicnn.backends.cuda.device`, whose arrays are NumPy's here and whose `run` only
-takes notes. Wrappers decide by shapes and types alone, so that what they launch here is what they launch on a GPU:
-every variant of a kernel, with its grid and the types of its arguments. Nobody keeps a list.
+All of the backend is as it is but for `minicnn.backends.cuda.device`, whose arrays are NumPy's here and whose `run`
+only takes notes. Wrappers decide by shapes and types alone, so that what they launch here is what they launch on a
+GPU: every variant of a kernel, with its grid and the types of its arguments. Nobody keeps a list.
 """
 
 import functools
@@ -139,7 +139,7 @@ def launches_of_prediction(n_images, height, width, fuse=True):
 def _training(n_images, height, width, fuse, optimizer):
     network = minicnn.SimpleNet(rng=0).to("cuda")
     x = network.ops.asarray(np.zeros((n_images, 3, height, width), DTYPE))
-    loss, optimizer = minicnn.CrossEntropyLoss().to("cuda"), optimizer(network, 0.1)
+    loss, optimizer = minicnn.CrossEntropyLoss(), optimizer(network, 0.1)
     return minicnn.Trainer(network, loss, optimizer, max_grad_norm=1.0, fuse=fuse), x, np.zeros(n_images, np.int64)
 
 

@@ -6,8 +6,6 @@ the multiply-adds.
 The bounds on instructions are those of the toolkit that `cuda-check` names; another may count differently.
 """
 
-import functools
-
 import numpy as np
 import pytest
 
@@ -96,9 +94,8 @@ def flat(dtype):
     return types.Array(from_dtype(np.dtype(dtype)), 1, "C")
 
 
-@functools.lru_cache
 def _relu(zero):
-    """relu, written with this zero."""
+    """relu, written with this zero. Not cached, for 0.0 and np.float32(0) are equal."""
     from minicnn.backends.cuda.elementwise import own_number
 
     def kernel(x, y, size):
@@ -118,7 +115,6 @@ def test_a_double_constant_is_found():
     assert "in double precision" in fault
 
 
-@functools.lru_cache
 def _scaled(factor):
     from minicnn.backends.cuda.elementwise import own_number
 
@@ -176,7 +172,7 @@ def test_a_stack_is_found():
     def kernel(x, places):
         own = cuda.local.array(64, np.float32)
         for i in range(64):
-            own[i] = x[np.uint64(i)]
+            own[places[np.uint64(i)]] = x[np.uint64(i)]
         x[np.uint64(cuda.threadIdx.x)] = own[places[np.uint64(cuda.threadIdx.x)]]
 
     found = faults_of(kernel, (flat(np.float32), flat(np.int64)))
@@ -193,8 +189,8 @@ def test_too_much_shared_memory_is_found():
         cuda.syncthreads()
         x[np.uint64(cuda.threadIdx.x)] = shared[63 - cuda.threadIdx.x]
 
-    with pytest.raises(Exception, match="too much shared data"):
-        faults_of(kernel, (flat(np.float32),))
+    (fault,) = faults_of(kernel, (flat(np.float32),))
+    assert "49408 bytes of shared memory" in fault
 
 
 def test_an_inner_loop_of_little_but_overhead_is_found():
