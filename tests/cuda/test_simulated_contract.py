@@ -95,9 +95,9 @@ def check(name, arguments, dtype):
             np.testing.assert_array_equal(after, old, err_msg=f"{name} wrote to argument {position}")
     if returned is None:
         return to_host(arguments[: CHANGED[name]])
-    # A gradient between fused operations is used up: its sums may be the result.
+    # A gradient between fused operations is used up: its sums may be the result. An Activation holds its Norm.
     others = addresses(arguments[1:] if name == "fused_conv_backward" else arguments)
-    for first, stop in addresses(returned):
+    for first, stop in [] if name in OPAQUE else addresses(returned):
         assert not any(first < end and start < stop for start, end in others), name
     return to_host(returned)
 
