@@ -2,8 +2,8 @@
 
 Neither needs a GPU, and neither is a measurement. The first kind of table is read off the machine code that a launch
 would run (see `tests/cuda/resources.py`). The second is a *roofline*: for each kernel that a step launches the time to
-move its arrays, each once, or to do its multiply-adds, whichever is longer, and never less than a launch costs. A real
-GPU takes longer.
+move its arrays, each once, or to do its multiply-adds, whichever is longer; and beside that what it costs to launch
+them, which the host does while the device works. A step takes no less than the larger sum, and on a GPU more.
 
     python benchmarks/cuda_report.py --markdown cuda.md              (needs pip install "minicnn-numba[cuda-check]")
     python benchmarks/cuda_report.py --only roofline --bandwidth 936 --peak 35.6
@@ -12,7 +12,7 @@ GPU takes longer.
 import argparse
 import importlib.metadata
 import sys
-from itertools import groupby
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -89,16 +89,15 @@ class Roofline:
         self.options = options
 
     def table(self, what, case):
-        """Launches in their order, equal ones in a row together, and their sum."""
+        """Equal launches in a row together, and their sum: a step takes no less than either of its two times."""
         from tests.cuda.recorded import launches_of_prediction, launches_of_step
 
         n_images, side, _ = numbers_in(case)
         launches = (launches_of_step if what == "step" else launches_of_prediction)(n_images, side, side)
-        rows, total = [], 0.0
-        for (name, blocks, moved, flops), equal in groupby(map(key, launches)):
-            times = len(list(equal))
-            microseconds, bound = self.least_time(moved, flops)
-            total += times * microseconds
+        rows, on_device = [], 0.0
+        for (name, blocks, moved, flops), times in Counter(map(work_of, launches)).items():
+            microseconds = max(moved / (self.options.bandwidth * 1e3), flops / (self.options.peak * 1e6))
+            on_device += times * microseconds
             rows.append(
                 {
                     "": name,
@@ -106,28 +105,18 @@ class Roofline:
                     "launches": f"{times}",
                     "MB each": f"{moved / 1e6:.2f}",
                     "MFLOP each": f"{flops / 1e6:.1f}" if flops else "",
-                    "µs each": f"{microseconds:.1f}",
-                    "bound by": bound,
+                    "µs on the device, all": f"{times * microseconds:.2f}",
+                    "µs to launch, all": f"{times * self.options.launch:.0f}",
                 }
             )
-        everything = {"": "all", "launches": f"{len(launches)}", "µs each": f"{total:.0f} in all"}
-        return [*rows, everything]
-
-    def least_time(self, moved, flops):
-        """(µs, what takes them)."""
-        times = {
-            "launch": self.options.launch,
-            "memory": moved / (self.options.bandwidth * 1e3),
-            "arithmetic": flops / (self.options.peak * 1e6),
-        }
-        bound = max(times, key=times.get)
-        return times[bound], bound
+        total = {"": "all", "launches": f"{len(launches)}", "µs on the device, all": f"{on_device:.2f}"}
+        return [*rows, total | {"µs to launch, all": f"{len(launches) * self.options.launch:.0f}"}]
 
 
-def key(launch):
+def work_of(launch):
     """(name, blocks, bytes of the arrays, multiply and add operations of a product)."""
-    moved = sum({id(array.base): array.nbytes for array in launch.arguments if isinstance(array, np.ndarray)}.values())
-    return launch.name, launch.blocks, moved, flops_of(launch)
+    arrays = {id(array.base): array.nbytes for array in launch.arguments if isinstance(array, np.ndarray)}
+    return launch.name, launch.blocks, sum(arrays.values()), flops_of(launch)
 
 
 def flops_of(launch):

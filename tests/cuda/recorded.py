@@ -95,7 +95,7 @@ def recording():
 
     def note(body, blocks, threads, arguments):
         blocks = blocks if isinstance(blocks, tuple) else (blocks,)
-        launches.append(Launch(body, (*blocks, 1, 1)[:3], threads, tuple(arguments)))
+        launches.append(Launch(body, blocks, threads, tuple(arguments)))
 
     with (
         host_device(),
@@ -118,10 +118,10 @@ def launches_of_contract(size=1):
     return launches
 
 
-def launches_of_step(n_images, height, width, fuse=True, optimizer=minicnn.Adam):
-    """The launches of a training step of SimpleNet, with its gradients clipped."""
+def launches_of_step(n_images, height, width, fuse=True):
+    """The launches of a training step of SimpleNet."""
     with recording() as launches:
-        trainer, x, y = _training(n_images, height, width, fuse, optimizer)
+        trainer, x, y = _training(n_images, height, width, fuse)
         launches.clear()
         trainer.step(x, y)
     return launches
@@ -130,17 +130,17 @@ def launches_of_step(n_images, height, width, fuse=True, optimizer=minicnn.Adam)
 def launches_of_prediction(n_images, height, width, fuse=True):
     """The launches of a prediction of SimpleNet."""
     with recording() as launches:
-        trainer, x, _ = _training(n_images, height, width, fuse, minicnn.Adam)
+        trainer, x, _ = _training(n_images, height, width, fuse)
         launches.clear()
         (minicnn.fuse(trainer.network) if fuse else trainer.network).predict(x)
     return launches
 
 
-def _training(n_images, height, width, fuse, optimizer):
+def _training(n_images, height, width, fuse):
     network = minicnn.SimpleNet(rng=0).to("cuda")
     x = network.ops.asarray(np.zeros((n_images, 3, height, width), DTYPE))
-    loss, optimizer = minicnn.CrossEntropyLoss(), optimizer(network, 0.1)
-    return minicnn.Trainer(network, loss, optimizer, max_grad_norm=1.0, fuse=fuse), x, np.zeros(n_images, np.int64)
+    trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), fuse=fuse)
+    return trainer, x, np.zeros(n_images, np.int64)
 
 
 def launches_of_compile_kernels():
