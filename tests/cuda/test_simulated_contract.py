@@ -243,3 +243,27 @@ def test_training(dtype, fuse, kind):
     for name in expected:
         error = np.abs(actual[name] - np.asarray(expected[name])).max()
         assert error <= 10 * checks.TOLERANCE[np.dtype(dtype)], f"{name}: off by {error}"
+
+
+@pytest.mark.slow
+def test_two_steps_of_simple_net():
+    """With its real channels, which fill the tiles. The second step allocates a few arrays, since gradients live on."""
+    images, labels, allocated = draw(2, 1, 2, 3), np.array([3, 7]), []
+    allocate = device.allocate
+
+    def trained(backend):
+        network = minicnn.SimpleNet(10, in_channels=1, rng=0).to(backend, float)
+        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), quiet=True)
+        losses = []
+        for _ in range(2):
+            allocated.clear()
+            losses.append(trainer.step(images, labels))
+        return {"loss": losses, **network.state_dict()}
+
+    expected = trained("reference")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "allocate", lambda *size: allocated.append(size) or allocate(*size))
+        actual = trained("cuda")
+    for name in expected:
+        np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=1e-9, err_msg=name)
+    assert len(allocated) <= 14, allocated
