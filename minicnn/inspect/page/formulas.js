@@ -5,14 +5,32 @@
   const { mathml, h } = M;
 
   // The letters of a formula have the colours of the maps they stand for.
-  const COLOUR_OF = { x: "value", y: "value", x_hat: "value", dx: "gradient", dy: "gradient", dweight: "gradient",
-    dbias: "gradient", weight: "weight", bias: "weight", p: "value" };
+  const COLOUR_OF = {
+    x: "value",
+    y: "value",
+    x_hat: "value",
+    dx: "gradient",
+    dy: "gradient",
+    dweight: "gradient",
+    dbias: "gradient",
+    weight: "weight",
+    bias: "weight",
+    p: "value",
+    dlogits: "gradient",
+  };
 
   const operator = (text) => mathml("mo", {}, text);
 
   /** A name with indices: dx[n, c, r, s]. The indices are letters or numbers. */
   function indexed(name, ...indices) {
-    const letter = mathml("mi", { class: `letter letter-${COLOUR_OF[name] ?? "plain"}` }, name === "x_hat" ? "x̂" : name);
+    const letter = mathml(
+      "mi",
+      {
+        class: `letter-${COLOUR_OF[name] ?? "plain"}`,
+        mathvariant: "normal", // x upright like dx
+      },
+      name === "x_hat" ? "x̂" : name,
+    );
     if (indices.length === 0) return letter;
     const list = indices.flatMap((index, place) => [
       place ? operator(",") : null,
@@ -34,23 +52,32 @@
   const letter = (text) => mathml("mi", {}, text);
 
   /** Parts in a row; a text is an operator, a number is written with 6 digits. */
-  const row = (...parts) => parts.flat(Infinity).filter((part) => part !== null).map((part) => {
-    if (typeof part === "string") return operator(part);
-    return typeof part === "number" ? figure(part) : part;
-  });
+  const row = (...parts) =>
+    parts
+      .flat(Infinity)
+      .filter((part) => part !== null)
+      .map((part) => {
+        if (typeof part === "string") return operator(part);
+        return typeof part === "number" ? figure(part) : part;
+      });
 
   /** A formula on a line of its own. Wide ones scroll, so the frame can be reached by keyboard. */
   function formula(label, ...parts) {
-    return h("div", { class: "formula", tabindex: "0", role: "region", "aria-label": label },
-      mathml("math", { display: "block" }, row(...parts)));
+    return h(
+      "div",
+      { class: "formula", tabindex: "0", role: "region", "aria-label": label },
+      mathml("math", { display: "block" }, row(...parts)),
+    );
   }
 
   /** a × b + c × d + ⋯ for the first few terms; `factors` names the two numbers of a term that make its product. */
   function filledIn(terms, factors, shown = 4) {
-    const parts = terms.slice(0, shown).flatMap((term, place) => [
-      place ? "+" : null,
-      ...factors.flatMap((factor, which) => [which ? "·" : null, figure(term[factor])]),
-    ]);
+    const parts = terms
+      .slice(0, shown)
+      .flatMap((term, place) => [
+        place ? "+" : null,
+        ...factors.flatMap((factor, which) => [which ? "·" : null, figure(term[factor])]),
+      ]);
     return terms.length > shown ? [...parts, "+", "⋯"] : parts;
   }
 

@@ -19,36 +19,59 @@
 
       role: what tests and style find it by, `data-map`.     name, about: its caption, "dx" and "gradient of x".
       plane, scale: the numbers and their colours.           pad: rows and columns of padding to draw around it.
-      onpick(index): a cell was picked.                      cellLimit: the largest cell, in pixels. */
-  function map({ role, name, about, plane, scale, pad = [0, 0], onpick = null, cellLimit = null }) {
+      onpick(index): a cell was picked.                      cellLimit: the largest cell, in pixels.
+      leader: another map, whose cells are as large as this one's are to be. */
+  function map({ role, name, about, plane, scale, pad = [0, 0], onpick = null, cellLimit = null, leader = null }) {
     const ring = plane.whole ? pad : [0, 0]; // around a part of a map there is no padding
     const [rows, columns] = [plane.rows + 2 * ring[0], plane.columns + 2 * ring[1]];
     const state = { cell: 0, cursor: { row: 0, column: 0 }, picked: null, marks: [], hidden: false };
+    const followers = [];
 
     const readoutId = M.freshId("readout");
     const canvas = h("canvas", { "aria-hidden": "true" });
     const overlay = svg("svg", { class: "marks", "aria-hidden": "true" });
-    const frame = h("div", {
-      class: "map-frame", tabindex: "0", role: "application", "aria-roledescription": "map of numbers",
-      "aria-label": `${name}, ${about}: ${plane.rows} rows, ${plane.columns} columns. `
-        + `The arrow keys go from cell to cell${onpick ? ", Enter picks one" : ""}.`,
-      "aria-describedby": readoutId, onkeydown, onclick, onpointermove, onpointerleave: () => read(state.picked),
-    }, canvas, overlay);
+    const frame = h(
+      "div",
+      {
+        class: "map-frame",
+        tabindex: "0",
+        role: "application",
+        "aria-roledescription": "map of numbers",
+        "aria-label":
+          `${name}, ${about}: ${plane.rows} rows, ${plane.columns} columns. ` +
+          `The arrow keys go from cell to cell${onpick ? ", Enter picks one" : ""}.`,
+        "aria-describedby": readoutId,
+        onkeydown,
+        onclick,
+        onpointermove,
+        onpointerleave: () => read(state.picked),
+      },
+      canvas,
+      overlay,
+    );
     const readout = h("output", { class: "readout", id: readoutId, "aria-live": "polite" });
     const veil = h("p", { class: "map-veil", hidden: true }, "answer first, then look");
-    const element = h("figure", { class: "map", "data-map": role },
+    const element = h(
+      "figure",
+      { class: "map", "data-map": role },
       h("figcaption", {}, h("b", { class: `letter-${scale.kind}` }, name), " ", h("span", {}, about)),
-      frame, veil, h("div", { class: "map-foot" }, readout, legend(scale)),
+      frame,
+      veil,
+      h("div", { class: "map-foot" }, readout, legend(scale)),
       onpick ? steps() : null,
       plane.note ? h("p", { class: "left-out" }, `In this page: ${plane.note}.`) : null,
-      asTable());
+      asTable(),
+    );
 
     const label = (index) => `${name}[${index.join(", ")}]`;
 
     function read(at) {
       const index = at && plane.index(at.row, at.column);
-      readout.replaceChildren(...(index && !state.hidden
-        ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))] : [onpick ? "pick a cell" : "point to a cell"]));
+      readout.replaceChildren(
+        ...(index && !state.hidden
+          ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))]
+          : [onpick ? "pick a cell" : "point to a cell"]),
+      );
     }
 
     function draw() {
@@ -68,11 +91,14 @@
     function resize() {
       // Measured on the figure, whose width the map does not set; whole pixels, unless they would be too few.
       const room = Math.min(element.clientWidth / columns, TALLEST / rows, cellLimit ?? widestCell(columns));
-      const cell = room >= 3 ? Math.floor(room) : Math.max(room, 1);
-      if (cell !== state.cell && element.clientWidth) {
-        state.cell = cell;
-        draw();
-      }
+      if (element.clientWidth) setCell(room >= 3 ? Math.floor(room) : room);
+    }
+
+    function setCell(cell) {
+      if (cell === state.cell) return;
+      state.cell = cell;
+      draw();
+      for (const follow of followers) follow(cell);
     }
 
     function pick(at) {
@@ -122,36 +148,75 @@
 
     /** Buttons for fingers, which are wider than a cell; the style sheet shows them where they are needed. */
     function steps() {
-      const words = { ArrowUp: ["↑", "up"], ArrowDown: ["↓", "down"], ArrowLeft: ["←", "left"], ArrowRight: ["→", "right"] };
-      return h("div", { class: "map-steps" }, Object.entries(words).map(([key, [sign, word]]) => h("button", {
-        type: "button", "aria-label": `${name}: one cell ${word}`,
-        onclick: () => {
-          move(ARROWS[key]);
-          pick(state.cursor);
-        },
-      }, sign)));
+      const words = {
+        ArrowUp: ["↑", "up"],
+        ArrowDown: ["↓", "down"],
+        ArrowLeft: ["←", "left"],
+        ArrowRight: ["→", "right"],
+      };
+      return h(
+        "div",
+        { class: "map-steps" },
+        Object.entries(words).map(([key, [sign, word]]) =>
+          h(
+            "button",
+            {
+              type: "button",
+              "aria-label": `${name}: one cell ${word}`,
+              onclick: () => {
+                move(ARROWS[key]);
+                pick(state.cursor);
+              },
+            },
+            sign,
+          ),
+        ),
+      );
     }
 
     function asTable() {
-      const details = h("details", { class: "as-table", ontoggle: () => {
-        if (!details.open || details.childElementCount > 1) return;
-        const shown = Math.min(plane.rows, Math.ceil(TABLE_CELLS / plane.columns));
-        const line = (row) => h("tr", {}, h("th", { scope: "row" }, String(row)), M.range(plane.columns).map((column) =>
-          h("td", {}, plane.index(row, column) ? M.num(plane.get(row, column)) : "")));
-        details.append(M.table({
-          caption: `${name}, ${about}${shown < plane.rows ? `: the first ${shown} rows` : ""}`,
-          head: ["", ...M.range(plane.columns).map(String)], rows: M.range(shown).map(line),
-        }));
-      } }, h("summary", {}, `${name} as a table`));
+      const details = h(
+        "details",
+        {
+          class: "as-table",
+          ontoggle: () => {
+            if (!details.open || details.childElementCount > 1) return;
+            const shown = Math.min(plane.rows, Math.ceil(TABLE_CELLS / plane.columns));
+            const line = (row) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, String(row)),
+                M.range(plane.columns).map((column) =>
+                  h("td", {}, plane.index(row, column) ? M.num(plane.get(row, column)) : ""),
+                ),
+              );
+            details.append(
+              M.table({
+                caption: `${name}, ${about}${shown < plane.rows ? `: the first ${shown} rows` : ""}`,
+                head: ["", ...M.range(plane.columns).map(String)],
+                rows: M.range(shown).map(line),
+              }),
+            );
+          },
+        },
+        h("summary", {}, `${name} as a table`),
+      );
       return details;
     }
 
-    new ResizeObserver(resize).observe(element);
+    if (leader) leader.lead(setCell);
+    else new ResizeObserver(resize).observe(element);
     read(null);
     const api = {
       element,
       plane,
       draw,
+      /** Tell `follow` the size of a cell, now and whenever it changes. */
+      lead: (follow) => {
+        followers.push(follow);
+        follow(state.cell);
+      },
       /** Outline or tint cells: [{row, column, rows, columns, kind}], in places of the plane. */
       mark: (marks) => {
         state.marks = marks.filter(Boolean);
@@ -193,17 +258,27 @@
 
   function legend(scale) {
     const strip = h("span", { class: "strip", "aria-hidden": "true" });
-    strip.redraw = () => { strip.style.background = scale.strip(); };
+    strip.redraw = () => {
+      strip.style.background = scale.strip();
+    };
     strip.redraw();
     const end = M.short(scale.max);
-    return h("span", { class: "legend", title: "the colours of the numbers" },
-      h("span", {}, scale.max ? `−${end}` : ""), strip, h("span", {}, end));
+    return h(
+      "span",
+      { class: "legend", title: "the colours of the numbers" },
+      h("span", {}, scale.max ? `−${end}` : ""),
+      strip,
+      h("span", {}, end),
+    );
   }
 
   /** A mark as SVG: a light line under a dark one, so that it is seen on every colour. */
-  function outline({ row, column, rows = 1, columns = 1, kind }, cell, ring) {
+  function outline({ row, column, rows = 1, columns = 1, kind, inset = 0 }, cell, ring) {
     const box = {
-      x: (column + ring[1]) * cell, y: (row + ring[0]) * cell, width: columns * cell, height: rows * cell,
+      x: (column + ring[1]) * cell + inset,
+      y: (row + ring[0]) * cell + inset,
+      width: columns * cell - 2 * inset,
+      height: rows * cell - 2 * inset,
     };
     if (kind === "winner") {
       const circle = { cx: box.x + cell / 2, cy: box.y + cell / 2, r: Math.max(2, cell / 3.2) };
