@@ -61,6 +61,7 @@ window.MINICNN = {};
   /** A number with 6 significant digits, as text with a true minus sign. */
   function number(value) {
     if (value === undefined) return "left out";
+    if (value !== 0 && Math.abs(value) < 1e-4) return signed(Number(value.toPrecision(6)).toExponential());
     return signed(Number(value.toPrecision(6)));
   }
 

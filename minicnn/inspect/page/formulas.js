@@ -48,25 +48,30 @@
 
   const sum = (under) => mathml("munder", {}, operator("∑"), mathml("mrow", {}, mathml("mtext", {}, under)));
   const fraction = (above, below) => mathml("mfrac", {}, mathml("mrow", {}, above), mathml("mrow", {}, below));
-  const root = (inside) => mathml("msqrt", {}, inside);
   const letter = (text) => mathml("mi", {}, text);
 
-  /** Parts in a row; a text is an operator, a number is written with 6 digits. */
-  const row = (...parts) =>
-    parts
-      .flat(Infinity)
-      .filter((part) => part !== null)
-      .map((part) => {
-        if (typeof part === "string") return operator(part);
-        return typeof part === "number" ? figure(part) : part;
-      });
+  /** A part as MathML: a text is an operator, a number is written with 6 digits. */
+  function asMath(part, place) {
+    // One that begins a piece still stands between two things, and wants room on both sides.
+    if (typeof part === "string") return mathml("mo", place ? {} : { form: "infix" }, part);
+    return typeof part === "number" ? figure(part) : part;
+  }
 
-  /** A formula on a line of its own. Wide ones scroll, so the frame can be reached by keyboard. */
+  /** A formula in pieces that begin with = or a sign, for no browser breaks a line within a formula.
+
+      A sign that follows an operator belongs to a number: "= −3". */
   function formula(label, ...parts) {
+    const pieces = [[]];
+    for (const part of parts.flat(Infinity).filter((each) => each !== null)) {
+      const piece = pieces.at(-1);
+      const breaks = ["=", "+=", "+", "−"].includes(part) && piece.length && typeof piece.at(-1) !== "string";
+      if (breaks) pieces.push([part]);
+      else piece.push(part);
+    }
     return h(
       "div",
-      { class: "formula", tabindex: "0", role: "region", "aria-label": label },
-      mathml("math", { display: "block" }, row(...parts)),
+      { class: "formula", role: "group", "aria-label": label },
+      pieces.map((piece) => mathml("math", { displaystyle: "true" }, piece.map(asMath))),
     );
   }
 
@@ -81,5 +86,5 @@
     return terms.length > shown ? [...parts, "+", "⋯"] : parts;
   }
 
-  Object.assign(M, { formulas: { indexed, figure, sum, fraction, root, letter, formula, filledIn } });
+  Object.assign(M, { formulas: { indexed, figure, sum, fraction, letter, formula, filledIn } });
 })();

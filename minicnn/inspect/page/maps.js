@@ -8,8 +8,6 @@
   const M = window.MINICNN;
   const { h, svg } = M;
   const TALLEST = 400; // pixels
-  const TABLE_CELLS = 4096; // more than that nobody reads
-  const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   const apiOf = new WeakMap();
 
   /** The largest cell that looks well: small maps have room for numbers. */
@@ -57,10 +55,10 @@
       h("figcaption", {}, h("b", { class: `letter-${scale.kind}` }, name), " ", h("span", {}, about)),
       frame,
       veil,
-      h("div", { class: "map-foot" }, readout, legend(scale)),
-      onpick ? steps() : null,
+      readout,
+      onpick ? M.stepButtons(name, (by) => pick(moved(by))) : null,
       plane.note ? h("p", { class: "left-out" }, `In this page: ${plane.note}.`) : null,
-      asTable(),
+      h("div", { class: "map-foot" }, M.legend(scale), M.planeAsTable(plane, name, about)),
     );
 
     const label = (index) => `${name}[${index.join(", ")}]`;
@@ -85,7 +83,7 @@
       const shapes = [...state.marks];
       if (state.picked) shapes.push({ ...state.picked, kind: "pick" });
       shapes.push({ ...state.cursor, kind: "cursor" });
-      overlay.replaceChildren(...shapes.flatMap((mark) => outline(mark, state.cell, ring)));
+      overlay.replaceChildren(...shapes.flatMap((mark) => M.outline(mark, state.cell, ring)));
     }
 
     function resize() {
@@ -110,17 +108,22 @@
       onpick?.(plane.index(at.row, at.column));
     }
 
-    function move(by, place = state.cursor) {
-      const row = Math.min(Math.max(place.row + by[0], 0), plane.rows - 1);
-      const column = Math.min(Math.max(place.column + by[1], 0), plane.columns - 1);
-      if (plane.index(row, column)) state.cursor = { row, column };
+    /** The cell so many rows and columns away from the cursor, or the last one in that direction. */
+    function moved([rowsDown, columnsRight]) {
+      const row = Math.min(Math.max(state.cursor.row + rowsDown, 0), plane.rows - 1);
+      const column = Math.min(Math.max(state.cursor.column + columnsRight, 0), plane.columns - 1);
+      return plane.index(row, column) ? { row, column } : state.cursor;
+    }
+
+    function move(by) {
+      state.cursor = moved(by);
       draw();
       read(state.cursor);
     }
 
     function onkeydown(event) {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      if (ARROWS[event.key]) move(ARROWS[event.key]);
+      if (M.ARROWS[event.key]) move(M.ARROWS[event.key]);
       else if (event.key === "Home") move([0, -plane.columns]);
       else if (event.key === "End") move([0, plane.columns]);
       else if (event.key === "Enter" || event.key === " ") pick(state.cursor);
@@ -146,65 +149,6 @@
       read(under(event) ?? state.picked);
     }
 
-    /** Buttons for fingers, which are wider than a cell; the style sheet shows them where they are needed. */
-    function steps() {
-      const words = {
-        ArrowUp: ["↑", "up"],
-        ArrowDown: ["↓", "down"],
-        ArrowLeft: ["←", "left"],
-        ArrowRight: ["→", "right"],
-      };
-      return h(
-        "div",
-        { class: "map-steps" },
-        Object.entries(words).map(([key, [sign, word]]) =>
-          h(
-            "button",
-            {
-              type: "button",
-              "aria-label": `${name}: one cell ${word}`,
-              onclick: () => {
-                move(ARROWS[key]);
-                pick(state.cursor);
-              },
-            },
-            sign,
-          ),
-        ),
-      );
-    }
-
-    function asTable() {
-      const details = h(
-        "details",
-        {
-          class: "as-table",
-          ontoggle: () => {
-            if (!details.open || details.childElementCount > 1) return;
-            const shown = Math.min(plane.rows, Math.ceil(TABLE_CELLS / plane.columns));
-            const line = (row) =>
-              h(
-                "tr",
-                {},
-                h("th", { scope: "row" }, String(row)),
-                M.range(plane.columns).map((column) =>
-                  h("td", {}, plane.index(row, column) ? M.num(plane.get(row, column)) : ""),
-                ),
-              );
-            details.append(
-              M.table({
-                caption: `${name}, ${about}${shown < plane.rows ? `: the first ${shown} rows` : ""}`,
-                head: ["", ...M.range(plane.columns).map(String)],
-                rows: M.range(shown).map(line),
-              }),
-            );
-          },
-        },
-        h("summary", {}, `${name} as a table`),
-      );
-      return details;
-    }
-
     if (leader) leader.lead(setCell);
     else new ResizeObserver(resize).observe(element);
     read(null);
@@ -221,15 +165,6 @@
       mark: (marks) => {
         state.marks = marks.filter(Boolean);
         draw();
-      },
-      /** Pick the cell at a place of the plane, as a click would; null picks none, and tells nobody. */
-      pick: (at) => {
-        if (at) pick(at);
-        else {
-          state.picked = null;
-          draw();
-          read(null);
-        }
       },
       /** Show a cell as picked without telling anybody. */
       show: (at) => {
@@ -254,37 +189,6 @@
     };
     apiOf.set(element, api);
     return api;
-  }
-
-  function legend(scale) {
-    const strip = h("span", { class: "strip", "aria-hidden": "true" });
-    strip.redraw = () => {
-      strip.style.background = scale.strip();
-    };
-    strip.redraw();
-    const end = M.short(scale.max);
-    return h(
-      "span",
-      { class: "legend", title: "the colours of the numbers" },
-      h("span", {}, scale.max ? `−${end}` : ""),
-      strip,
-      h("span", {}, end),
-    );
-  }
-
-  /** A mark as SVG: a light line under a dark one, so that it is seen on every colour. */
-  function outline({ row, column, rows = 1, columns = 1, kind, inset = 0 }, cell, ring) {
-    const box = {
-      x: (column + ring[1]) * cell + inset,
-      y: (row + ring[0]) * cell + inset,
-      width: columns * cell - 2 * inset,
-      height: rows * cell - 2 * inset,
-    };
-    if (kind === "winner") {
-      const circle = { cx: box.x + cell / 2, cy: box.y + cell / 2, r: Math.max(2, cell / 3.2) };
-      return ["halo", "line"].map((layer) => svg("circle", { class: `mark mark-${kind} ${layer}`, ...circle }));
-    }
-    return ["halo", "line"].map((layer) => svg("rect", { class: `mark mark-${kind} ${layer}`, ...box }));
   }
 
   M.onThemeChange(() => {

@@ -146,7 +146,7 @@
     return h(
       "div",
       { class: "result" },
-      h("dl", {}, lines, line(`${name} in the framework's array`, M.num(inArray, { "data-array": "" }), "array-line")),
+      h("dl", {}, lines, line(`the framework's ${name}`, M.num(inArray, { "data-array": "" }), "array-line")),
       agreement(
         sums.map((each) => each.result),
         inArray,

@@ -17,6 +17,8 @@
       rows: rows.length,
       columns: columns.length,
       whole,
+      rowName: (row) => String(rows[row]),
+      columnName: (column) => String(columns[column]),
       index: (row, column) => [...first, rows[row], columns[column]],
       get: (row, column) => array.get(...first, rows[row], columns[column]),
       /** The place of the cell with these last two indices, or null where it is left out. */
@@ -34,9 +36,10 @@
           ? { row: inRows.first, rows: inRows.count, column: inColumns.first, columns: inColumns.count }
           : null;
       },
-      note: whole
-        ? null
-        : `${rows.length} of ${array.shape[rowAxis]} rows and ${columns.length} of ${array.shape[columnAxis]} columns`,
+      note:
+        array.kept(rowAxis).length === array.shape[rowAxis] && array.kept(columnAxis).length === array.shape[columnAxis]
+          ? null
+          : `${rows.length} of ${array.shape[rowAxis]} rows and ${columns.length} of ${array.shape[columnAxis]} columns`,
     };
     return plane;
   }
@@ -58,6 +61,8 @@
       rows: Math.ceil(kept.length / wide),
       columns: wide,
       whole: kept.length === array.shape[axis],
+      rowName: (row) => (kept.length > wide ? `from ${at(row, 0)}` : ""),
+      columnName: (column) => (kept.length > wide ? `+ ${column}` : String(at(0, column))),
       index: (row, column) => (at(row, column) === undefined ? null : [...first, at(row, column)]),
       get: (row, column) => (at(row, column) === undefined ? undefined : array.get(...first, at(row, column))),
       place: (d) => {
@@ -65,7 +70,7 @@
         return place < 0 ? null : { row: Math.floor(place / wide), column: place % wide };
       },
       find: (index) => (same(index.slice(0, first.length), first) ? plane.place(index[first.length]) : null),
-      note: kept.length === array.shape[axis] ? null : `${kept.length} of ${array.shape[axis]} numbers`,
+      note: array.kept(axis).length === array.shape[axis] ? null : `${kept.length} of ${array.shape[axis]} numbers`,
     };
     return plane;
   }
@@ -78,6 +83,8 @@
       ...flat,
       rows: flat.columns,
       columns: 1,
+      rowName: flat.columnName,
+      columnName: () => "",
       index: (row) => flat.index(0, row),
       get: (row) => flat.get(0, row),
       place: (d) => turned(flat.place(d)),
@@ -90,6 +97,8 @@
     rows,
     columns,
     whole: true,
+    rowName: String,
+    columnName: String,
     index: (row, column) => [row, column],
     get,
     place: (row, column) => ({ row, column }),

@@ -128,5 +128,19 @@
     };
   }
 
-  M.asked = asked;
+  /** A question about the cells of dx within `rows` and `columns`, [start, stop) each, cut to a map of that size. */
+  function patch({ ask, why, rows, columns, size: [height, width], truth }) {
+    const cut = ([start, stop], size) => [Math.max(start, 0), Math.min(stop, size)];
+    const [[r0, r1], [s0, s1]] = [cut(rows, height), cut(columns, width)];
+    return {
+      ask: `${ask} These are the rows ${r0} to ${r1 - 1} and the columns ${s0} to ${s1 - 1}.`,
+      why,
+      rows: r1 - r0,
+      columns: s1 - s0,
+      name: (row, column) => `row ${r0 + row}, column ${s0 + column}`,
+      truth: (row, column) => truth(r0 + row, s0 + column),
+    };
+  }
+
+  Object.assign(M, { asked, patch });
 })();
