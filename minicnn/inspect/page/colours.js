@@ -10,7 +10,7 @@
 (() => {
   const M = window.MINICNN;
   const SCHEMES = {
-    value: d3.schemePuOr[11],
+    value: [...d3.schemePuOr[11]].reverse(),
     gradient: [...d3.schemeRdBu[11]].reverse(),
     weight: d3.schemeBrBG[11],
   };

@@ -6,9 +6,10 @@
 (() => {
   const M = window.MINICNN;
   const { h } = M;
-  const STORY = "Each output is a weighted sum of a small window of the input. Read backwards, every one of its "
-    + "products sends two messages: to the pixel, “you were multiplied by this weight”, and to the weight, “you were "
-    + "multiplied by this pixel”. All of backward is these messages, added up where they arrive.";
+  const STORY =
+    "Each output is a weighted sum of a small window of the input. Read backwards, every one of its " +
+    "products sends two messages: to the pixel, “you were multiplied by this weight”, and to the weight, “you were " +
+    "multiplied by this pixel”. All of backward is these messages, added up where they arrive.";
 
   const TELLS = { dy: M.convSent, dx: M.convArrives, weight: M.convWeight, y: M.convForward };
   const STARTS_ON = { dy: "dy", dx: "dx", weight: "dweight", y: "y" };
@@ -32,41 +33,52 @@
       maps = { x, dx, weight, dweight, y, dy };
       const element = (map) => map?.element ?? M.absent("This map is not in the page.");
       body.replaceChildren(
-        M.sides([[x, dx], [weight, dweight], [y, dy]].map((pair) => pair.map(element))), told.element);
+        M.sides(
+          [
+            [x, dx],
+            [weight, dweight],
+            [y, dy],
+          ].map((pair) => pair.map(element)),
+        ),
+        told.element,
+      );
       if (picked) choose(picked.kind, picked.at);
-      else start(dy ? "dy" : "y");
+      else start("dy");
     }
 
     function choose(kind, at) {
       picked = { kind, at };
       const { marks, on, said, content } = TELLS[kind](view, at);
       for (const [name, map] of Object.entries(maps)) {
-        map?.mark((marks[name] ?? []).map(({ rows, columns, kind: look }) => {
-          const place = map.plane.rectangle(rows, columns);
-          return place && { ...place, kind: look };
-        }));
+        map?.mark(
+          (marks[name] ?? []).map(({ rows, columns, kind: look }) => {
+            const place = map.plane.rectangle(rows, columns);
+            return place && { ...place, kind: look };
+          }),
+        );
         map?.show(on.includes(name) ? map.plane.place(...at) : null);
       }
       told.show(said, questions(kind), content);
     }
 
     /** The questions that can be asked about the maps: one at a time. */
-    const questions = (kind) => M.choice({
-      legend: "Look at", name: "pick", value: kind, onchange: start,
-      options: [
-        { value: "dy", text: "one dy: what it sends" },
-        { value: "dx", text: "one dx: what arrives" },
-        { value: "weight", text: "one weight" },
-        { value: "y", text: "one y, forward" },
-      ].filter(({ value }) => maps[STARTS_ON[value]]),
-    });
+    const questions = (kind) =>
+      M.choice({
+        legend: "Look at",
+        name: "pick",
+        value: kind,
+        onchange: start,
+        options: [
+          { value: "dy", text: "one dy: what it sends" },
+          { value: "dx", text: "one dx: what arrives" },
+          { value: "weight", text: "one weight" },
+          { value: "y", text: "one y, forward" },
+        ].filter(({ value }) => maps[STARTS_ON[value]]),
+      });
 
     /** Begin with a cell that has something to tell: the strongest on the map. */
     function start(kind) {
-      const { plane } = maps[STARTS_ON[kind]];
-      const cells = d3.cross(M.range(plane.rows), M.range(plane.columns));
-      const strongest = d3.greatest(cells, ([row, column]) => Math.abs(plane.get(row, column)));
-      choose(kind, plane.index(...strongest).slice(-2));
+      choose(kind, M.strongest(maps[STARTS_ON[kind]].plane).slice(-2));
     }
 
     const change = (name) => (value) => {
@@ -76,22 +88,42 @@
 
     build();
     const { kernel_size: kernel, stride, padding } = layer.extra;
-    return M.layerView(layer, STORY,
-      h("div", { class: "controls" },
+    return M.layerView(
+      layer,
+      STORY,
+      h(
+        "div",
+        { class: "controls" },
         M.channelChooser("channel", "input channel c", layer.x.kept(1), chosen.c, change("c")),
         M.channelChooser("filter", "filter f", layer.y.kept(1), chosen.f, change("f")),
-        h("p", { class: "shape" }, `kernel ${kernel.join(" × ")}, stride ${stride.join(" × ")}, `
-          + `padding ${padding.join(" × ")}`)),
-      body);
+        h(
+          "p",
+          { class: "shape" },
+          `kernel ${kernel.join(" × ")}, stride ${stride.join(" × ")}, ` + `padding ${padding.join(" × ")}`,
+        ),
+      ),
+      body,
+    );
   }
 
   /** The kernel of one filter for one channel, and its gradient; null where the page does not have them. */
   function kernelMaps({ params, grads }, f, c, onpick) {
     const about = `filter ${f}, channel ${c}`;
-    const of = (array, role, kind, what) => (array && array.kept(0).includes(f) && array.kept(1).includes(c) ? M.map({
-      role, name: role, about: what, onpick, plane: M.planes.image(array, [f, c]), scale: M.scale(kind, M.reach(array)),
-    }) : null);
-    return [of(params.weight, "weight", "weight", about), of(grads.weight, "dweight", "gradient", `gradient, ${about}`)];
+    const of = (array, role, kind, what) =>
+      array && array.kept(0).includes(f) && array.kept(1).includes(c)
+        ? M.map({
+            role,
+            name: role,
+            about: what,
+            onpick,
+            plane: M.planes.image(array, [f, c]),
+            scale: M.scale(kind, M.reach(array)),
+          })
+        : null;
+    return [
+      of(params.weight, "weight", "weight", about),
+      of(grads.weight, "dweight", "gradient", `gradient, ${about}`),
+    ];
   }
 
   M.convView = convView;

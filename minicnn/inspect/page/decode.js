@@ -12,7 +12,7 @@ window.MINICNN = {};
   const TYPES = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
 
   function decode(array) {
-    if (!array) return null; // a gradient that nobody asked for
+    if (!array) return null;
     const values = lazily(() => new TYPES[array.dtype](bytes(array.data)));
     const lists = array.shape.map((_, axis) => array.kept?.axes[axis] ?? null);
     const counts = array.shape.map((size, axis) => lists[axis]?.length ?? size);
@@ -61,7 +61,7 @@ window.MINICNN = {};
   /** A number with 6 significant digits, as text with a true minus sign. */
   function number(value) {
     if (value === undefined) return "left out";
-    if (value === null) return "none";
+    if (value !== 0 && Math.abs(value) < 1e-4) return signed(Number(value.toPrecision(6)).toExponential());
     return signed(Number(value.toPrecision(6)));
   }
 
@@ -76,9 +76,9 @@ window.MINICNN = {};
     return value === 0 ? "0" : String(value).replaceAll("-", "−"); // no "−0" either
   }
 
-  /** A whole number with its thousands apart. */
+  /** A whole number with its thousands apart, by a narrow space that does not break. */
   function count(value) {
-    return value.toLocaleString("en").replaceAll(",", " ");
+    return value.toLocaleString("en").replaceAll(",", "\u202f");
   }
 
   /** Bytes in the unit that makes them readable. */

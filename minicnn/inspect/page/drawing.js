@@ -36,7 +36,6 @@
     const line = cell >= 8 ? 1 : 0; // a thin line between cells that are large enough
     pen.textAlign = "center";
     pen.textBaseline = "middle";
-    pen.font = `${Math.min(13, cell / 3.6)}px ${css("--figures")}`;
 
     for (let row = -pad[0]; row < plane.rows + pad[0]; row++) {
       for (let column = -pad[1]; column < plane.columns + pad[1]; column++) {
@@ -47,7 +46,7 @@
         // A hair more than the cell where there is no line, or rounding would leave one.
         pen.fillRect(left, top, cell - line + (line ? 0 : 0.5), cell - line + (line ? 0 : 0.5));
         if (value === undefined) continue;
-        if (cell >= NUMBER_FROM) write(pen, M.short(value), scale.colour(value), left + cell / 2, top + cell / 2);
+        if (cell >= NUMBER_FROM) write(pen, M.short(value), scale.colour(value), [left, top], cell);
         else if (value === 0 && scale.kind === "gradient" && cell >= DOT_FROM) {
           pen.fillStyle = css("--dot");
           pen.fillRect(left + cell / 2 - 1.5, top + cell / 2 - 1.5, 2, 2);
@@ -56,9 +55,11 @@
     }
   }
 
-  function write(pen, text, background, x, y) {
+  function write(pen, text, background, [left, top], cell) {
+    const high = Math.min(13, (cell - 4) / (0.61 * text.length)); // of these fonts a letter is 0.6 as wide as high
+    pen.font = `${high}px ${css("--figures")}`;
     pen.fillStyle = M.isLight(background) ? "#000" : "#fff";
-    pen.fillText(text, x, y);
+    pen.fillText(text, left + cell / 2, top + cell / 2);
   }
 
   /** A small map without numbers, one pixel a cell, for the overview; the style sheet makes it larger. */
@@ -68,11 +69,12 @@
     canvas.height = plane.rows;
     const draw = () => {
       const pen = canvas.getContext("2d");
-      for (const row of M.range(plane.rows)) for (const column of M.range(plane.columns)) {
-        const value = plane.index(row, column) ? plane.get(row, column) : undefined;
-        pen.fillStyle = value === undefined ? css("--stripe") : scale.colour(value);
-        pen.fillRect(column, row, 1, 1);
-      }
+      for (const row of M.range(plane.rows))
+        for (const column of M.range(plane.columns)) {
+          const value = plane.index(row, column) ? plane.get(row, column) : undefined;
+          pen.fillStyle = value === undefined ? css("--stripe") : scale.colour(value);
+          pen.fillRect(column, row, 1, 1);
+        }
     };
     draw();
     canvas.redraw = draw;

@@ -24,6 +24,7 @@
       output,
       params: decoded(recorded.params),
       grads: decoded(recorded.grads),
+      rest: decoded(recorded.extra.rest ?? {}), // of sums whose terms are not all in the page, what the others come to
     };
   });
 
@@ -32,10 +33,12 @@
   /** The functions of the sums of the layer called `name`: what its view shows, for tests to compare with arrays. */
   const layerSums = (name) => M.sumsOf(byName.get(name));
 
-  /** How far a sum of these terms may be from the array's number: each addition rounds once. */
-  function tolerance(terms) {
+  /** How far a sum may be from the array's number: each addition rounds once. */
+  function tolerance({ terms, missing, rest = 0, bias = 0 }) {
     const epsilon = record.dtype === "float32" ? 2 ** -23 : 2 ** -52;
-    return epsilon * (terms.length + 2) * terms.reduce((sum, term) => sum + Math.abs(term.product), 0);
+    const size = terms.reduce((sum, term) => sum + Math.abs(term.product), Math.abs(rest) + Math.abs(bias));
+    const all = terms.length + missing;
+    return epsilon * (all + 2) * size * (terms.length ? all / terms.length : all);
   }
 
   Object.assign(M, { record, tensors, layers, byName, layerSums, tolerance });

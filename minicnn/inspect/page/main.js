@@ -22,7 +22,10 @@
   const places = [
     { hash: "#overview", name: "Overview", make: M.overview },
     ...M.layers.map((layer) => ({
-      hash: M.layerLink(layer), name: layer.name, kind: layer.kind, make: () => (VIEWS[layer.kind] ?? M.plainView)(layer),
+      hash: M.layerLink(layer),
+      name: layer.name,
+      kind: layer.kind,
+      make: () => (VIEWS[layer.kind] ?? M.plainView)(layer),
     })),
     ...(record.loss_view ? [{ hash: "#loss", name: "loss", kind: record.loss.name, make: M.lossView }] : []),
   ];
@@ -32,35 +35,58 @@
   function settings() {
     const images = M.tensors[0].value.kept(0);
     const options = images.map((n) => ({
-      value: n, text: record.labels ? `${n}: ${M.className(record.labels[n])}` : String(n),
+      value: n,
+      text: record.labels ? `${n}: ${M.className(record.labels[n])}` : String(n),
     }));
-    const asking = h("input", { type: "checkbox", id: "asking", onchange: () => {
-      M.state.asking = asking.checked;
-      show();
-    } });
+    const asking = h("input", {
+      type: "checkbox",
+      id: "asking",
+      onchange: () => {
+        M.state.asking = asking.checked;
+        show();
+      },
+    });
     document.getElementById("settings").append(
-      ...(images.length > 1 ? [M.chooser({
-        name: "image", label: "image", options, value: M.state.image,
-        onchange: (n) => {
-          M.state.image = n;
-          show();
-        },
-      })] : []),
-      h("label", { class: "switch", title: "questions before answers" }, asking, h("span", {}, "Ask me first")));
+      ...(images.length > 1
+        ? [
+            M.chooser({
+              name: "image",
+              label: "image",
+              options,
+              value: M.state.image,
+              onchange: (n) => {
+                M.state.image = n;
+                show();
+              },
+            }),
+          ]
+        : []),
+      h("label", { class: "switch", title: "questions before answers" }, asking, h("span", {}, "Ask me first")),
+    );
   }
 
   function navigation() {
-    document.getElementById("layers").append(h("ol", {}, places.map((place) => h("li", {},
-      h("a", { href: place.hash }, place.name, place.kind ? h("small", {}, place.kind) : null)))));
+    document.getElementById("layers").append(
+      h(
+        "ol",
+        {},
+        places.map((place) =>
+          h("li", {}, h("a", { href: place.hash }, place.name, place.kind ? h("small", {}, place.kind) : null)),
+        ),
+      ),
+    );
   }
 
   /** The places before and after this one, in the order of forward. */
   function neighbours(place) {
     const at = places.indexOf(place);
     const [before, after] = [places[at - 1], places[at + 1]];
-    return h("nav", { class: "neighbours", "aria-label": "Neighbours" },
+    return h(
+      "nav",
+      { class: "neighbours", "aria-label": "Neighbours" },
       before ? h("a", { href: before.hash }, `↑ ${before.name}`) : h("span", {}),
-      after ? h("a", { href: after.hash }, `${after.name} ↓`) : null);
+      after ? h("a", { href: after.hash }, `${after.name} ↓`) : null,
+    );
   }
 
   function show() {

@@ -8,8 +8,6 @@
   const M = window.MINICNN;
   const { h, svg } = M;
   const TALLEST = 400; // pixels
-  const TABLE_CELLS = 4096; // more than that nobody reads
-  const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   const apiOf = new WeakMap();
 
   /** The largest cell that looks well: small maps have room for numbers. */
@@ -19,36 +17,59 @@
 
       role: what tests and style find it by, `data-map`.     name, about: its caption, "dx" and "gradient of x".
       plane, scale: the numbers and their colours.           pad: rows and columns of padding to draw around it.
-      onpick(index): a cell was picked.                      cellLimit: the largest cell, in pixels. */
-  function map({ role, name, about, plane, scale, pad = [0, 0], onpick = null, cellLimit = null }) {
+      onpick(index): a cell was picked.                      cellLimit: the largest cell, in pixels.
+      leader: another map, whose cells are as large as this one's are to be. */
+  function map({ role, name, about, plane, scale, pad = [0, 0], onpick = null, cellLimit = null, leader = null }) {
     const ring = plane.whole ? pad : [0, 0]; // around a part of a map there is no padding
     const [rows, columns] = [plane.rows + 2 * ring[0], plane.columns + 2 * ring[1]];
     const state = { cell: 0, cursor: { row: 0, column: 0 }, picked: null, marks: [], hidden: false };
+    const followers = [];
 
     const readoutId = M.freshId("readout");
     const canvas = h("canvas", { "aria-hidden": "true" });
     const overlay = svg("svg", { class: "marks", "aria-hidden": "true" });
-    const frame = h("div", {
-      class: "map-frame", tabindex: "0", role: "application", "aria-roledescription": "map of numbers",
-      "aria-label": `${name}, ${about}: ${plane.rows} rows, ${plane.columns} columns. `
-        + `The arrow keys go from cell to cell${onpick ? ", Enter picks one" : ""}.`,
-      "aria-describedby": readoutId, onkeydown, onclick, onpointermove, onpointerleave: () => read(state.picked),
-    }, canvas, overlay);
+    const frame = h(
+      "div",
+      {
+        class: "map-frame",
+        tabindex: "0",
+        role: "application",
+        "aria-roledescription": "map of numbers",
+        "aria-label":
+          `${name}, ${about}: ${plane.rows} rows, ${plane.columns} columns. ` +
+          `The arrow keys go from cell to cell${onpick ? ", Enter picks one" : ""}.`,
+        "aria-describedby": readoutId,
+        onkeydown,
+        onclick,
+        onpointermove,
+        onpointerleave: () => read(state.picked),
+      },
+      canvas,
+      overlay,
+    );
     const readout = h("output", { class: "readout", id: readoutId, "aria-live": "polite" });
     const veil = h("p", { class: "map-veil", hidden: true }, "answer first, then look");
-    const element = h("figure", { class: "map", "data-map": role },
+    const element = h(
+      "figure",
+      { class: "map", "data-map": role },
       h("figcaption", {}, h("b", { class: `letter-${scale.kind}` }, name), " ", h("span", {}, about)),
-      frame, veil, h("div", { class: "map-foot" }, readout, legend(scale)),
-      onpick ? steps() : null,
+      frame,
+      veil,
+      readout,
+      onpick ? M.stepButtons(name, (by) => pick(moved(by))) : null,
       plane.note ? h("p", { class: "left-out" }, `In this page: ${plane.note}.`) : null,
-      asTable());
+      h("div", { class: "map-foot" }, M.legend(scale), M.planeAsTable(plane, name, about)),
+    );
 
     const label = (index) => `${name}[${index.join(", ")}]`;
 
     function read(at) {
       const index = at && plane.index(at.row, at.column);
-      readout.replaceChildren(...(index && !state.hidden
-        ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))] : [onpick ? "pick a cell" : "point to a cell"]));
+      readout.replaceChildren(
+        ...(index && !state.hidden
+          ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))]
+          : [onpick ? "pick a cell" : "point to a cell"]),
+      );
     }
 
     function draw() {
@@ -62,17 +83,20 @@
       const shapes = [...state.marks];
       if (state.picked) shapes.push({ ...state.picked, kind: "pick" });
       shapes.push({ ...state.cursor, kind: "cursor" });
-      overlay.replaceChildren(...shapes.flatMap((mark) => outline(mark, state.cell, ring)));
+      overlay.replaceChildren(...shapes.flatMap((mark) => M.outline(mark, state.cell, ring)));
     }
 
     function resize() {
       // Measured on the figure, whose width the map does not set; whole pixels, unless they would be too few.
       const room = Math.min(element.clientWidth / columns, TALLEST / rows, cellLimit ?? widestCell(columns));
-      const cell = room >= 3 ? Math.floor(room) : Math.max(room, 1);
-      if (cell !== state.cell && element.clientWidth) {
-        state.cell = cell;
-        draw();
-      }
+      if (element.clientWidth) setCell(room >= 3 ? Math.floor(room) : room);
+    }
+
+    function setCell(cell) {
+      if (cell === state.cell) return;
+      state.cell = cell;
+      draw();
+      for (const follow of followers) follow(cell);
     }
 
     function pick(at) {
@@ -84,17 +108,22 @@
       onpick?.(plane.index(at.row, at.column));
     }
 
-    function move(by, place = state.cursor) {
-      const row = Math.min(Math.max(place.row + by[0], 0), plane.rows - 1);
-      const column = Math.min(Math.max(place.column + by[1], 0), plane.columns - 1);
-      if (plane.index(row, column)) state.cursor = { row, column };
+    /** The cell so many rows and columns away from the cursor, or the last one in that direction. */
+    function moved([rowsDown, columnsRight]) {
+      const row = Math.min(Math.max(state.cursor.row + rowsDown, 0), plane.rows - 1);
+      const column = Math.min(Math.max(state.cursor.column + columnsRight, 0), plane.columns - 1);
+      return plane.index(row, column) ? { row, column } : state.cursor;
+    }
+
+    function move(by) {
+      state.cursor = moved(by);
       draw();
       read(state.cursor);
     }
 
     function onkeydown(event) {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      if (ARROWS[event.key]) move(ARROWS[event.key]);
+      if (M.ARROWS[event.key]) move(M.ARROWS[event.key]);
       else if (event.key === "Home") move([0, -plane.columns]);
       else if (event.key === "End") move([0, plane.columns]);
       else if (event.key === "Enter" || event.key === " ") pick(state.cursor);
@@ -120,51 +149,22 @@
       read(under(event) ?? state.picked);
     }
 
-    /** Buttons for fingers, which are wider than a cell; the style sheet shows them where they are needed. */
-    function steps() {
-      const words = { ArrowUp: ["↑", "up"], ArrowDown: ["↓", "down"], ArrowLeft: ["←", "left"], ArrowRight: ["→", "right"] };
-      return h("div", { class: "map-steps" }, Object.entries(words).map(([key, [sign, word]]) => h("button", {
-        type: "button", "aria-label": `${name}: one cell ${word}`,
-        onclick: () => {
-          move(ARROWS[key]);
-          pick(state.cursor);
-        },
-      }, sign)));
-    }
-
-    function asTable() {
-      const details = h("details", { class: "as-table", ontoggle: () => {
-        if (!details.open || details.childElementCount > 1) return;
-        const shown = Math.min(plane.rows, Math.ceil(TABLE_CELLS / plane.columns));
-        const line = (row) => h("tr", {}, h("th", { scope: "row" }, String(row)), M.range(plane.columns).map((column) =>
-          h("td", {}, plane.index(row, column) ? M.num(plane.get(row, column)) : "")));
-        details.append(M.table({
-          caption: `${name}, ${about}${shown < plane.rows ? `: the first ${shown} rows` : ""}`,
-          head: ["", ...M.range(plane.columns).map(String)], rows: M.range(shown).map(line),
-        }));
-      } }, h("summary", {}, `${name} as a table`));
-      return details;
-    }
-
-    new ResizeObserver(resize).observe(element);
+    if (leader) leader.lead(setCell);
+    else new ResizeObserver(resize).observe(element);
     read(null);
     const api = {
       element,
       plane,
       draw,
+      /** Tell `follow` the size of a cell, now and whenever it changes. */
+      lead: (follow) => {
+        followers.push(follow);
+        follow(state.cell);
+      },
       /** Outline or tint cells: [{row, column, rows, columns, kind}], in places of the plane. */
       mark: (marks) => {
         state.marks = marks.filter(Boolean);
         draw();
-      },
-      /** Pick the cell at a place of the plane, as a click would; null picks none, and tells nobody. */
-      pick: (at) => {
-        if (at) pick(at);
-        else {
-          state.picked = null;
-          draw();
-          read(null);
-        }
       },
       /** Show a cell as picked without telling anybody. */
       show: (at) => {
@@ -189,27 +189,6 @@
     };
     apiOf.set(element, api);
     return api;
-  }
-
-  function legend(scale) {
-    const strip = h("span", { class: "strip", "aria-hidden": "true" });
-    strip.redraw = () => { strip.style.background = scale.strip(); };
-    strip.redraw();
-    const end = M.short(scale.max);
-    return h("span", { class: "legend", title: "the colours of the numbers" },
-      h("span", {}, scale.max ? `−${end}` : ""), strip, h("span", {}, end));
-  }
-
-  /** A mark as SVG: a light line under a dark one, so that it is seen on every colour. */
-  function outline({ row, column, rows = 1, columns = 1, kind }, cell, ring) {
-    const box = {
-      x: (column + ring[1]) * cell, y: (row + ring[0]) * cell, width: columns * cell, height: rows * cell,
-    };
-    if (kind === "winner") {
-      const circle = { cx: box.x + cell / 2, cy: box.y + cell / 2, r: Math.max(2, cell / 3.2) };
-      return ["halo", "line"].map((layer) => svg("circle", { class: `mark mark-${kind} ${layer}`, ...circle }));
-    }
-    return ["halo", "line"].map((layer) => svg("rect", { class: `mark mark-${kind} ${layer}`, ...box }));
   }
 
   M.onThemeChange(() => {

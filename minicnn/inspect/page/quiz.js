@@ -25,19 +25,28 @@
       place.replaceChildren(h("p", { class: "was-asked" }, question.ask), answering.solved(), verdict, reveal());
       verdict.focus();
     };
-    const form = h("form", {
-      class: "question", "data-question": question.truth ? "cells" : "number",
-      onsubmit: (event) => {
-        event.preventDefault();
-        const said = answering.check();
-        if (said === null) done("Right.");
-        else verdict.replaceChildren(said);
+    const form = h(
+      "form",
+      {
+        class: "question",
+        "data-question": question.truth ? "cells" : "number",
+        onsubmit: (event) => {
+          event.preventDefault();
+          const said = answering.check();
+          if (said === null) done("Right.");
+          else verdict.replaceChildren(said);
+        },
       },
-    },
-    h("p", { class: "ask" }, question.ask), answering.element,
-    h("div", { class: "buttons" }, h("button", { type: "submit", class: "main" }, "Check"),
-      h("button", { type: "button", onclick: () => done("The answer:") }, "Show me")),
-    verdict);
+      h("p", { class: "ask" }, question.ask),
+      answering.element,
+      h(
+        "div",
+        { class: "buttons" },
+        h("button", { type: "submit", class: "main" }, "Check"),
+        h("button", { type: "button", onclick: () => done("The answer:") }, "Show me"),
+      ),
+      verdict,
+    );
     place.append(form);
     return place;
   }
@@ -45,7 +54,12 @@
   /** A number to type. `check` says null for right, or what is wrong with it. */
   function numeric({ ask, answer, whole }) {
     const input = h("input", {
-      type: "text", inputmode: "text", autocomplete: "off", "aria-label": ask, class: "typed", size: "12",
+      type: "text",
+      inputmode: "text",
+      autocomplete: "off",
+      "aria-label": ask,
+      class: "typed",
+      size: "12",
     });
     return {
       element: input,
@@ -65,14 +79,26 @@
   /** A patch of cells to switch on and off. Wrong and missing ones are counted, not pointed at. */
   function cells({ ask, rows, columns, truth, name }) {
     const chosen = new Set();
-    const grid = (make) => h("div", {
-      class: "patch", role: "group", "aria-label": ask, style: `--columns: ${columns}`,
-    }, M.range(rows).flatMap((row) => M.range(columns).map((column) => make(row, column))));
+    const grid = (make) =>
+      h(
+        "div",
+        {
+          class: "patch",
+          role: "group",
+          "aria-label": ask,
+          style: `--columns: ${columns}`,
+        },
+        M.range(rows).flatMap((row) => M.range(columns).map((column) => make(row, column))),
+      );
     const button = (row, column) => {
       const key = row * columns + column;
       return h("button", {
-        type: "button", "aria-pressed": "false", "aria-label": name(row, column), title: name(row, column),
-        "data-row": row, "data-column": column,
+        type: "button",
+        "aria-pressed": "false",
+        "aria-label": name(row, column),
+        title: name(row, column),
+        "data-row": row,
+        "data-column": column,
         onclick: (event) => {
           if (!chosen.delete(key)) chosen.add(key);
           event.currentTarget.setAttribute("aria-pressed", String(chosen.has(key)));
@@ -89,16 +115,32 @@
         if (!wrong && !missing) return null;
         return `Not yet: ${wrong ? `${wrong} too many` : "none too many"}, ${missing ? `${missing} missing` : "none missing"}.`;
       },
-      solved: () => grid((row, column) => {
-        const key = row * columns + column;
-        const says = isTrue(key) ? "yes" : "no";
-        return h("span", {
-          class: `solved ${isTrue(key) ? "yes" : ""} ${chosen.has(key) ? "chosen" : ""}`,
-          role: "img", "aria-label": `${name(row, column)}: ${says}`,
-        });
-      }),
+      solved: () =>
+        grid((row, column) => {
+          const key = row * columns + column;
+          const says = isTrue(key) ? "yes" : "no";
+          return h("span", {
+            class: `solved ${isTrue(key) ? "yes" : ""} ${chosen.has(key) ? "chosen" : ""}`,
+            role: "img",
+            "aria-label": `${name(row, column)}: ${says}`,
+          });
+        }),
     };
   }
 
-  M.asked = asked;
+  /** A question about the cells of dx within `rows` and `columns`, [start, stop) each, cut to a map of that size. */
+  function patch({ ask, why, rows, columns, size: [height, width], truth }) {
+    const cut = ([start, stop], size) => [Math.max(start, 0), Math.min(stop, size)];
+    const [[r0, r1], [s0, s1]] = [cut(rows, height), cut(columns, width)];
+    return {
+      ask: `${ask} These are the rows ${r0} to ${r1 - 1} and the columns ${s0} to ${s1 - 1}.`,
+      why,
+      rows: r1 - r0,
+      columns: s1 - s0,
+      name: (row, column) => `row ${r0 + row}, column ${s0 + column}`,
+      truth: (row, column) => truth(r0 + row, s0 + column),
+    };
+  }
+
+  Object.assign(M, { asked, patch });
 })();

@@ -4,7 +4,7 @@
   const M = window.MINICNN;
   const { added, times, range } = M;
 
-  function pooling({ extra, x, dy }) {
+  function pooling({ extra, x, dy, rest }) {
     const { rows, columns } = extra;
     const argmax = M.decode(extra.argmax);
     const width = x.shape[3];
@@ -22,15 +22,16 @@
     /** dx[n, c, r, s]: what each window that holds the cell pays into it. Max: all or nothing; average: a share. */
     function input(n, c, r, s) {
       const terms = [];
-      for (const p of holding(rows, r)) for (const q of holding(columns, s)) {
-        const [won, from] = [winner(n, c, p, q), dy.get(n, c, p, q)];
-        const area = rows[p][2] * columns[q][2];
-        const wins = won ? won.r === r && won.s === s : won === null;
-        const missing = from === undefined || won === undefined;
-        const share = extra.kind === "avg" ? from / area : wins ? from : 0;
-        terms.push({ p, q, dy: from, area, winner: won, wins, product: missing ? undefined : share });
-      }
-      return added(terms);
+      for (const p of holding(rows, r))
+        for (const q of holding(columns, s)) {
+          const [won, from] = [winner(n, c, p, q), dy.get(n, c, p, q)];
+          const area = rows[p][2] * columns[q][2];
+          const wins = won ? won.r === r && won.s === s : won === null;
+          const missing = from === undefined || won === undefined;
+          const share = extra.kind === "avg" ? from / area : wins ? from : 0;
+          terms.push({ p, q, dy: from, area, winner: won, wins, product: missing ? undefined : share });
+        }
+      return added(terms, rest.dx?.get(n, c, r, s));
     }
 
     return { input, winner, holding };
@@ -68,29 +69,43 @@
     return { input, xHat, factors, paths, evaluated };
   }
 
-  function linear({ x, y, dy, params }) {
+  function linear({ x, y, dy, params, rest }) {
     const { weight, bias } = params;
     const [images, inputs] = x.shape;
     const outputs = y.shape[1];
-    const over = (n, term) => added(range(n).map(term));
+    const over = (n, term, left) => added(range(n).map(term), left);
     return {
       forward: (n, k) => {
-        const result = over(inputs, (d) => {
-          const factors = { weight: weight.get(k, d), x: x.get(n, d) };
-          return { n, k, d, ...factors, product: times(factors.weight, factors.x) };
-        });
+        const result = over(
+          inputs,
+          (d) => {
+            const factors = { weight: weight.get(k, d), x: x.get(n, d) };
+            return { n, k, d, ...factors, product: times(factors.weight, factors.x) };
+          },
+          rest.y?.get(n, k),
+        );
         const offset = bias ? bias.get(k) : 0;
         return { ...result, bias: offset, sum: offset === undefined ? result.sum : result.sum + offset };
       },
-      input: (n, d) => over(outputs, (k) => {
-        const factors = { weight: weight.get(k, d), dy: dy.get(n, k) };
-        return { n, k, d, ...factors, product: times(factors.weight, factors.dy) };
-      }),
-      weightGradient: (k, d) => over(images, (n) => {
-        const factors = { dy: dy.get(n, k), x: x.get(n, d) };
-        return { n, k, d, ...factors, product: times(factors.dy, factors.x) };
-      }),
-      biasGradient: (k) => over(images, (n) => ({ n, k, product: dy.get(n, k) })),
+      input: (n, d) =>
+        over(
+          outputs,
+          (k) => {
+            const factors = { weight: weight.get(k, d), dy: dy.get(n, k) };
+            return { n, k, d, ...factors, product: times(factors.weight, factors.dy) };
+          },
+          rest.dx?.get(n, d),
+        ),
+      weightGradient: (k, d) =>
+        over(
+          images,
+          (n) => {
+            const factors = { dy: dy.get(n, k), x: x.get(n, d) };
+            return { n, k, d, ...factors, product: times(factors.dy, factors.x) };
+          },
+          rest.dweight?.get(k, d),
+        ),
+      biasGradient: (k) => over(images, (n) => ({ n, k, product: dy.get(n, k) }), rest.dbias?.get(k)),
     };
   }
 
@@ -106,13 +121,13 @@
     };
   }
 
-  function logSoftmax({ y, dy }) {
+  function logSoftmax({ y, dy, rest }) {
     return {
       /** dx[n, k] = dy[n, k] - exp(y[n, k]) · (sum of dy[n, ·]): two terms. */
       input: (n, k) => {
         const all = added(range(y.shape[1]).map((other) => ({ product: dy.get(n, other) })));
         const p = y.get(n, k) === undefined ? undefined : Math.exp(y.get(n, k));
-        const known = all.missing === 0 ? all.sum : undefined;
+        const known = all.missing ? all.sum + rest.sum_dy.get(n) : all.sum;
         const back = times(p, known);
         return {
           ...added([
@@ -126,10 +141,18 @@
     };
   }
 
-  /** Where cell `at` of (N, …) lies in the flat (N, D): all axes but the first, read in order. */
+  /** The cells of (N, …) in the flat (N, D): all axes but the first, read in order. */
   function flatten({ x }) {
+    const sizes = x.shape.slice(1);
     return {
-      place: (at) => at.slice(1).reduce((place, index, axis) => place * x.shape[axis + 1] + index, 0),
+      /** Where the cell with these indices stands in its image's vector. */
+      place: (index) => index.slice(1).reduce((place, i, axis) => place * sizes[axis] + i, 0),
+      /** The indices, without the image, of the cell that stands at place d. */
+      origin: (d) =>
+        sizes.reduceRight(
+          ([index, left], size) => [[left % size, ...index], (left - (left % size)) / size],
+          [[], d],
+        )[0],
     };
   }
 
