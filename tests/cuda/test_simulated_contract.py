@@ -28,7 +28,7 @@ pytestmark = pytest.mark.cuda_sim
 cuda = minicnn.backends.cuda
 
 NAMES = sorted(set(REFERENCE.__all__) - NOT_AN_ARRAY_OPERATION - {"asarray", "to_numpy"})
-FEATURES = 50  # of a linear layer in the examples
+FEATURES = 20  # of a linear layer in the examples
 
 
 def to_device(value):
@@ -68,8 +68,8 @@ def examples(dtype):
 
 
 @lru_cache
-def mixed_examples(dtype):
-    return examples_with_images(OnDevice(), dtype)
+def mixed_examples():
+    return examples_with_images(OnDevice(), np.float64)
 
 
 def addresses(value):
@@ -84,9 +84,9 @@ def addresses(value):
     return places
 
 
-def check(name, arguments, dtype):
-    """Call an operation: arguments stay but for those that it changes, and what it gives is new. All of it, on the
-    host."""
+def check(name, arguments):
+    """Call an operation: its arguments stay, but for those that it changes, and what it gives is new. Returns both
+    kinds of results on the host."""
     arguments = to_device(arguments)
     before = leaves(to_host(arguments))
     returned = getattr(cuda, name)(*arguments)
@@ -95,10 +95,11 @@ def check(name, arguments, dtype):
             np.testing.assert_array_equal(after, old, err_msg=f"{name} wrote to argument {position}")
     if returned is None:
         return to_host(arguments[: CHANGED[name]])
-    # A gradient between fused operations is used up: its sums may be the result. An Activation holds its Norm.
-    others = addresses(arguments[1:] if name == "fused_conv_backward" else arguments)
-    for first, stop in [] if name in OPAQUE else addresses(returned):
-        assert not any(first < end and start < stop for start, end in others), name
+    if name not in OPAQUE:
+        # A gradient between fused operations is used up: its sums may be the result.
+        inputs = addresses(arguments[1:] if name == "fused_conv_backward" else arguments)
+        for first, stop in addresses(returned):
+            assert not any(first < end and start < stop for start, end in inputs), name
     return to_host(returned)
 
 
@@ -113,20 +114,19 @@ def check_close(actual, expected, dtype, what):
 @pytest.mark.parametrize("dtype", checks.DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_against_the_reference(name, dtype):
-    results = check(name, examples(dtype)[name], dtype)
+    results = check(name, examples(dtype)[name])
     if name not in OPAQUE:
         arguments = example_calls(REFERENCE, dtype, features=FEATURES)[name]
         check_close(results, results_of(REFERENCE, name, arguments), dtype, name)
 
 
-@pytest.mark.parametrize("dtype", checks.DTYPES)
 @pytest.mark.parametrize("name", list(WITH_IMAGES))
-def test_images_of_different_sizes(name, dtype):
-    results = check(name, mixed_examples(dtype)[name](), dtype)
-    expected = getattr(REFERENCE, name)(*examples_with_images(REFERENCE, dtype)[name]())
+def test_images_of_different_sizes(name):
+    results = check(name, mixed_examples()[name]())
+    expected = getattr(REFERENCE, name)(*examples_with_images(REFERENCE, np.float64)[name]())
     assert [type(result) for result in flattened(results)] == WITH_IMAGES[name]
     assert [result.shape for result in flattened(results)] == [result.shape for result in flattened(expected)]
-    check_close(results, expected, dtype, name)
+    check_close(results, expected, np.float64, name)
 
 
 def draw(*shape, seed=0):
@@ -148,14 +148,14 @@ def test_linear(n, d, k, with_bias):
         "linear_bias_gradient": (dy,),
     }
     for name, arguments in calls.items():
-        check_close(check(name, arguments, float), getattr(REFERENCE, name)(*arguments), float, name)
+        check_close(check(name, arguments), getattr(REFERENCE, name)(*arguments), float, name)
 
 
 def test_a_nan_stays_in_its_row_and_column():
     """What a tile has beyond the edge is not part of any sum."""
     x, weight = draw(3, 5), draw(4, 5)
     x[1, 2] = np.nan
-    np.testing.assert_array_equal(np.isnan(check("linear_forward", (x, weight, None), float)).any(axis=1), [0, 1, 0])
+    np.testing.assert_array_equal(np.isnan(check("linear_forward", (x, weight, None))).any(axis=1), [0, 1, 0])
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
@@ -166,17 +166,13 @@ def test_log_softmax(n_classes):
     for row, number in enumerate((np.nan, np.inf, -np.inf), start=2):
         x[row, -1] = number
     x[5] = -np.inf
-    y = check("log_softmax_forward", (x,), float)
+    y = check("log_softmax_forward", (x,))
     with np.errstate(invalid="ignore"):
         expected = REFERENCE.log_softmax_forward(x)
     check_close(y, expected, float, "log_softmax_forward")
     dy = draw(*x.shape, seed=1)
-    check_close(
-        check("log_softmax_backward", (dy, expected), float),
-        REFERENCE.log_softmax_backward(dy, expected),
-        float,
-        "log_softmax_backward",
-    )
+    dx = check("log_softmax_backward", (dy, expected))
+    check_close(dx, REFERENCE.log_softmax_backward(dy, expected), float, "log_softmax_backward")
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
@@ -188,7 +184,7 @@ def test_losses(n, k, label_smoothing):
         log_p[0, targets[0] - 1] = -np.inf  # no term of the loss
     arguments = log_p, targets, weights, label_smoothing
     for name in ("nll_loss_forward", "nll_loss_backward"):
-        check_close(check(name, arguments, float), getattr(REFERENCE, name)(*arguments), float, name)
+        check_close(check(name, arguments), getattr(REFERENCE, name)(*arguments), float, name)
     assert isinstance(cuda.nll_loss_forward(*to_device(arguments)), float)
 
 
@@ -205,19 +201,19 @@ def test_losses(n, k, label_smoothing):
 def test_optimizers(name, settings, dtype):
     n_arrays = CHANGED[name] + 1
     arrays = [np.abs(draw(3, 7, seed=k)).astype(dtype) for k in range(n_arrays)]
-    results = check(name, (*arrays, *settings), dtype)
+    results = check(name, (*arrays, *settings))
     getattr(REFERENCE, name)(*arrays, *settings)
     check_close(results, tuple(arrays[:-1]), dtype, name)
 
 
 def small_network(backend, dtype):
-    """SimpleNet with fewer channels."""
-    layers, channels = {}, (3, 4, 5, 6)
-    for k in (1, 2, 3):
+    """SimpleNet with fewer blocks and channels."""
+    layers, channels = {}, (2, 3, 9)
+    for k in (1, 2):
         layers[f"conv{k}"] = minicnn.Conv2d(channels[k - 1], channels[k], 3, padding=1, rng=k)
         layers[f"bn{k}"] = minicnn.BatchNorm2d(channels[k])
         layers[f"relu{k}"] = minicnn.ReLU()
-    head = {"pool": minicnn.AdaptiveMaxPool2d((1, 1)), "flatten": minicnn.Flatten(), "fc": minicnn.Linear(6, 4, rng=0)}
+    head = {"pool": minicnn.AdaptiveMaxPool2d((1, 1)), "flatten": minicnn.Flatten(), "fc": minicnn.Linear(9, 4, rng=0)}
     return minicnn.Sequential(**layers, **head, log_softmax=minicnn.LogSoftmax()).to(backend, dtype)
 
 
@@ -232,11 +228,12 @@ def trained(backend, dtype, images, fuse):
     return {"loss": numbers, "measured": list(measured.values()), **network.state_dict()}
 
 
-@pytest.mark.parametrize("kind", ["array", "Images"])
-@pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("dtype", checks.DTYPES)
-def test_training(dtype, fuse, kind):
-    images = draw(2, 3, 4, 5).astype(dtype)
+@pytest.mark.parametrize(
+    ("fuse", "kind", "dtype"),
+    [(True, "Images", np.float64), (False, "array", np.float32)],
+)
+def test_training(fuse, kind, dtype):
+    images = draw(2, 2, 3, 4).astype(dtype)
     if kind == "Images":
         images = Images([images[0], images[1, :, :, :2]])
     expected, actual = (trained(backend, dtype, images, fuse) for backend in ("reference", "cuda"))
