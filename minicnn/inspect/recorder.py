@@ -22,24 +22,31 @@ thousands of steps have room; its arrays are large, so that only samples of them
 of fewer steps.
 """
 
-import base64
 import json
 import math
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
 
 from minicnn.backends import reference
-from minicnn.checkpoint import read_safetensors, write_safetensors
+from minicnn.checkpoint import write_safetensors
 from minicnn.checks import as_floats, as_int, refuse_images
+from minicnn.inspect.recording import (
+    FORMAT,
+    NORMS,
+    SAMPLES,
+    VERSION,
+    columns,
+    load_recording,
+    sampled,
+    step_shapes,
+)
 from minicnn.layers import Conv2d
 from minicnn.network import Sequential
 
-FORMAT, VERSION = "minicnn recording", 1
 MAX_BYTES = 4_000_000
 NUMBERS_SHARE = 0.25  # of the file, for the numbers of the steps; the rest is for the arrays
 LEAST_STEPS = 3
@@ -49,54 +56,6 @@ FILTERS = (16, 3, 11, 11)  # the first convolution's weight, to be looked at as 
 WEIGHTS = {1: (16,), 2: (8, 8), 4: (4, 2, 11, 11)}  # the other parameters, by their number of axes
 CHANNELS, VECTOR = 4, 64  # of an activation with maps, and of one without
 SIDES, MANY_STEPS = (32, 16, 8, 4), 48  # of a map: the first of them with which many steps have room, or the last
-
-NORMS = ("weight_norm", "gradient_norm", "update_norm")
-SAMPLES = ("weight", "gradient", "update")
-
-
-class Recording(NamedTuple):
-    """A recorded run: n steps with their numbers, and m of these, `array_step`, with arrays; P parameters.
-
-    step, epoch, lr, loss: (n,); steps and epochs count from 1, the loss is that of the step's batch.
-    names: of the P parameters, in forward order.
-    weight_norm, gradient_norm, update_norm: (n, P), each the root of the sum of squares of the whole array. The
-        gradient is the one the optimiser was given, after clipping.
-    array_step: (m,).
-    weight, gradient, update: dicts with an array (m, …) for each parameter, the cells that were kept of it.
-    activation: dict with an array (m, …) for each layer, its output for the image in evaluation mode; empty where no
-        image was chosen.
-    image: the image's pixels that were kept, or None.
-    shapes: the whole shapes, by "parameter/" or "activation/" and the name, and by "image".
-    kept: by the same keys, for each axis the indices kept, or None for all.
-    filters: the name of the first convolution's weight, or None where there is no convolution.
-    interval, array_interval: how many steps from one of `step`, or of `array_step`, to the next; the last may be
-        nearer.
-    """
-
-    step: np.ndarray
-    epoch: np.ndarray
-    lr: np.ndarray
-    loss: np.ndarray
-    names: list
-    weight_norm: np.ndarray
-    gradient_norm: np.ndarray
-    update_norm: np.ndarray
-    array_step: np.ndarray
-    weight: dict
-    gradient: dict
-    update: dict
-    activation: dict
-    image: np.ndarray | None
-    shapes: dict
-    kept: dict
-    filters: str | None
-    interval: int
-    array_interval: int
-
-    @property
-    def update_ratio(self):
-        """(n, P), update_norm / weight_norm: how much of a parameter one step changes; NaN where its norm is 0."""
-        return self.update_norm / np.where(self.weight_norm > 0, self.weight_norm, np.nan)
 
 
 class Recorder:
@@ -139,10 +98,11 @@ class Recorder:
     def watching(self, network, optimizer, epoch, loss):
         """Within, the optimiser makes its step, and is watched."""
         self.prepare(network)
-        if max(self._numbers.kept, default=0) > optimizer.steps:
+        last = next(reversed(self._numbers.kept), 0)
+        if optimizer.steps < last:
             raise ValueError(
-                f"Recorder: expected a step after step {max(self._numbers.kept)}, got step {optimizer.steps + 1}; "
-                "make a new Recorder for each run"
+                f"Recorder: expected a step after step {last}, got step {optimizer.steps + 1}; make a new Recorder for "
+                "each run"
             )
         self._last = None  # should the step be torn by a second Ctrl-C, nothing half is kept
         before = {name: layer.ops.copy(layer.params[key]) for name, layer, key in network.named_params()}
@@ -181,17 +141,26 @@ class Recorder:
             numbers.interval, arrays.interval = recording.interval, recording.array_interval
             for position, step in enumerate(recording.step.tolist()):
                 if step <= steps and numbers.is_due(step):
-                    numbers.keep(step, {name: getattr(recording, name)[position] for name in _columns(0)})
+                    numbers.keep(step, {name: getattr(recording, name)[position] for name in columns(0)})
             for position, step in enumerate(recording.array_step.tolist()):
                 if step <= steps and arrays.is_due(step):
-                    arrays.keep(step, {name: array[position] for name, array in _sampled(recording).items()})
+                    arrays.keep(step, {name: array[position] for name, array in sampled(recording).items()})
         self._layout, self._numbers, self._arrays, self._last = layout, numbers, arrays, None
 
     def _planned(self, network):
         """(layout, numbers, arrays): what to keep of each step, and the two lists with room for as many as fit."""
-        outputs = {} if self.image is None else _outputs(network, self.image)
+        image, outputs = None, {}
+        if self.image is not None:
+            image = self.image.astype(_dtype(network))
+            try:
+                outputs = _outputs(network, image)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"Recorder: image: expected an input of the network without its batch axis, got shape {image.shape}: "
+                    f"{error}"
+                ) from error
         for side in SIDES:
-            layout = _Layout(network, self.image, outputs, side)
+            layout = _Layout(network, image, outputs, side)
             room = self.max_bytes - layout.fixed_bytes
             n_numbers = math.floor(room * NUMBERS_SHARE / layout.numbers_bytes)
             n_arrays = math.floor(room * (1 - NUMBERS_SHARE) / layout.arrays_bytes)
@@ -205,92 +174,6 @@ class Recorder:
             )
         # One place of each is for the last step. A step with arrays has its numbers too, so there are no more of them.
         return layout, _Thinned(n_numbers - 1), _Thinned(min(n_numbers, n_arrays) - 1)
-
-
-def load_recording(path):
-    """The `Recording` that a `Recorder` wrote.
-
-    Raises FileNotFoundError; ValueError where the file is damaged, is something else, or comes from a newer version.
-    """
-    arrays, metadata = read_safetensors(path)
-    kind, _, version = metadata.get("format", "").rpartition(" ")
-    if kind != FORMAT:
-        raise ValueError(
-            f"load_recording: expected a recording that Trainer(record=…) wrote, got {path}, which is none"
-        )
-    if version != str(VERSION):
-        raise ValueError(
-            f"load_recording: {path} has format {version}, this minicnn reads {VERSION}; install the newest minicnn"
-        )
-    try:
-        return _as_recording(arrays, json.loads(metadata["recording"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"load_recording: {path} is damaged ({type(error).__name__}: {error}); record the run again"
-        ) from error
-
-
-def replay_data(recording, max_characters=4_000_000):
-    """`recording` as the part "replay" of the inspector's page: a dict that JSON can hold.
-
-    Where that would be longer than `max_characters`, every second step is left out, as often as needed; the first and
-    the last stay.
-    """
-    columns = {name: getattr(recording, name) for name in ("step", *_columns(0), "update_ratio")}
-    rows, every = _with_room(list(columns.values()), max_characters * NUMBERS_SHARE)
-    frames, every_frame = _with_room(list(_sampled(recording).values()), max_characters * (1 - NUMBERS_SHARE))
-
-    def samples(arrays, kind):
-        return {
-            name: _encoded(array[frames], recording.shapes[f"{kind}/{name}"], recording.kept[f"{kind}/{name}"])
-            for name, array in arrays.items()
-        }
-
-    image = recording.image
-    return {
-        **{name: _encoded(column[rows], column.shape[1:]) for name, column in columns.items()},
-        "names": recording.names,
-        "array_step": _encoded(recording.array_step[frames]),
-        **{kind: samples(getattr(recording, kind), "parameter") for kind in SAMPLES},
-        # A list: in JavaScript an object puts the layers that are called "0", "1", … before all others.
-        "activation": [
-            {"name": name, "value": value} for name, value in samples(recording.activation, "activation").items()
-        ],
-        "image": None if image is None else _encoded(image[None], recording.shapes["image"], recording.kept["image"]),
-        "filters": recording.filters,
-        "left_out": [
-            f"The loss and the norms are those of {_these_steps(recording.interval * every)}.",
-            "Weights, gradients, updates and activations are samples, the same cells each time, "
-            f"of {_these_steps(recording.array_interval * every_frame)}.",
-        ],
-    }
-
-
-def _with_room(arrays, max_characters):
-    """(positions, every): which rows to take of all `arrays` so that they fit, and that it is one in `every`."""
-    n, every = len(arrays[0]), 1
-    positions = np.arange(n)
-    characters_a_row = sum(array.nbytes for array in arrays) / n * 4 / 3  # base64 writes 3 bytes as 4 letters
-    while len(positions) > 2 and characters_a_row * len(positions) > max_characters:
-        every *= 2
-        positions = np.unique([*range(0, n, every), n - 1])
-    return positions, every
-
-
-def _these_steps(interval):
-    return "every step" if interval == 1 else f"one step in {interval}, and of the last"
-
-
-def _encoded(array, shape=(), kept=()):
-    """An array (m, …) as the page reads it. Along the later axes, whole of length `shape`, it has the indices `kept`."""
-    array = array.astype(np.int32) if array.dtype == np.int64 else array
-    whole = all(chosen is None for chosen in kept)
-    return {
-        "shape": [len(array), *shape],
-        "dtype": str(array.dtype),
-        "data": base64.b64encode(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))).decode(),
-        "kept": None if whole else {"axes": [None, *kept]},
-    }
 
 
 class _Thinned:
@@ -324,8 +207,8 @@ class _Step:
     def numbers(self):
         """What `Recording` has a row for: epoch, lr, loss, and the three norms of each parameter."""
         norms = [[_norm(array) for array in arrays] for _, *arrays in self._on_host()]
-        columns = zip(*norms, strict=True) if norms else [()] * len(NORMS)
-        return {"epoch": self.epoch, "lr": self.lr, "loss": self.loss, **dict(zip(NORMS, columns, strict=True))}
+        by_kind = zip(*norms, strict=True) if norms else [()] * len(NORMS)
+        return {"epoch": self.epoch, "lr": self.lr, "loss": self.loss, **dict(zip(NORMS, by_kind, strict=True))}
 
     def arrays(self, layout):
         """What `Recording` has arrays (m, …) of: the cells that `layout` keeps, by "weight/conv1.weight" and so on."""
@@ -351,16 +234,15 @@ class _Layout:
 
     Attributes:
         names, shapes, kept, filters: as in `Recording`.
-        image: the whole image.
+        image: the whole image, of the network's dtype, or None.
         fixed_bytes, numbers_bytes, arrays_bytes: of a file without steps; a step's numbers; a step's arrays.
     """
 
     def __init__(self, network, image, outputs, side):
         params = {name: layer.params[key] for name, layer, key in network.named_params()}
         convolutions = (name for name, layer in network.named_layers() if isinstance(layer, Conv2d))
-        self.names, self.image = list(params), image
+        self.names, self.image, self.dtype = list(params), image, _dtype(network)
         self.filters = next((f"{name}.weight" for name in convolutions), None)
-        self.dtype = next((np.dtype(param.dtype) for param in params.values()), np.dtype(np.float32))
 
         self.shapes, self.kept = {}, {}
         for name, param in params.items():
@@ -373,7 +255,7 @@ class _Layout:
             self._choose("image", image.shape, (CHANNELS, *[side] * (image.ndim - 1)))
 
         self.numbers_bytes = 8 * (4 + len(NORMS) * len(params))
-        values = sum(math.prod(shape) for shape in self._step_shapes().values())
+        values = sum(math.prod(shape) for shape in step_shapes(self.names, self.shapes, self.kept).values())
         self.arrays_bytes = 8 + self.dtype.itemsize * values
         arrays, metadata = self.file({}, {}, 1, 1)
         # The header names each array's shape and place, which have more digits in a file with steps.
@@ -390,16 +272,16 @@ class _Layout:
         return (
             (recording.names, recording.shapes, recording.kept) == (self.names, self.shapes, self.kept)
             and np.array_equal(recording.image, image)
-            and all(array.dtype == self.dtype for array in _sampled(recording).values())
+            and all(array.dtype == self.dtype for array in sampled(recording).values())
         )
 
     def file(self, numbers, arrays, interval, array_interval):
         """(arrays, metadata) of the file, of the numbers and arrays by step."""
         content = {"step": np.array(list(numbers), np.int64), "array_step": np.array(list(arrays), np.int64)}
-        for name, width in _columns(len(self.names)).items():
+        for name, width in columns(len(self.names)).items():
             dtype = np.int64 if name == "epoch" else np.float64
             content[name] = np.array([row[name] for row in numbers.values()], dtype).reshape(len(numbers), *width)
-        for name, shape in self._step_shapes().items():
+        for name, shape in step_shapes(self.names, self.shapes, self.kept).items():
             content[name] = np.array([kept[name] for kept in arrays.values()], self.dtype).reshape(len(arrays), *shape)
         if self.image is not None:
             content["image"] = self.cells("image", self.image)
@@ -420,65 +302,6 @@ class _Layout:
             None if length <= limit else list(range(0, length, -(-length // limit)))
             for length, limit in zip(shape, most, strict=True)
         ]
-
-    def _step_shapes(self):
-        return _step_shapes(self.names, self.shapes, self.kept)
-
-
-def _columns(n_params):
-    """The shapes of a step's numbers, by name."""
-    return {"epoch": (), "lr": (), "loss": ()} | dict.fromkeys(NORMS, (n_params,))
-
-
-def _step_shapes(names, shapes, kept):
-    """The shapes of a step's arrays, by "weight/conv1.weight", "activation/relu1" and so on."""
-    of_params = {f"{kind}/{name}": _kept_shape(shapes, kept, f"parameter/{name}") for kind in SAMPLES for name in names}
-    return of_params | {key: _kept_shape(shapes, kept, key) for key in shapes if key.startswith("activation/")}
-
-
-def _kept_shape(shapes, kept, key):
-    axes = zip(shapes[key], kept[key], strict=True)
-    return tuple(length if chosen is None else len(chosen) for length, chosen in axes)
-
-
-def _sampled(recording):
-    """The recording's arrays (m, …) by the names they have in the file."""
-    of_params = {f"{kind}/{name}": getattr(recording, kind)[name] for kind in SAMPLES for name in recording.names}
-    return of_params | {f"activation/{name}": array for name, array in recording.activation.items()}
-
-
-def _as_recording(arrays, description):
-    """The `Recording` in a file's arrays and description. Raises where they do not belong together."""
-    names, kept = description["names"], description["kept"]
-    shapes = {key: tuple(shape) for key, shape in description["shapes"].items()}
-    n, m = len(arrays["step"]), len(arrays["array_step"])
-    expected = {"step": (n,), "array_step": (m,)}
-    expected |= {name: (n, *width) for name, width in _columns(len(names)).items()}
-    expected |= {name: (m, *shape) for name, shape in _step_shapes(names, shapes, kept).items()}
-    if "image" in shapes:
-        expected["image"] = _kept_shape(shapes, kept, "image")
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != expected:
-        name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-        raise ValueError(f"{name}: expected shape {expected.get(name)}, got {found.get(name)}")
-    step, array_step = arrays["step"], arrays["array_step"]
-    if not (m and (np.diff(step) > 0).all() and np.isin(array_step, step).all() and (np.diff(array_step) > 0).all()):
-        raise ValueError("expected steps in ascending order, and those with arrays among them")
-    samples = {kind: {name: arrays[f"{kind}/{name}"] for name in names} for kind in SAMPLES}
-    activations = [key.removeprefix("activation/") for key in shapes if key.startswith("activation/")]
-    return Recording(
-        step=step,
-        array_step=array_step,
-        names=names,
-        **{name: arrays[name] for name in _columns(len(names))},
-        **samples,
-        activation={name: arrays[f"activation/{name}"] for name in activations},
-        image=arrays.get("image"),
-        shapes=shapes,
-        kept=kept,
-        filters=description["filters"],
-        **{name: as_int(description[name], name, 1) for name in ("interval", "array_interval")},
-    )
 
 
 @contextmanager
@@ -510,6 +333,10 @@ def _outputs(network, image):
 
     passed(network, "", network.ops.asarray(image[None]))
     return outputs
+
+
+def _dtype(network):
+    return next((np.dtype(layer.params[key].dtype) for _, layer, key in network.named_params()), np.dtype(np.float32))
 
 
 def _norm(array):
