@@ -238,8 +238,8 @@ class Trainer:
 
         The optimiser's settings (learning rate and so on) become those of the file.
 
-        Raises FileNotFoundError; ValueError where the file is damaged or belongs to another network, optimiser,
-        schedule or set of batches. Nothing is changed then.
+        Raises FileNotFoundError; ValueError where the file, or the recording, is damaged or belongs to another
+        network, optimiser, schedule or set of batches. Nothing is changed then.
         """
         arrays, run = load_run(path)
         if (run["schedule"] is None) != (self.schedule is None):
@@ -250,10 +250,9 @@ class Trainer:
             self.optimizer.load_state_dict(_under("optimizer/", arrays), run["optimizer"])
             if self.schedule is not None:
                 self.schedule.load_state_dict(run["schedule"])
+            recorder = self.recorder and self.recorder.resumed(self.network, self.optimizer.steps)
             if run["batches"] is not None and hasattr(train, "load_state_dict"):
                 train.load_state_dict(run["batches"])
-            if self.recorder is not None:
-                self.recorder.resume(self.network, self.optimizer.steps)
         except Exception:
             self.network.load_state_dict(before[0])
             self.optimizer.load_state_dict(*before[1])
@@ -262,7 +261,7 @@ class Trainer:
             raise
         self.epoch, self.history, self._best = run["epoch"], run["history"], run["best"]
         self._sums, self._seconds, self._lr = run["sums"], run["seconds"], run["lr"]
-        self._best_weights = _under("best/", arrays)
+        self._best_weights, self.recorder = _under("best/", arrays), recorder
 
     def _train_epoch(self, train, report, ctrl_c):
         """The batches of one epoch, or what is left of it. Returns False where Ctrl-C came before its end."""

@@ -22,6 +22,7 @@ thousands of steps have room; its arrays are large, so that only samples of them
 of fewer steps.
 """
 
+import copy
 import json
 import math
 import tempfile
@@ -125,10 +126,10 @@ class Recorder:
         intervals = self._numbers.interval, self._arrays.interval
         write_safetensors(self.path, *self._layout.file(numbers, arrays, *intervals))
 
-    def resume(self, network, steps):
-        """Go on, after step number `steps`, with what the file holds up to there; anew where there is no file.
+    def resumed(self, network, steps):
+        """A Recorder that goes on after step number `steps` with what the file holds up to there, if there is one.
 
-        Raises ValueError, and changes nothing, where the file is damaged, or of another network, image or bound.
+        Raises ValueError where the file is damaged, or of another network, image or bound.
         """
         layout, numbers, arrays = self._planned(network)
         if self.path.exists():
@@ -145,7 +146,9 @@ class Recorder:
             for position, step in enumerate(recording.array_step.tolist()):
                 if step <= steps and arrays.is_due(step):
                     arrays.keep(step, {name: array[position] for name, array in sampled(recording).items()})
-        self._layout, self._numbers, self._arrays, self._last = layout, numbers, arrays, None
+        other = copy.copy(self)
+        other._layout, other._numbers, other._arrays, other._last = layout, numbers, arrays, None
+        return other
 
     def _planned(self, network):
         """(layout, numbers, arrays): what to keep of each step, and the two lists with room for as many as fit."""
@@ -156,8 +159,8 @@ class Recorder:
                 outputs = _outputs(network, image)
             except (TypeError, ValueError) as error:
                 raise ValueError(
-                    f"Recorder: image: expected an input of the network without its batch axis, got shape {image.shape}: "
-                    f"{error}"
+                    f"Recorder: image: expected an input of the network without its batch axis, got shape "
+                    f"{image.shape}: {error}"
                 ) from error
         for side in SIDES:
             layout = _Layout(network, image, outputs, side)

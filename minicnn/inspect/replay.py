@@ -61,7 +61,7 @@ def _these_steps(interval):
 
 
 def _encoded(array, shape=(), kept=()):
-    """An array (m, …) as the page reads it: of an array (m, *shape) the indices `kept` along each axis but the first."""
+    """An array as the page reads it: of one (m, *shape) the indices `kept` along each axis but the first."""
     array = array.astype(np.int32) if array.dtype == np.int64 else array
     whole = all(chosen is None for chosen in kept)
     return {
