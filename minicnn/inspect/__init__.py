@@ -1,6 +1,8 @@
 """The inspector: a page that shows the forward and the backward pass of a network, number by number.
 
 record.py   one forward and one backward pass on a copy of the network, and all that was seen
+recorder.py, recording.py, replay.py    a training run: how its steps are noted, the file they are in, and what of it
+            goes into a page
 layers.py   what is told of each kind of layer: what it keeps and why, what it costs, what its view needs
 sample.py   what of large arrays goes into the page
 page.py     HTML, style, scripts and data in one file
@@ -13,6 +15,11 @@ from pathlib import Path
 
 from minicnn.inspect import page
 from minicnn.inspect.record import recorded
+from minicnn.inspect.recorder import Recorder
+from minicnn.inspect.recording import Recording, load_recording
+from minicnn.inspect.replay import replay_data
+
+__all__ = ["Inspection", "Recorder", "Recording", "inspect", "load_recording", "replay_data"]
 
 MAX_BYTES = 8_000_000  # of numbers; with scripts and style a page is below 10 MB
 
@@ -69,6 +76,7 @@ def inspect(
     title=None,
     classes=None,
     lr=0.01,
+    replay=None,
     max_bytes=MAX_BYTES,
 ):
     """Run one forward and one backward pass, and make a page that shows them.
@@ -90,7 +98,8 @@ def inspect(
         title: of the page, the name of the network's class unless given.
         classes: the names of the K classes.
         lr: the learning rate of a plain SGD step, for the ratio of each update to its weights.
-        max_bytes: the most that the arrays may take in the page.
+        replay: a `Recording` of the training of this network, which the page then has a view of.
+        max_bytes: the most that the arrays may take in the page; with a replay it has half of that.
 
     Returns:
         `Inspection`.
@@ -119,7 +128,9 @@ def inspect(
         title=title,
         classes=classes,
         lr=lr,
-        max_bytes=max_bytes,
+        max_bytes=max_bytes if replay is None else max_bytes // 2,
     )
+    if replay is not None:
+        record["replay"] = replay_data(replay, max_bytes // 2)
     inspection = Inspection(record)
     return inspection if path is None else inspection.save(path)
