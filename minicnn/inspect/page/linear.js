@@ -1,21 +1,21 @@
 /* The view of a linear layer: the gradient of its weights as the outer product of dy and x.
 
-   x lies above the matrix and dy beside it, cell by cell in line. What is told about a cell stands in linear_told.js. */
+   x lies above the matrix and dy beside it, cell by cell in line. What a cell tells stands in linear_told.js. */
 
 (() => {
   const M = window.MINICNN;
   const { h } = M;
   const BLOCK = { outputs: 24, inputs: 32 }; // rows and columns of a matrix that are shown at a time
   const STORY =
-    "Every output is a weighted sum of all inputs. So each weight belongs to one input and one output, and its gradient " +
-    "is the product of the two numbers that it met: dy of its output and x of its input. All of them together are the " +
-    "outer product of dy and x, one such table for each image, added up.";
+    "Every output is a weighted sum of all inputs. So each weight belongs to one input and one output, and its " +
+    "gradient is the product of the two numbers that it met: dy of its output and x of its input. All of them " +
+    "together are the outer product of dy and x, one such table for each image, added up.";
 
   const TELLS = { weight: M.linearWeight, x: M.linearInput, dx: M.linearInput, y: M.linearOutput, dy: M.linearSent };
 
   function linearView(layer) {
     const n = M.state.image;
-    const view = { layer, n, sums: M.sumsOf(layer) };
+    const view = { layer, n, sums: M.sumsOf(layer), revealing };
     const blocks = {
       outputs: inBlocks(layer.y.kept(1), BLOCK.outputs),
       inputs: inBlocks(layer.x.kept(1), BLOCK.inputs),
@@ -92,7 +92,8 @@
 
     function tell(kind, index) {
       picked = { kind, index };
-      const { on, cells, rows, columns, said, content } = TELLS[kind](view, index);
+      const { on, cells, rows, columns, said, content, secret } = TELLS[kind](view, index);
+      for (const [name, map] of Object.entries(maps)) map.hide(M.state.asking && name === secret);
       for (const [name, map] of Object.entries(maps)) {
         const all = { row: 0, column: 0, rows: map.plane.rows, columns: map.plane.columns, kind: "window" };
         const marks = [];
@@ -106,6 +107,14 @@
         map.show(on.includes(name) ? map.plane.find(index) : null);
       }
       told.show(said, content);
+    }
+
+    /** What to tell after a question, together with the map that had to be hidden. */
+    function revealing(make) {
+      return () => {
+        for (const map of Object.values(maps)) map.hide(false);
+        return make();
+      };
     }
 
     const blockChooser = (name) =>
