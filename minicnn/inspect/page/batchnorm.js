@@ -6,9 +6,9 @@
   const M = window.MINICNN;
   const { h, number } = M;
   const STORY =
-    "Forward brings each channel to mean 0 and variance 1. In training the mean and the variance are made of x itself, " +
-    "so a pixel reaches y by three paths: directly, through the mean, and through the variance. Each path brings back " +
-    "a part of dx. In evaluation the statistics are constants, and only the direct path is left.";
+    "Forward brings each channel to mean 0 and variance 1. In training the mean and the variance are made of x " +
+    "itself, so a pixel reaches y by three paths: directly, through the mean, and through the variance. Each " +
+    "path brings back a part of dx. In evaluation the statistics are constants, and only the direct path is left.";
   const MARGIN = 2; // cells to each side of the chosen one that a question shows
 
   function batchnormView(layer) {
@@ -68,10 +68,10 @@
           "p",
           {},
           training
-            ? "The first three maps add up to dx, cell by cell. The last one is what dx would be in evaluation mode, with the " +
-                "running statistics in place of the batch's."
-            : "This page was recorded in evaluation mode: dx is the direct path alone. A page recorded in training mode shows " +
-                "all three.",
+            ? "The first three maps add up to dx, cell by cell. The last one is what dx would be in evaluation " +
+                "mode, with the running statistics in place of the batch's."
+            : "This page was recorded in evaluation mode: dx is the direct path alone. A page recorded in " +
+                "training mode shows all three.",
         ),
         h(
           "div",
@@ -101,8 +101,8 @@
     const reached = (r, s) =>
       M.patch({
         ask:
-          `Suppose dy were 0 but for the cell at row ${r}, column ${s}. Which of the cells around it would get a dx that is ` +
-          "not 0, in training?",
+          `Suppose dy were 0 but for the cell at row ${r}, column ${s}. Which of the cells around it would get a ` +
+          "dx that is not 0, in training?",
         why:
           "All of them, and all other cells of the channel in all images: each had its share in the mean and in the " +
           "variance that made this y. In evaluation it would be the one cell alone.",

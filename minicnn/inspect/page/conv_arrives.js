@@ -1,7 +1,8 @@
 /* One cell of a convolution's dx: the sum of what arrives, looked at in two ways that give the same number.
 
    Scatter: every output that looked at the pixel sends dy times the weight it used. Correlation: the kernel, turned by
-   180°, lies over dy, which is spread out by the stride and padded. The products are the same; who counts them is not. */
+   180°, lies over dy, which is spread out by the stride and padded. The products are the same; the way of counting them
+   is not. */
 
 (() => {
   const M = window.MINICNN;
@@ -163,8 +164,8 @@
         h(
           "p",
           {},
-          `The pixel at row ${r}, column ${s} of channel ${c} was looked at by ${positions(results.scatter)}, in each ` +
-            `of ${layer.y.shape[1]} filters. What each of them sends is added up.`,
+          `The pixel at row ${r}, column ${s} of channel ${c} was looked at by ${positions(results.scatter)}, in ` +
+            `each of ${layer.y.shape[1]} filters. What each of them sends is added up.`,
         ),
         M.asked(
           {

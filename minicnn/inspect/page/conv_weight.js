@@ -103,7 +103,9 @@
     return {
       on: ["weight", "dweight"],
       marks: { x: pixelsMet(layer, met), dx: [], weight: kernelCell, dweight: kernelCell, dy: cellsOf(met), y: [] },
-      said: `The gradient of the weight ${f}, ${c}, ${i}, ${j} is ${number(inArray)}, a sum over ${positions} positions.`,
+      said:
+        `The gradient of the weight ${f}, ${c}, ${i}, ${j} is ${number(inArray)}, a sum over ${positions} ` +
+        "positions.",
       content: [
         h("h2", {}, "The gradient of one weight"),
         formula("the chosen weight", indexed("weight", f, c, i, j), "=", figure(params.weight.get(f, c, i, j), true)),
@@ -116,8 +118,8 @@
         M.asked(
           {
             ask:
-              `How many pixels did this weight meet, over all ${x.shape[0]} image${x.shape[0] > 1 ? "s" : ""}? The zeros of ` +
-              "the padding do not count.",
+              `How many pixels did this weight meet, over all ${x.shape[0]} image${x.shape[0] > 1 ? "s" : ""}? ` +
+              "The zeros of the padding do not count.",
             answer: positions,
             whole: true,
             why:
@@ -163,8 +165,9 @@
         h(
           "p",
           {},
-          "Forward, to compare: the kernel lies on its window, and weight times pixel is added up over all channels. " +
-            "Every one of these products comes back in backward, once with dy in place of x and once in place of the weight.",
+          "Forward, to compare: the kernel lies on its window, and weight times pixel is added up over all " +
+            "channels. Every one of these products comes back in backward, once with dy in place of x and once in " +
+            "place of the weight.",
         ),
         formula(
           "the forward sum",

@@ -1,15 +1,15 @@
 /* The view of a linear layer: the gradient of its weights as the outer product of dy and x.
 
-   x lies above the matrix and dy beside it, cell by cell in line. What is told about a cell stands in linear_told.js. */
+   x lies above the matrix and dy beside it, cell by cell in line. What a cell tells stands in linear_told.js. */
 
 (() => {
   const M = window.MINICNN;
   const { h } = M;
   const BLOCK = { outputs: 24, inputs: 32 }; // rows and columns of a matrix that are shown at a time
   const STORY =
-    "Every output is a weighted sum of all inputs. So each weight belongs to one input and one output, and its gradient " +
-    "is the product of the two numbers that it met: dy of its output and x of its input. All of them together are the " +
-    "outer product of dy and x, one such table for each image, added up.";
+    "Every output is a weighted sum of all inputs. So each weight belongs to one input and one output, and its " +
+    "gradient is the product of the two numbers that it met: dy of its output and x of its input. All of them " +
+    "together are the outer product of dy and x, one such table for each image, added up.";
 
   const TELLS = { weight: M.linearWeight, x: M.linearInput, dx: M.linearInput, y: M.linearOutput, dy: M.linearSent };
 

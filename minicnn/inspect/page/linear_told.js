@@ -152,9 +152,9 @@
         h(
           "p",
           {},
-          "To every input it sends itself times the weight between them, the row outlined on weight. To every weight of " +
-            "that row it sends itself times x: the row of dweight is the whole input, made larger or smaller by this one " +
-            "number. The bias hears the number itself.",
+          "To every input it sends itself times the weight between them, the row outlined on weight. To every " +
+            "weight of that row it sends itself times x: the row of dweight is the whole input, made larger or " +
+            "smaller by this one number. The bias hears the number itself.",
         ),
         layer.grads.bias
           ? M.result({

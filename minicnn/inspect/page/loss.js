@@ -38,9 +38,10 @@
           "p",
           {},
           isTarget
-            ? "This is the right answer. Its probability should be 1, so its score is to rise: the gradient is negative."
-            : "This is not the right answer. Its probability should be 0, so its score is to fall: the gradient is positive, and " +
-                "larger the more the network believed in it.",
+            ? "This is the right answer. Its probability should be 1, so its score is to rise: the gradient is " +
+                "negative."
+            : "This is not the right answer. Its probability should be 0, so its score is to fall: the gradient is " +
+                "positive, and larger the more the network believed in it.",
         ),
         M.asked(
           {
@@ -195,7 +196,9 @@
     function nonzero() {
       const shown = classes.slice(0, 12);
       return {
-        ask: `The loss looks at log p. Which classes get a gradient there, before log-softmax? (${shown.map(M.className).join(", ")})`,
+        ask:
+          "The loss looks at log p. Which classes get a gradient there, before log-softmax? " +
+          `(${shown.map(M.className).join(", ")})`,
         why: "Only those with a target: the loss multiplies log p by it, and 0 times anything has the gradient 0.",
         rows: 1,
         columns: shown.length,

@@ -114,7 +114,9 @@
         }),
         learned.length
           ? M.charts.depth({
-              caption: `Update-to-weight ratio: one step of plain SGD with rate ${M.number(record.lr)}, as a share of the weights`,
+              caption:
+                `Update-to-weight ratio: one step of plain SGD with rate ${M.number(record.lr)}, as a share of ` +
+                "the weights",
               unit: "ratio",
               kind: "weight",
               rows: learned,

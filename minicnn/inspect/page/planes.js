@@ -36,12 +36,20 @@
           ? { row: inRows.first, rows: inRows.count, column: inColumns.first, columns: inColumns.count }
           : null;
       },
-      note:
-        array.kept(rowAxis).length === array.shape[rowAxis] && array.kept(columnAxis).length === array.shape[columnAxis]
-          ? null
-          : `${rows.length} of ${array.shape[rowAxis]} rows and ${columns.length} of ${array.shape[columnAxis]} columns`,
+      note: partly(array, [
+        [rowAxis, "rows"],
+        [columnAxis, "columns"],
+      ]),
     };
     return plane;
+  }
+
+  /** How much of some axes is in the page, in words; null where it is all. */
+  function partly(array, axes) {
+    const cut = axes.filter(([axis]) => array.kept(axis).length < array.shape[axis]);
+    return cut.length
+      ? cut.map(([axis, word]) => `${array.kept(axis).length} of ${array.shape[axis]} ${word}`).join(", ")
+      : null;
   }
 
   const same = (a, b) => a.every((index, place) => index === b[place]);
@@ -70,7 +78,7 @@
         return place < 0 ? null : { row: Math.floor(place / wide), column: place % wide };
       },
       find: (index) => (same(index.slice(0, first.length), first) ? plane.place(index[first.length]) : null),
-      note: array.kept(axis).length === array.shape[axis] ? null : `${kept.length} of ${array.shape[axis]} numbers`,
+      note: partly(array, [[axis, "numbers"]]),
     };
     return plane;
   }

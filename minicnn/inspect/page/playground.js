@@ -1,4 +1,4 @@
-/* Windows along one axis: drawn under the cells they hold, for a layer's own sizes and for any that the reader tries. */
+/* Windows along one axis, drawn under their cells: for a layer's own sizes, and for any that the reader tries. */
 
 (() => {
   const M = window.MINICNN;
@@ -92,8 +92,8 @@
           "p",
           {},
           shared.length
-            ? `${shared.length === 1 ? "Cell" : "Cells"} ${shared.join(", ")} lie${shared.length === 1 ? "s" : ""} in more than ` +
-                "one window. In backward each of these windows pays into it, and the payments add up."
+            ? `In more than one window: ${shared.join(", ")}. In backward each window pays into its cells, and where ` +
+                "several pay, the payments add up."
             : "No cell lies in two windows: each gets at most one payment.",
         ),
       );

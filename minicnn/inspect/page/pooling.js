@@ -10,11 +10,11 @@
 
   const STORIES = {
     max:
-      "Each output is the largest cell of its window. Nobody else had a say in it, so in backward the winner gets all " +
-      "of dy and the others get nothing. A cell that won several windows gets the sum.",
+      "Each output is the largest cell of its window. Nobody else had a say in it, so in backward the winner " +
+      "gets all of dy and the others get nothing. A cell that won several windows gets the sum.",
     avg:
-      "Each output is the mean of its window. Every cell had the same small share in it, so in backward each gets the " +
-      "same share of dy. A cell that lies in several windows gets the sum.",
+      "Each output is the mean of its window. Every cell had the same small share in it, so in backward each " +
+      "gets the same share of dy. A cell that lies in several windows gets the sum.",
   };
 
   function poolingView(layer) {

@@ -164,7 +164,9 @@
         x: result.terms.map(({ p, q }) => view.windowMark(p, q, "window")),
         y: paying.map(({ p, q }) => view.outputMark(p, q)),
       },
-      said: `dx at row ${r}, column ${s} is ${number(inArray)}: ${holding} windows hold the cell, ${paying.length} pay into it.`,
+      said:
+        `dx at row ${r}, column ${s} is ${number(inArray)}: ${holding} windows hold the cell, ${paying.length} ` +
+        "pay into it.",
       content: [
         h("h2", {}, "What the windows pay into one cell"),
         h("p", {}, `The cell at row ${r}, column ${s} lies in ${holding} window${holding === 1 ? "" : "s"}.`),

@@ -90,8 +90,8 @@
       const name = (row, column) => `cell ${(plane.index(top + row, left + column) ?? []).slice(1).join(", ")}`;
       return {
         ask:
-          `Which of these cells of dx are not 0? Look at y and dy. They are those around the chosen cell, from ${name(0, 0)} ` +
-          `to ${name(rows - 1, columns - 1)}.`,
+          "Which of these cells of dx are not 0? Look at y and dy. They are those around the chosen cell, from " +
+          `${name(0, 0)} to ${name(rows - 1, columns - 1)}.`,
         why: "Those where y is positive and dy is not 0.",
         rows,
         columns,
@@ -120,8 +120,8 @@
           M.asked(
             {
               ask:
-                `The image has the shape ${sizes.join(" × ")} and is read row by row, channel by channel. At which place d of y ` +
-                `does the cell (${index.slice(1).join(", ")}) stand?`,
+                `The image has the shape ${sizes.join(" × ")} and is read row by row, channel by channel. At ` +
+                `which place d of y does the cell (${index.slice(1).join(", ")}) stand?`,
               answer: d,
               whole: true,
               why: `Before it stand the ${d} cells that come earlier in reading order.`,

@@ -81,7 +81,7 @@
       return real ? { p, q, value: dy.get(n, f, p, q) } : { p: null, q: null, value: 0 };
     }
 
-    /** dx[n, c, r, s] as a correlation: the kernel, turned by 180°, laid over the spread dy with its corner at (r, s). */
+    /** dx[n, c, r, s] as a correlation: the kernel, turned by 180°, over the spread dy with its corner at (r, s). */
     function correlation(n, c, r, s) {
       const terms = [];
       for (const f of range(filters))

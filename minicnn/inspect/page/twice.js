@@ -18,8 +18,9 @@
       h(
         "p",
         {},
-        "This network ends in a log-softmax, and CrossEntropyLoss has one inside. The second one takes from each number " +
-          "the log of the sum of all exp(log p). But exp(log p) is p, and probabilities sum to 1, whose log is 0.",
+        "This network ends in a log-softmax, and CrossEntropyLoss has one inside. The second one takes from each " +
+          "number the log of the sum of all exp(log p). But exp(log p) is p, and probabilities sum to 1, whose log " +
+          "is 0.",
       ),
       formula(
         "the second log-softmax",
@@ -54,8 +55,8 @@
       h(
         "p",
         {},
-        "Backward is no different. The gradient that reaches the first log-softmax is p − target already, and its sum " +
-          "over the classes is 1 − 1 = 0. Log-softmax takes p times that sum away: nothing.",
+        "Backward is no different. The gradient that reaches the first log-softmax is p − target already, and " +
+          "its sum over the classes is 1 − 1 = 0. Log-softmax takes p times that sum away: nothing.",
       ),
     );
   }
