@@ -87,15 +87,24 @@
       const [r, s] = cell;
       const index = [chosen.n, chosen.c, r, s];
       for (const map of Object.values(maps)) map.show(map.plane.place(r, s));
+      maps.dx.hide(training && M.state.asking);
       const inEvaluation = () => M.batchnormEvaluation(layer, sums, index);
       told.show(
         `dx at row ${r}, column ${s} is ${number(layer.dx.get(...index))}.`,
         h("h2", {}, "One cell of dx"),
         training
-          ? M.asked(reached(r, s), () => h("div", {}, M.batchnormTraining(layer, sums, index), inEvaluation()))
+          ? M.asked(reached(r, s), () =>
+              h("div", {}, M.batchnormTraining(layer, sums, index, revealing), inEvaluation()),
+            )
           : inEvaluation(),
       );
     }
+
+    /** After an answer the map of dx may be seen. */
+    const revealing = (make) => () => {
+      maps.dx.hide(false);
+      return make();
+    };
 
     /** Whom does a single cell of dy reach? In training all of its channel, for all share the mean and the variance. */
     const reached = (r, s) =>

@@ -6,7 +6,7 @@
   const { indexed, figure, formula, letter } = M.formulas;
   const PATHS = { direct: "direct", mean: "through the mean", variance: "through the variance" };
 
-  function batchnormTraining(layer, sums, index) {
+  function batchnormTraining(layer, sums, index, revealing) {
     const result = sums.input(...index);
     const { a, dy, x_hat, mean_dy, mean_dy_x_hat } = sums.factors(...index);
     const parts = result.terms.map(({ path, product }) => ({
@@ -57,16 +57,19 @@
           ),
         ),
       ),
-      M.asked({ ask: "What do the three parts come to?", answer: result.sum, why: "dx is their sum." }, () =>
-        h(
-          "div",
-          {},
-          M.charts.waterfall({ caption: "The three parts, one after the other", rows: parts, total: result.sum }),
-          M.result({
-            name: `dx[${index.join(", ")}]`,
-            inArray: layer.dx.get(...index),
-            sums: [{ way: "paths", label: "direct + mean + variance", result }],
-          }),
+      M.asked(
+        { ask: "What do the three parts come to?", answer: result.sum, why: "dx is their sum." },
+        revealing(() =>
+          h(
+            "div",
+            {},
+            M.charts.waterfall({ caption: "The three parts, one after the other", rows: parts, total: result.sum }),
+            M.result({
+              name: `dx[${index.join(", ")}]`,
+              inArray: layer.dx.get(...index),
+              sums: [{ way: "paths", label: "direct + mean + variance", result }],
+            }),
+          ),
         ),
       ),
     ];

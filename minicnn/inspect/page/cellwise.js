@@ -8,7 +8,8 @@
 
   /** A view of x, dx, y and dy in which each cell of the input belongs to one of the output.
 
-      tell(index, maps): {said, content} about a cell of the input, by its true indices.
+      tell(index, revealing): {said, content, secret} about a cell of the input, by its true indices. The maps named in
+      secret would give the answer away; they are hidden until what is told within revealing(…) is told.
       toOutput, toInput: from the indices of a cell of x to those of its cell of y, and back.
       between(n, c, onpick): maps to stand between input and output, with the output's cells. */
   function cellwise(layer, story, { tell, toOutput = itself, toInput = itself, between = () => [] }) {
@@ -24,13 +25,18 @@
       const [x, dx] = M.inputMaps(layer, { n, c, onforward: show, onbackward: show });
       const [y, dy] = M.outputMaps(layer, { n, c, onforward: ofOutput, onbackward: ofOutput });
       const middle = between(n, c, ofOutput);
-      const maps = { x, dx, y, dy };
+      const maps = { x, dx, y, dy, ...Object.fromEntries(middle.map((map) => [map.element.dataset.map, map])) };
+      const revealing = (make) => () => {
+        for (const map of Object.values(maps)) map.hide(false);
+        return make();
+      };
 
       function show(index) {
         picked = index;
         for (const map of [x, dx]) map.show(map.plane.find(index));
         for (const map of [y, dy, ...middle]) map.show(map.plane.find(toOutput(index)));
-        const { said, content } = tell(index, maps);
+        const { said, content, secret } = tell(index, revealing);
+        for (const name of secret) maps[name].hide(M.state.asking);
         told.show(said, content);
       }
 

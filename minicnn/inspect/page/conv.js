@@ -16,11 +16,13 @@
 
   function convView(layer) {
     const chosen = { n: M.state.image, c: layer.x.kept(1)[0], f: layer.y.kept(1)[0], way: "scatter" };
-    const view = { layer, sums: M.sumsOf(layer), chosen, again: () => choose(picked.kind, picked.at) };
+    const view = { layer, sums: M.sumsOf(layer), chosen, revealing };
     const told = M.panel();
+    const look = h("div", {});
     const body = h("div", { class: "maps-and-panel" });
     let maps = {};
     let picked = null; // {kind, at}: which map, and the true row and column
+    let answer = null; // what is told about it
 
     /** All that hangs on the image, the channel or the filter. */
     function build() {
@@ -40,33 +42,41 @@
             [y, dy],
           ].map((pair) => pair.map(element)),
         ),
-        told.element,
+        h("div", {}, look, told.element),
       );
+      look.replaceChildren(questions());
       if (picked) choose(picked.kind, picked.at);
       else start("dy");
     }
 
     function choose(kind, at) {
       picked = { kind, at };
-      const { marks, on, said, content } = TELLS[kind](view, at);
+      answer = TELLS[kind](view, at);
+      outline(!M.state.asking);
+      look.querySelector(`[value="${kind}"]`).checked = true;
+      told.show(answer.said, answer.content);
+    }
+
+    /** The picked cell on its maps, and what it has to do with; the latter would give the answer to a question away. */
+    function outline(all) {
       for (const [name, map] of Object.entries(maps)) {
+        const marks = all ? (answer.marks[name] ?? []) : [];
         map?.mark(
-          (marks[name] ?? []).map(({ rows, columns, kind: look }) => {
+          marks.map(({ rows, columns, kind }) => {
             const place = map.plane.rectangle(rows, columns);
-            return place && { ...place, kind: look };
+            return place && { ...place, kind };
           }),
         );
-        map?.show(on.includes(name) ? map.plane.place(...at) : null);
+        map?.show(answer.on.includes(name) ? map.plane.place(...picked.at) : null);
       }
-      told.show(said, questions(kind), content);
     }
 
     /** The questions that can be asked about the maps: one at a time. */
-    const questions = (kind) =>
+    const questions = () =>
       M.choice({
         legend: "Look at",
         name: "pick",
-        value: kind,
+        value: picked?.kind,
         onchange: start,
         options: [
           { value: "dy", text: "one dy: what it sends" },
@@ -85,6 +95,14 @@
       chosen[name] = value;
       build();
     };
+
+    /** What to tell after a question, together with the outlines that the question had to do without. */
+    function revealing(make) {
+      return () => {
+        if (M.state.asking) outline(true);
+        return make();
+      };
+    }
 
     build();
     const { kernel_size: kernel, stride, padding } = layer.extra;

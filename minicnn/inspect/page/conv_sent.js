@@ -6,7 +6,7 @@
   const { indexed, figure, formula } = M.formulas;
   const MARGIN = 2; // cells that a question's patch shows around the window
 
-  function convSent({ layer, sums, chosen: { n, c, f } }, [p, q]) {
+  function convSent({ layer, sums, revealing, chosen: { n, c, f } }, [p, q]) {
     const { x, dy, extra, params } = layer;
     const [kernelH, kernelW] = extra.kernel_size;
     const from = dy.get(n, f, p, q);
@@ -120,7 +120,7 @@
             `product in it sends two messages, ${M.count(all)} in all; here are those of channel ${c}. Every other ` +
             "cell of dy does the same, and what arrives is added up.",
         ),
-        M.asked(heard(x.shape, window, p, q), told),
+        M.asked(heard(x.shape, window, p, q), revealing(told)),
       ],
     };
   }

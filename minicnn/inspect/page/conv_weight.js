@@ -6,7 +6,7 @@
   const { indexed, figure, sum, formula, filledIn } = M.formulas;
   const MANY = 600; // outlines of single cells; more of them would only hide the map
 
-  function convWeight({ layer, sums, chosen: { n, c, f } }, [i, j]) {
+  function convWeight({ layer, sums, revealing, chosen: { n, c, f } }, [i, j]) {
     const { x, y, dy, params, grads } = layer;
     const [, , outH, outW] = y.shape;
     const result = sums.weightGradient(f, c, i, j);
@@ -128,7 +128,7 @@
                 ? `, but in ${outsideRows.length} rows and ${outsideColumns.length} columns of them it met the padding.`
                 : "."),
           },
-          told,
+          revealing(told),
         ),
       ],
     };

@@ -15,7 +15,7 @@
 
   function linearView(layer) {
     const n = M.state.image;
-    const view = { layer, n, sums: M.sumsOf(layer) };
+    const view = { layer, n, sums: M.sumsOf(layer), revealing };
     const blocks = {
       outputs: inBlocks(layer.y.kept(1), BLOCK.outputs),
       inputs: inBlocks(layer.x.kept(1), BLOCK.inputs),
@@ -92,7 +92,8 @@
 
     function tell(kind, index) {
       picked = { kind, index };
-      const { on, cells, rows, columns, said, content } = TELLS[kind](view, index);
+      const { on, cells, rows, columns, said, content, secret } = TELLS[kind](view, index);
+      for (const [name, map] of Object.entries(maps)) map.hide(M.state.asking && name === secret);
       for (const [name, map] of Object.entries(maps)) {
         const all = { row: 0, column: 0, rows: map.plane.rows, columns: map.plane.columns, kind: "window" };
         const marks = [];
@@ -106,6 +107,14 @@
         map.show(on.includes(name) ? map.plane.find(index) : null);
       }
       told.show(said, content);
+    }
+
+    /** What to tell after a question, together with the map that had to be hidden. */
+    function revealing(make) {
+      return () => {
+        for (const map of Object.values(maps)) map.hide(false);
+        return make();
+      };
     }
 
     const blockChooser = (name) =>

@@ -1,14 +1,14 @@
 /* What a cell of a linear layer's maps tells: a weight, an input, an output, or a cell of dy.
 
    Every answer has the maps the cell is `on`, and marks: single `cells` by their indices, whole `rows` and `columns` of
-   a matrix by the output and the input they belong to. */
+   a matrix by the output and the input they belong to; `secret` is the map that would give the answer away. */
 
 (() => {
   const M = window.MINICNN;
   const { h, number } = M;
   const { indexed, figure, sum, formula, filledIn } = M.formulas;
 
-  function linearWeight({ layer, sums, n }, [k, d]) {
+  function linearWeight({ layer, sums, n, revealing }, [k, d]) {
     const result = sums.weightGradient(k, d);
     const inArray = layer.grads.weight.get(k, d);
     const [x, dy] = [layer.x.get(n, d), layer.dy.get(n, k)];
@@ -50,6 +50,7 @@
       );
     return {
       on: ["weight", "dweight"],
+      secret: "dweight",
       cells: { x: [n, d], again: [n, d], y: [n, k], dy: [n, k] },
       said: `The gradient of the weight from input ${d} to output ${k} is ${number(inArray)}.`,
       content: [
@@ -71,7 +72,7 @@
             answer: dy * x,
             why: images > 1 ? "The gradient is the sum of these over the images." : "It is dy times x.",
           },
-          told,
+          revealing(told),
         ),
       ],
     };

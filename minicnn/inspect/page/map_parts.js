@@ -58,6 +58,22 @@
       ),
     );
 
+  /** Where the panel lies below the maps: a way down to what it tells. */
+  const toPanel = () =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: "to-panel",
+        onclick: ({ currentTarget }) => {
+          const panel = currentTarget.closest(".maps-and-panel").querySelector(".panel");
+          panel.scrollIntoView();
+          panel.focus({ preventScroll: true });
+        },
+      },
+      "what it tells ↓",
+    );
+
   /** The numbers of a plane as a table, written when it is opened. */
   function planeAsTable(plane, name, about) {
     const shown = Math.min(plane.rows, Math.ceil(TABLE_CELLS / plane.columns));
@@ -89,5 +105,5 @@
     return details;
   }
 
-  Object.assign(M, { ARROWS, outline, legend, stepButtons, planeAsTable });
+  Object.assign(M, { ARROWS, outline, legend, stepButtons, toPanel, planeAsTable });
 })();

@@ -56,6 +56,7 @@
       frame,
       veil,
       readout,
+      onpick ? M.toPanel() : null,
       onpick ? M.stepButtons(name, (by) => pick(moved(by))) : null,
       plane.note ? h("p", { class: "left-out" }, `In this page: ${plane.note}.`) : null,
       h("div", { class: "map-foot" }, M.legend(scale), M.planeAsTable(plane, name, about)),

@@ -104,7 +104,7 @@
       return list(terms, `${terms.length} products${grouped[0][0] ? `, ${grouped[0][0]}` : ""}`);
     return h(
       "div",
-      { class: "product-groups" },
+      { class: "product-groups", tabindex: "0", role: "region", "aria-label": "all products, group by group" },
       grouped.map(([key, some]) => {
         const write = () => {
           if (details.childElementCount === 1) details.append(list(some, key));
@@ -175,10 +175,11 @@
   function panel() {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {
-      element: h("div", { class: "panel" }, status, content),
+      element: h("div", { class: "panel", tabindex: "-1" }, status, content),
       show: (said, ...parts) => {
-        status.textContent = said;
         content.replaceChildren(...parts.flat().filter(Boolean));
+        // Not the answer before the question.
+        status.textContent = content.querySelector(".question") ? "There is a question about this cell." : said;
       },
     };
   }

@@ -100,22 +100,15 @@
     };
   }
 
-  /** A plane of numbers that the page worked out: rows × columns of get(row, column). */
-  const made = (rows, columns, get) => ({
+  /** A plane of numbers that the page worked out: so many rows and columns of get(row, column), from `start` on. */
+  const made = (rows, columns, get, [top, left] = [0, 0]) => ({
     rows,
     columns,
     whole: true,
-    rowName: String,
-    columnName: String,
-    index: (row, column) => [row, column],
-    get,
-    place: (row, column) => ({ row, column }),
-    rectangle: ([top, bottom], [left, right]) => ({
-      row: top,
-      column: left,
-      rows: bottom - top,
-      columns: right - left,
-    }),
+    rowName: (row) => String(top + row),
+    columnName: (column) => String(left + column),
+    index: (row, column) => [top + row, left + column],
+    get: (row, column) => get(top + row, left + column),
     note: null,
   });
 

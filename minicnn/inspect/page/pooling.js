@@ -25,6 +25,7 @@
     const body = h("div", { class: "maps-and-panel" });
     let maps = {};
     let picked = null; // {what, at}: "window" or "cell", and the true row and column
+    let answer = null; // what is told about it
 
     function build() {
       const { n, c } = chosen;
@@ -62,9 +63,9 @@
         const place = maps.dy.plane.place(p, q);
         return place && { ...place, kind: "window" };
       },
-      /** After an answer the map of dx may be seen. */
+      /** What to tell after a question, together with what it had to hide. */
       revealing: (make) => () => {
-        maps.dx.hide(false);
+        if (M.state.asking) outline(true);
         return make();
       },
     };
@@ -85,15 +86,20 @@
 
     function tell(what, at) {
       picked = { what, at };
-      const { on, marks, said, content } = (what === "cell" ? M.poolingCell : M.poolingWindow)(view, at);
-      const base = [...everyWindow(), ...(kind === "max" ? winners() : [])];
-      for (const map of [maps.x, maps.dx]) map.mark([...base, ...marks.x]);
-      for (const map of [maps.y, maps.dy]) map.mark(marks.y);
+      answer = (what === "cell" ? M.poolingCell : M.poolingWindow)(view, at);
+      outline(!M.state.asking);
+      told.show(answer.said, answer.content);
+    }
+
+    /** The windows, who won them, and the picked one; without the winners and dx while a question asks for them. */
+    function outline(all) {
+      const onInput = [...everyWindow(), ...(kind === "max" ? winners() : []), ...answer.marks.x];
+      for (const map of [maps.x, maps.dx]) map.mark(onInput.filter((mark) => all || mark?.kind !== "winner"));
+      for (const map of [maps.y, maps.dy]) map.mark(all ? answer.marks.y : []);
       for (const [name, map] of Object.entries(maps)) {
-        map.show(on.includes(name) ? map.plane.place(...at) : null);
-        map.hide(M.state.asking && name === "dx");
+        map.show(answer.on.includes(name) ? map.plane.place(...picked.at) : null);
       }
-      told.show(said, content);
+      maps.dx.hide(!all);
     }
 
     build();
