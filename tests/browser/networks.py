@@ -53,11 +53,15 @@ def pools():
     return network, rng.standard_normal((1, 2, 14, 10)), np.array([1])
 
 
+MAKERS = {"simplenet": simplenet, "own": own, "pools": pools}
+
+
 def step(network, x, y):
     """One forward and one backward pass on the readable backend: every number along the way."""
     network.to("reference").train()
     loss = minicnn.CrossEntropyLoss().to("reference")
     layers = dict(network.named_layers())
+    before = {name: {key: np.array(array) for key, array in layer.state.items()} for name, layer in layers.items()}
     activations = [x]
     for layer in layers.values():
         activations.append(layer.forward(activations[-1]))
@@ -70,7 +74,12 @@ def step(network, x, y):
         loss=value,
         layers={
             name: SimpleNamespace(
-                layer=layer, x=activations[k], y=activations[k + 1], dx=gradients[k], dy=gradients[k + 1], index=k
+                layer=layer,
+                x=activations[k],
+                y=activations[k + 1],
+                dx=gradients[k],
+                dy=gradients[k + 1],
+                state_before=before[name],
             )
             for k, (name, layer) in enumerate(layers.items())
         },
