@@ -175,7 +175,12 @@
   function panel() {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {
-      element: h("div", { class: "panel", tabindex: "-1" }, status, content),
+      element: h(
+        "div",
+        { class: "panel", tabindex: "-1", role: "region", "aria-label": "what the picked cell tells" },
+        status,
+        content,
+      ),
       show: (said, ...parts) => {
         content.replaceChildren(...parts.flat().filter(Boolean));
         // Not the answer before the question.

@@ -95,7 +95,6 @@
     );
     const steps = [...columns.step.values()];
     const now = { frames: [...M.decode(replay.array_step).values()], frame: 0, lr: 0 };
-    const jump = (step) => go(d3.bisectCenter(steps, step));
 
     const moment = h("p", { class: "moment-told" });
     const frameTold = h("p", { class: "aside" });
@@ -107,23 +106,22 @@
       go,
     });
     const loss = M.replayCharts.timeline({
-      caption: "Loss of each step's batch; click on the curve to go there",
+      caption: "Loss of each step's batch",
       unit: "loss",
       steps,
       values: columns.loss.values(),
       kind: "value",
       fromZero: true,
-      onpick: go,
     });
     const norms = NORMS.map(({ role, ...rest }) =>
       M.replayCharts.alongDepth({ ...rest, role, names: replay.names, array: columns[role] }),
     );
     const parameterPlace = h("div");
     let parameter = null;
-    const activations = replay.activation.length ? M.replayActivations({ replay, now, jump }) : null;
+    const activations = replay.activation.length ? M.replayActivations({ replay, now }) : null;
 
     function chooseParameter(name) {
-      parameter = M.replayParameter({ name, replay, now, jump });
+      parameter = M.replayParameter({ name, replay, now });
       parameterPlace.replaceChildren(parameter.element);
     }
 

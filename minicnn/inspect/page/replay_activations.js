@@ -24,7 +24,7 @@
     );
   }
 
-  function activations({ replay, now, jump }) {
+  function activations({ replay, now }) {
     const layers = replay.activation.map(({ name, value }) => {
       const array = atStep(value, now);
       return { name, array, scale: M.scale("value", array.reach), channels: hasMaps(array) ? array.kept(0) : [null] };
@@ -61,7 +61,6 @@
           kind: "value",
         }),
         now,
-        jump,
       });
       map = M.map({
         role: "replay-activation",

@@ -32,8 +32,8 @@
     return place;
   }
 
-  /** `values` against `steps`, and a mark at the step of the moment. `onpick(position)`: a click on the curve. */
-  function timeline({ caption, unit, steps, values, kind, fromZero = false, onpick }) {
+  /** `values` against `steps`, and a mark at the step of the moment. */
+  function timeline({ caption, unit, steps, values, kind, fromZero = false }) {
     let position = 0;
     let place = () => {};
 
@@ -78,11 +78,6 @@
         dot.attr("cx", at).attr("cy", finite(values[position]) ? y(values[position]) : height - bottom);
       };
       place();
-      const pick = (event) => {
-        if (event.type === "pointermove" && !event.buttons) return;
-        onpick(d3.bisectCenter(steps, x.invert(d3.pointer(event, plot.node())[0])));
-      };
-      plot.classed("to-pick", true).on("pointerdown", pick).on("pointermove", pick);
       return plot.node();
     }
 

@@ -53,7 +53,7 @@
   /** The panel about one cell: its numbers at the step of the moment, and one of them in the course of the run.
 
       numbers(index): a list of {label, value, role}.          course(index): {caption, unit, values, kind}. */
-  function cellPanel({ name, numbers, course, aside, now, jump }) {
+  function cellPanel({ name, numbers, course, aside, now }) {
     const panel = M.panel();
     const invitation = h("p", { class: "aside" }, "Pick a cell of a map to follow its number through the run.");
     let picked = null;
@@ -66,11 +66,7 @@
       element: panel.element,
       pick: (index) => {
         const lines = h("dl");
-        const followed = M.replayCharts.timeline({
-          ...course(index),
-          steps: now.frames,
-          onpick: (frame) => jump(now.frames[frame]),
-        });
+        const followed = M.replayCharts.timeline({ ...course(index), steps: now.frames });
         const write = () => {
           lines.replaceChildren(...numbers(index).map(line));
           followed.show(now.frame);

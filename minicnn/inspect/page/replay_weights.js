@@ -13,7 +13,7 @@
     "U is what the weight really changed by. Momentum, Adam's scaling and weight decay make it differ from −lr · G; " +
     "clipping does not, for G is the gradient that the optimiser was given.";
 
-  function parameter({ name, replay, now, jump }) {
+  function parameter({ name, replay, now }) {
     const arrays = Object.fromEntries(KINDS.map(({ kind }) => [kind, atStep(replay[kind][name], now)]));
     const scaleOf = Object.fromEntries(KINDS.map(({ kind, colours }) => [kind, M.scale(colours, arrays[kind].reach)]));
     const { weight, gradient, update } = arrays;
@@ -36,7 +36,6 @@
       }),
       aside: ASIDE,
       now,
-      jump,
     });
 
     const place = h("div", { class: "three-maps" });

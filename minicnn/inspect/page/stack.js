@@ -11,7 +11,7 @@
       .format(".3~s")(n)
       .replace(/(?=[kMGT]?$)/, " ")}FLOP`; // "311 kFLOP"
   const shapeText = (shape) => shape.join(" × ");
-  const link = (layer) => `#layer=${encodeURIComponent(layer.name)}`;
+  const link = (layer) => `#/layer/${encodeURIComponent(layer.name)}`;
 
   const className = (k) => record.classes?.[k] ?? String(k);
 
@@ -157,7 +157,7 @@
             h(
               "h3",
               {},
-              record.loss_view ? h("a", { href: "#loss" }, "loss") : "loss",
+              record.loss_view ? h("a", { href: "#/loss" }, "loss") : "loss",
               " ",
               h("small", {}, record.loss.name),
             ),
