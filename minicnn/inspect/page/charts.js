@@ -40,7 +40,7 @@
         .call(
           d3
             .axisTop(x)
-            .ticks(Math.max(2, Math.floor((width - left - right) / 90)), "~e")
+            .ticks(Math.max(2, Math.floor((width - left - right) / 90)), "~g")
             .tickSizeInner(-height + top),
         );
       const at = (row) => (row.value > 0 ? x(row.value) : left);
