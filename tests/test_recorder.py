@@ -327,6 +327,15 @@ def test_a_second_ctrl_c_leaves_no_torn_step():
         assert steps.tolist() == list(range(1, 11 + 1, interval))
 
 
+def test_nothing_is_written_of_no_steps():
+    record = Recorder(PATH)
+    record.save()
+    trainer, train, _ = small_run(record=record)
+    with pytest.raises(RuntimeError, match="loss is nan at step 1"):
+        trainer.fit([(x * np.nan, y) for x, y in train])
+    assert not os.path.exists(PATH)
+
+
 def test_a_failed_write_leaves_the_old_file(monkeypatch):
     trainer, train, _ = small_run(record=PATH)
     trainer.fit(train)
