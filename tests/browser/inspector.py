@@ -6,7 +6,6 @@ itself may differ by rounding: 1e-10 of the array's largest number in float64, 1
 """
 
 import base64
-from urllib.parse import quote
 
 import numpy as np
 
@@ -35,8 +34,9 @@ class Inspector:
 
     def show(self, name):
         """Open the view of a layer by its link; "overview" and "loss" are views too. Returns what `step` has of it."""
-        address = f"#{name}" if name in ("overview", "loss") else f"#layer={quote(name)}"
-        self.page.locator(f'#layers a[href="{address}"]').click()
+        links = self.page.locator("#layers a")
+        names = links.evaluate_all("all => all.map(link => link.firstChild.textContent)")
+        links.nth(names.index("Overview" if name == "overview" else name)).click()
         hook = '[data-view="overview"]' if name == "overview" else f'[data-layer="{name}"]'
         self.page.locator(hook).wait_for()
         return self.step.layers.get(name)

@@ -28,6 +28,7 @@
     const readoutId = M.freshId("readout");
     const canvas = h("canvas", { "aria-hidden": "true" });
     const overlay = svg("svg", { class: "marks", "aria-hidden": "true" });
+    const veil = h("p", { class: "map-veil", hidden: true }, "answer first, then look");
     const frame = h(
       "div",
       {
@@ -46,15 +47,14 @@
       },
       canvas,
       overlay,
+      veil,
     );
     const readout = h("output", { class: "readout", id: readoutId, "aria-live": "polite" });
-    const veil = h("p", { class: "map-veil", hidden: true }, "answer first, then look");
     const element = h(
       "figure",
       { class: "map", "data-map": role },
       h("figcaption", {}, h("b", { class: `letter-${scale.kind}` }, name), " ", h("span", {}, about)),
       frame,
-      veil,
       readout,
       onpick ? M.toPanel() : null,
       onpick ? M.stepButtons(name, (by) => pick(moved(by))) : null,
@@ -66,11 +66,9 @@
 
     function read(at) {
       const index = at && plane.index(at.row, at.column);
-      readout.replaceChildren(
-        ...(index && !state.hidden
-          ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))]
-          : [onpick ? "pick a cell" : "point to a cell"]),
-      );
+      const hint = onpick ? "pick a cell" : "point to a cell";
+      if (state.hidden) readout.replaceChildren();
+      else readout.replaceChildren(...(index ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))] : [hint]));
     }
 
     function draw() {
