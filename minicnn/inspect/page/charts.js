@@ -3,6 +3,7 @@
 (() => {
   const M = window.MINICNN;
   const { h } = M;
+  const NARROWEST = 260; // pixels; a narrower place shows the same chart smaller
 
   /** A figure whose chart is drawn again for each width it is given. */
   function chart(caption, draw, table) {
@@ -11,7 +12,7 @@
     new ResizeObserver(() => {
       if (!place.clientWidth || place.clientWidth === width) return; // 0: no longer on the page
       width = place.clientWidth;
-      place.replaceChildren(draw(width));
+      place.replaceChildren(draw(Math.max(width, NARROWEST)));
     }).observe(place);
     // The drawing is for the eye; the same numbers stand in a table for everybody.
     const details = h("details", { class: "as-table" }, h("summary", {}, "as a table"), table);

@@ -48,7 +48,7 @@
     return h(
       "div",
       { class: "summary" },
-      picture(M.tensors[0], n),
+      picture(M.tensors[0], n) ?? h("span", {}),
       h(
         "div",
         {},

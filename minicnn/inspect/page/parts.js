@@ -171,7 +171,8 @@
   }
 
   /** A place for what is told about a pick. `show(said, …)` fills it, and has a screen reader say `said` alone: the
-      rest may be hundreds of products, to be read by whoever goes there. */
+      rest may be hundreds of products, to be read by whoever goes there. It says whether a question has to be answered
+      before all is told. */
   function panel() {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {
@@ -184,7 +185,9 @@
       show: (said, ...parts) => {
         content.replaceChildren(...parts.flat().filter(Boolean));
         // Not the answer before the question.
-        status.textContent = content.querySelector(".question") ? "There is a question about this cell." : said;
+        const asks = content.querySelector(".question") !== null;
+        status.textContent = asks ? "There is a question about this cell." : said;
+        return asks;
       },
     };
   }
