@@ -54,7 +54,7 @@
 
       numbers(index): a list of {label, value, role}.          course(index): {caption, unit, values, kind}. */
   function cellPanel({ name, numbers, course, aside, now }) {
-    const panel = M.panel();
+    const panel = M.panel(`what the picked cell of ${name} tells`);
     const invitation = h("p", { class: "aside" }, "Pick a cell of a map to follow its number through the run.");
     let picked = null;
 
