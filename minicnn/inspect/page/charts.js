@@ -240,5 +240,5 @@
     );
   }
 
-  Object.assign(M, { charts: { depth, histogram, waterfall, bars } });
+  Object.assign(M, { charts: { chart, canvas, shorten, depth, histogram, waterfall, bars } });
 })();

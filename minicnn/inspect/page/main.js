@@ -28,6 +28,7 @@
       make: () => (VIEWS[layer.kind] ?? M.plainView)(layer),
     })),
     ...(record.loss_view ? [{ hash: "#/loss", name: "loss", kind: record.loss.name, make: M.lossView }] : []),
+    ...(record.replay ? [{ hash: "#/replay", name: "replay", kind: "training run", make: M.replayView }] : []),
   ];
 
   const present = () => places.find((place) => place.hash === location.hash) ?? places[0];

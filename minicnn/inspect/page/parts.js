@@ -173,12 +173,12 @@
   /** A place for what is told about a pick. `show(said, …)` fills it, and has a screen reader say `said` alone: the
       rest may be hundreds of products, to be read by whoever goes there. It says whether a question has to be answered
       before all is told. */
-  function panel() {
+  function panel(about = "what the picked cell tells") {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {
       element: h(
         "div",
-        { class: "panel", tabindex: "-1", role: "region", "aria-label": "what the picked cell tells" },
+        { class: "panel", tabindex: "-1", role: "region", "aria-label": about },
         status,
         content,
       ),

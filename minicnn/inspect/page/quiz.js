@@ -118,9 +118,8 @@
         const wrong = places.filter((key) => chosen.has(key) && !isTrue(key)).length;
         const missing = places.filter((key) => !chosen.has(key) && isTrue(key)).length;
         if (!wrong && !missing) return null;
-        return;
-        `Not yet: ${wrong ? `${wrong} too many` : "none too many"}, ` +
-          `${missing ? `${missing} missing` : "none missing"}.`;
+        const tooMany = wrong ? `${wrong} too many` : "none too many";
+        return `Not yet: ${tooMany}, ${missing ? `${missing} missing` : "none missing"}.`;
       },
       solved: () =>
         grid((row, column) => {
