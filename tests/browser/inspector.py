@@ -33,12 +33,11 @@ class Inspector:
     # What a reader does
 
     def show(self, name):
-        """Open the view of a layer by its link; "overview" and "loss" are views too. Returns what `step` has of it."""
+        """Open a view by its link: a layer's, "overview", "loss" or "replay". Returns what `step` has of the layer."""
         links = self.page.locator("#layers a")
         names = links.evaluate_all("all => all.map(link => link.firstChild.textContent)")
         links.nth(names.index("Overview" if name == "overview" else name)).click()
-        hook = '[data-view="overview"]' if name == "overview" else f'[data-layer="{name}"]'
-        self.page.locator(hook).wait_for()
+        self.page.locator(f'[data-view="{name}"], [data-layer="{name}"]').wait_for()
         return self.step.layers.get(name)
 
     def map(self, role):
