@@ -61,6 +61,14 @@ def test_which_cells_of_dx_hear_of_a_cell_of_dy(inspect):
         assert words in verdict(inspector)
         assert inspector.page.locator(REVEALED).count() == 0
     answer_cells(inspector, right)
+    assert inspector.page.locator(".panel .verdict").first.inner_text().startswith("Right.")
+    # Then one of the messages is asked for: the largest of channel 0.
+    assert inspector.page.locator(REVEALED).count() == 0
+    weight = at.layer.params["weight"][0, 0]
+    largest = max((at.dy[0, 0, 0, 4] * weight[tap] for tap in checks.seen(at, 0, 4)), key=abs)
+    answer_number(inspector, -largest)
+    assert "sign" in verdict(inspector)
+    answer_number(inspector, f"{largest:.3g}")
     assert verdict(inspector).startswith("Right.")
     assert len(inspector.values('[data-product="dx"]')) == len(right)
     solved = inspector.page.locator(".patch .solved.yes").evaluate_all("all => all.map(e => e.ariaLabel)")
