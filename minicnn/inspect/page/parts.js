@@ -176,12 +176,7 @@
   function panel(about = "what the picked cell tells") {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {
-      element: h(
-        "div",
-        { class: "panel", tabindex: "-1", role: "region", "aria-label": about },
-        status,
-        content,
-      ),
+      element: h("div", { class: "panel", tabindex: "-1", role: "region", "aria-label": about }, status, content),
       show: (said, ...parts) => {
         content.replaceChildren(...parts.flat().filter(Boolean));
         // Not the answer before the question.
