@@ -75,6 +75,12 @@
       if (!state.cell) return;
       M.paint(canvas, { plane, scale, cell: state.cell, pad: ring });
       element.dataset.cell = state.cell;
+      trace();
+    }
+
+    /** The outlines alone: the cells below them stay as they are. */
+    function trace() {
+      if (!state.cell) return; // not yet laid out
       const [width, height] = [columns * state.cell, rows * state.cell];
       for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) {
         overlay.setAttribute(key, value);
@@ -102,7 +108,7 @@
       if (!plane.index(at.row, at.column)) return;
       state.cursor = { row: at.row, column: at.column };
       if (onpick) state.picked = state.cursor;
-      draw();
+      trace();
       read(at);
       onpick?.(plane.index(at.row, at.column));
     }
@@ -116,7 +122,7 @@
 
     function move(by) {
       state.cursor = moved(by);
-      draw();
+      trace();
       read(state.cursor);
     }
 
@@ -163,13 +169,13 @@
       /** Outline or tint cells: [{row, column, rows, columns, kind}], in places of the plane. */
       mark: (marks) => {
         state.marks = marks.filter(Boolean);
-        draw();
+        trace();
       },
       /** Show a cell as picked without telling anybody. */
       show: (at) => {
         state.picked = at;
         if (at) state.cursor = at;
-        draw();
+        trace();
         read(at);
       },
       /** Cover the map while a question about it is open. */
