@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import minicnn
+from minicnn.cli.program import program
 from minicnn.inspect import Recorder, inspect, load_recording, replay_data
 from minicnn.inspect.sample import decoded
 from tests.test_trainer import small_problem, small_run
@@ -107,3 +109,14 @@ def test_a_damaged_recording_leaves_no_page(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere"):
         trainer.network.inspect(IMAGE, 1, replay=tmp_path / "nowhere", path=tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_the_command_line_takes_a_recording(tmp_path):
+    recorded(tmp_path / "run")
+    arguments = ["inspect", "--digit", "3", "--output", str(tmp_path / "page.html"), "--replay"]
+    result = CliRunner().invoke(program, [*arguments, str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert '"array_step"' in (tmp_path / "page.html").read_text("utf-8")
+    result = CliRunner().invoke(program, [*arguments, str(tmp_path / "nowhere")])
+    assert result.exit_code == 1
+    assert "no file" in result.output
