@@ -185,12 +185,6 @@
         veil.hidden = !hidden;
         read(state.picked);
       },
-      /** Where the middle of a cell is in the window, for a test to click. */
-      centre: (row, column) => {
-        const box = canvas.getBoundingClientRect();
-        const along = (start, place, rim) => start + (place + rim + 0.5) * state.cell;
-        return { x: along(box.left, column, ring[1]), y: along(box.top, row, ring[0]) };
-      },
     };
     apiOf.set(element, api);
     return api;
@@ -201,5 +195,5 @@
     for (const other of document.querySelectorAll(".thumbnail, .strip")) other.redraw();
   });
 
-  Object.assign(M, { map, mapOf: (element) => apiOf.get(element) });
+  M.map = map;
 })();
