@@ -1,70 +1,15 @@
 """Asking before telling: a wrong answer is refused, and nothing is given away until the right one is there."""
 
-import numpy as np
 import pytest
 
 from . import inspector as checks
+from .questions import REVEALED, answer_cells, answer_number, asking, check_cells_question, text_of_everything, verdict
 
 pytestmark = pytest.mark.browser
 
-# What stands in a view only after its question is answered.
-REVEALED = ".panel [data-product], .panel [data-result], .panel .formula:not(h2 + .formula)"
-
-
-def asking(inspector, view):
-    """Open a view in which one is asked first."""
-    inspector.page.get_by_label("Ask me first").check()
-    return inspector.show(view)
-
-
-def answer_cells(inspector, cells):
-    """Switch on the cells of the patch that are among `cells`, (row, column) in the map; off all others. Check."""
-    for button in inspector.page.locator('form[data-question="cells"] .patch button').all():
-        row, column = (int(word) for word in button.get_attribute("aria-label").replace(",", "").split()[1::2])
-        if (button.get_attribute("aria-pressed") == "true") != ((row, column) in cells):
-            button.click()
-    inspector.page.get_by_role("button", name="Check").click()
-
-
-def answer_number(inspector, number):
-    field = inspector.page.locator('form[data-question="number"] input')
-    field.fill(str(number))
-    field.press("Enter")
-
-
-def verdict(inspector):
-    return inspector.page.locator(".panel .verdict").last.inner_text()
-
-
-def text_of_everything(inspector):
-    """All that can be read in the view or heard of it, closed parts included."""
-    return inspector.page.locator("#view").evaluate(
-        """(view) => view.textContent + [...view.querySelectorAll("*")].flatMap((element) =>
-            ["title", "aria-label", "data-value"].map((name) => element.getAttribute(name) ?? "")).join(" ")"""
-    )
-
 
 def test_which_cells_of_dx_hear_of_a_cell_of_dy(inspect):
-    inspector = inspect("own")
-    at = asking(inspector, "edges")
-    inspector.click("dy", 0, 4, at.dy.shape[2:])
-    right = set(checks.seen(at, 0, 4).values())
-    assert len(right) == 6  # a row of the window is in the padding
-    assert inspector.page.locator(REVEALED).count() == 0
-    for wrong, words in [
-        (set(), "none too many, 6 missing"),
-        (right - {min(right)}, "none too many, 1 missing"),
-        (right | {(2, 7)}, "1 too many, none missing"),
-        (right - {min(right)} | {(3, 9)}, "1 too many, 1 missing"),
-    ]:
-        answer_cells(inspector, wrong)
-        assert words in verdict(inspector)
-        assert inspector.page.locator(REVEALED).count() == 0
-    answer_cells(inspector, right)
-    assert verdict(inspector).startswith("Right.")
-    assert len(inspector.values('[data-product="dx"]')) == len(right)
-    solved = inspector.page.locator(".patch .solved.yes").evaluate_all("all => all.map(e => e.ariaLabel)")
-    assert solved == [f"row {row}, column {column}: yes" for row, column in sorted(right)]
+    check_cells_question(inspect("own"), "edges", 0, 4)
 
 
 def test_how_many_products_make_a_cell_of_dx(inspect):
@@ -85,11 +30,9 @@ def test_the_winner_of_a_window(inspect):
     inspector = inspect("pools")
     at = asking(inspector, "adaptive_max")
     inspector.click("dy", 3, 2, at.y.shape[2:])
+    winner = checks.winner_of(at, 0, 0, 3, 2)
     (top, bottom, _), (left, right, _) = (table[k] for table, k in zip(checks.windows_of(at), (3, 2), strict=True))
-    window = at.x[0, 0, top:bottom, left:right]
-    row, column = (int(k) for k in np.unravel_index(window.argmax(), window.shape))
-    winner = (top + row, left + column)
-    other = next((top + r, left + s) for r, s in np.ndindex(window.shape) if (top + r, left + s) != winner)
+    other = next((r, s) for r in range(top, bottom) for s in range(left, right) if (r, s) != winner)
     answer_cells(inspector, {other})
     assert "1 too many, 1 missing" in verdict(inspector)
     assert inspector.map("dx").locator(".map-veil").is_visible()

@@ -75,6 +75,12 @@
       if (!state.cell) return;
       M.paint(canvas, { plane, scale, cell: state.cell, pad: ring });
       element.dataset.cell = state.cell;
+      trace();
+    }
+
+    /** The outlines alone: the cells below them stay as they are. */
+    function trace() {
+      if (!state.cell) return; // not yet laid out
       const [width, height] = [columns * state.cell, rows * state.cell];
       for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) {
         overlay.setAttribute(key, value);
@@ -102,7 +108,7 @@
       if (!plane.index(at.row, at.column)) return;
       state.cursor = { row: at.row, column: at.column };
       if (onpick) state.picked = state.cursor;
-      draw();
+      trace();
       read(at);
       onpick?.(plane.index(at.row, at.column));
     }
@@ -116,7 +122,7 @@
 
     function move(by) {
       state.cursor = moved(by);
-      draw();
+      trace();
       read(state.cursor);
     }
 
@@ -163,13 +169,13 @@
       /** Outline or tint cells: [{row, column, rows, columns, kind}], in places of the plane. */
       mark: (marks) => {
         state.marks = marks.filter(Boolean);
-        draw();
+        trace();
       },
       /** Show a cell as picked without telling anybody. */
       show: (at) => {
         state.picked = at;
         if (at) state.cursor = at;
-        draw();
+        trace();
         read(at);
       },
       /** Cover the map while a question about it is open. */
@@ -178,12 +184,6 @@
         element.classList.toggle("veiled", hidden);
         veil.hidden = !hidden;
         read(state.picked);
-      },
-      /** Where the middle of a cell is in the window, for a test to click. */
-      centre: (row, column) => {
-        const box = canvas.getBoundingClientRect();
-        const along = (start, place, rim) => start + (place + rim + 0.5) * state.cell;
-        return { x: along(box.left, column, ring[1]), y: along(box.top, row, ring[0]) };
       },
     };
     apiOf.set(element, api);
@@ -195,5 +195,5 @@
     for (const other of document.querySelectorAll(".thumbnail, .strip")) other.redraw();
   });
 
-  Object.assign(M, { map, mapOf: (element) => apiOf.get(element) });
+  M.map = map;
 })();

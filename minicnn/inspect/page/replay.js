@@ -153,7 +153,8 @@
       h(
         "p",
         { class: "story" },
-        `A training run of ${M.count(steps.at(-1))} steps, as it was recorded. Each step begins with weights W, gets gradients G, and ends `,
+        `A training run of ${M.count(steps.at(-1))} steps, as it was recorded. Each step begins with weights W, ` +
+          "gets gradients G, and ends ",
         "with W + U; whatever is shown of a step belongs to the W it began with.",
       ),
       h("div", { class: "scrubber-bar" }, slider.element, moment),

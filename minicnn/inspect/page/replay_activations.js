@@ -99,6 +99,7 @@
       ),
       draw: () => {
         for (const strip of strips) strip.draw();
+        map.draw();
         map.show(picked && map.plane.find(picked));
         panel.draw();
       },

@@ -63,7 +63,10 @@
 
     /** Draw the maps, and in all three mark and read the picked cell. */
     function showPicked() {
-      for (const map of maps) map.show(picked && map.plane.find(picked));
+      for (const map of maps) {
+        map.draw();
+        map.show(picked && map.plane.find(picked));
+      }
     }
 
     function buildStrips() {
