@@ -5,14 +5,26 @@ layers.py   what is told of each kind of layer: what it keeps and why, what it c
 sample.py   what of large arrays goes into the page
 page.py     HTML, style, scripts and data in one file
 page/       the page itself; d3 by Mike Bostock draws, with its licence beside it
+
+And of a whole training run, which the page can replay:
+
+recorder.py   what `Trainer(record=…)` notes of the steps
+recording.py  the file that comes of it
+replay.py     what of it goes into the page
 """
 
+import json
 import tempfile
 import webbrowser
 from pathlib import Path
 
 from minicnn.inspect import page
 from minicnn.inspect.record import recorded
+from minicnn.inspect.recorder import Recorder
+from minicnn.inspect.recording import Recording, load_recording
+from minicnn.inspect.replay import replay_data
+
+__all__ = ["Inspection", "Recorder", "Recording", "inspect", "load_recording", "replay_data"]
 
 MAX_BYTES = 8_000_000  # of numbers; with scripts and style a page is below 10 MB
 
@@ -69,6 +81,7 @@ def inspect(
     title=None,
     classes=None,
     lr=0.01,
+    replay=None,
     max_bytes=MAX_BYTES,
 ):
     """Run one forward and one backward pass, and make a page that shows them.
@@ -90,7 +103,8 @@ def inspect(
         title: of the page, the name of the network's class unless given.
         classes: the names of the K classes.
         lr: the learning rate of a plain SGD step, for the ratio of each update to its weights.
-        max_bytes: the most that the arrays may take in the page.
+        replay: a training run to be shown step by step: a `Recording`, or the path of one.
+        max_bytes: the most that the arrays may take in the page; of these the replay takes half at most.
 
     Returns:
         `Inspection`.
@@ -100,6 +114,7 @@ def inspect(
         ValueError: x of another rank, empty or not finite; a layer's output or gradient that is not finite (the first
             one is named); labels or class names that do not fit.
         RuntimeError: a layer's forward or backward failed (it is named, and the error is the cause).
+        ValueError, FileNotFoundError: no recording in the file `replay`.
         OSError: the page cannot be written to `path`; then there is no part of it, and a page that was there stays.
 
     >>> import numpy as np, minicnn
@@ -108,6 +123,8 @@ def inspect(
     """
     if path is not None:
         page.require_place(Path(path))  # rather now than after the work
+    if replay is not None:
+        replay = replay_data(replay if isinstance(replay, Recording) else load_recording(replay), max_bytes // 2)
     record = recorded(
         network,
         x,
@@ -119,7 +136,9 @@ def inspect(
         title=title,
         classes=classes,
         lr=lr,
-        max_bytes=max_bytes,
+        max_bytes=max_bytes if replay is None else max_bytes - len(json.dumps(replay)),
     )
+    if replay is not None:
+        record["replay"] = replay
     inspection = Inspection(record)
     return inspection if path is None else inspection.save(path)
