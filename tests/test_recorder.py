@@ -252,6 +252,17 @@ def test_steps_that_the_checkpoint_has_not_seen_are_dropped():
     assert load_recording(PATH).step.tolist() == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_that_goes_back_to_a_checkpoint_forgets_what_came_after():
+    trainer, train, _ = small_run(record=Recorder(PATH, max_bytes=12_000))
+    trainer.fit(train)
+    trainer.save("checkpoint", train)
+    trainer.fit(train)
+    trainer.load("checkpoint", train)
+    with pytest.raises(RuntimeError, match="loss is nan at step 6"):
+        trainer.fit([(x * np.nan, y) for x, y in train])
+    assert load_recording(PATH).step.max() <= 5
+
+
 def test_a_run_resumed_without_a_recording_begins_one():
     first, train, _ = small_run(checkpoint="checkpoint")
     first.fit(train)
@@ -313,7 +324,7 @@ def test_a_second_ctrl_c_leaves_no_torn_step():
 
     def interrupted(ops, param, slots, grad):
         update(ops, param, slots, grad)
-        if trainer.optimizer.steps == 12:  # and only the first parameter has changed
+        if trainer.optimizer.steps == 13:  # and only the first parameter has changed
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -322,9 +333,9 @@ def test_a_second_ctrl_c_leaves_no_torn_step():
         trainer.fit(train, epochs=3)
     recording = load_recording(PATH)
     assert recording.array_interval > 1
-    # Step 11, whose turn it was not, can no longer be told: its weights have begun to be those of step 12.
+    # Step 12, whose turn it was not, can no longer be told: its weights have begun to be those of step 13.
     for steps, interval in ((recording.step, recording.interval), (recording.array_step, recording.array_interval)):
-        assert steps.tolist() == list(range(1, 11 + 1, interval))
+        assert steps.tolist() == list(range(1, 12 + 1, interval))
 
 
 def test_nothing_is_written_of_no_steps():

@@ -60,11 +60,10 @@ def recorded(network, x, y, *, loss, dy, training, backend, title, classes, lr, 
     if not (isinstance(lr, (int, float)) and math.isfinite(lr) and lr > 0):
         raise ValueError(f"inspect: expected a finite learning rate lr above 0, got {lr!r}")
     ops = get_backend(backend)
-    layers = _own_copy(network, "the network").train(training).to(backend)
-    layers = list(_flattened(layers))
-    x, y = _as_batch(x, y, layers)
+    layers = list(_flattened(_own_copy(network, "the network").train(training).to(backend)))
 
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # said below, with the layer's name
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what comes of it is said, with its place
+        x, y = _as_batch(x, y, layers)
         steps = _forward(layers, ops, x)
         output = steps[-1].y
         if dy is None:

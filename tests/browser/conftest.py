@@ -20,7 +20,7 @@ def _missing():
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed; get it with: pip install -e '.[browser]'"
     if chromium_path() is None:
-        return "there is no chromium, chromium-browser or google-chrome; get one with: apt-get install chromium"
+        return "there is no chromium, chromium-browser or google-chrome; get it with: apt-get install chromium"
     return None
 
 

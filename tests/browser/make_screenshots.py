@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 import minicnn
 from minicnn.data import Batches, load_digits
@@ -58,6 +57,8 @@ def save(page, name, until):
 
 
 def main():
+    from playwright.sync_api import sync_playwright  # here: without it the tests' folder must still be collected
+
     FOLDER.mkdir(parents=True, exist_ok=True)
     digits = load_digits()
     x, y = digits.test.images[DIGIT : DIGIT + 1], digits.test.labels[DIGIT : DIGIT + 1]

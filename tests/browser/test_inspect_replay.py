@@ -241,16 +241,16 @@ def test_who_asks_for_little_motion_gets_one_picture_a_second(replay):
     inspector, _ = replay("whole", reduced_motion="reduce")
     page = inspector.page
     assert page.evaluate(STEP) == 1  # nothing plays by itself
-    seen = page.evaluate(
-        """async () => {
-            const view = document.querySelector("[data-view=replay]"), seen = [];
-            const watch = new MutationObserver(() => seen.push(performance.now()));
-            watch.observe(view, {attributeFilter: ["data-replay-step"]});
-            document.querySelector("[data-replay-play]").click();
-            await new Promise((resolve) => setTimeout(resolve, 3500));
-            return seen;
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const watch = new MutationObserver(() => window.seen.push(performance.now()));
+            watch.observe(document.querySelector("[data-view=replay]"), {attributeFilter: ["data-replay-step"]});
         }"""
     )
+    inspector.page.locator("[data-replay-play]").click()
+    page.wait_for_timeout(3500)
+    seen = page.evaluate("window.seen")
     assert 2 <= len(seen) <= 3
     assert min(np.diff(seen)) > 900
 

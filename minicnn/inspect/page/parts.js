@@ -80,9 +80,10 @@
   /** In place of what is not in the page. */
   const absent = (sentence) => h("p", { class: "left-out" }, sentence);
 
-  /** A list of products, group by group; `columns` are {head, of(term)}. Each line carries its exact product. */
-  function products({ terms, columns, groups = () => "", open = null }) {
-    if (terms.length === 0) return absent("There is no product.");
+  /** A list of products (or of what else a sum is made of), group by group; `columns` are {head, of(term)}. Each line
+      carries its exact product. */
+  function products({ terms, columns, groups = () => "", open = null, word = "product" }) {
+    if (terms.length === 0) return absent(`There is no ${word}.`);
     const line = (term) =>
       h(
         "tr",
@@ -96,12 +97,12 @@
     const list = (some, caption) =>
       M.table({
         caption,
-        head: [...columns.map(({ head }) => head), "product"],
+        head: [...columns.map(({ head }) => head), word],
         rows: some.map(line),
       });
+    const counted = (some) => `${some.length} ${word}${some.length > 1 ? "s" : ""}`;
     const grouped = [...d3.group(terms, groups)];
-    if (grouped.length === 1)
-      return list(terms, `${terms.length} products${grouped[0][0] ? `, ${grouped[0][0]}` : ""}`);
+    if (grouped.length === 1) return list(terms, `${counted(terms)}${grouped[0][0] ? `, ${grouped[0][0]}` : ""}`);
     return h(
       "div",
       { class: "product-groups", tabindex: "0", role: "region", "aria-label": "all products, group by group" },
@@ -115,7 +116,7 @@
           h(
             "summary",
             {},
-            `${key}: ${some.length} product${some.length > 1 ? "s" : ""}, together `,
+            `${key}: ${counted(some)}, together `,
             M.num(
               d3.sum(some, (term) => term.product),
               { "data-value": null },

@@ -125,7 +125,7 @@
 
     const whoGets =
       kind === "max"
-        ? { head: "winner", of: ({ wins, winner }) => (wins ? "this cell" : `${winner.r}, ${winner.s}`) }
+        ? { head: "winner", of: ({ wins, winner }) => (wins ? "itself" : `${winner.r}, ${winner.s}`) }
         : { head: "area", of: ({ area }) => String(area) };
     const payments = () =>
       h(
@@ -147,8 +147,9 @@
         }),
         M.products({
           terms: result.terms,
+          word: "payment",
           columns: [
-            { head: "window p, q", of: ({ p, q }) => `${p}, ${q}` },
+            { head: "window", of: ({ p, q }) => `${p}, ${q}` },
             { head: "rows", of: ({ p }) => cellsOf(rows[p]) },
             { head: "columns", of: ({ q }) => cellsOf(columns[q]) },
             whoGets,
