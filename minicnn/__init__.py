@@ -18,6 +18,7 @@ from minicnn.evaluation import evaluate
 from minicnn.explain import winners
 from minicnn.fusion import fuse
 from minicnn.images import Images
+from minicnn.inspect import Inspection, Recorder
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -54,6 +55,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Flatten",
     "Images",
+    "Inspection",
     "Layer",
     "Linear",
     "LinearLR",
@@ -62,6 +64,7 @@ __all__ = [
     "NLLLoss",
     "OneCycleLR",
     "ReLU",
+    "Recorder",
     "Sequential",
     "SimpleNet",
     "StepLR",

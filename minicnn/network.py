@@ -166,6 +166,20 @@ class Sequential(Layer):
             new = loaded[name]
             arrays[key] = layer.ops.asarray(new) if new.dtype in DTYPES else new  # counters are on the host
 
+    def inspect(self, x, y=None, **options):
+        """A page that shows one forward and one backward pass, number by number; the network stays as it is.
+
+        >>> import numpy as np
+        >>> Sequential(flat=Flatten(), fc=Linear(4, 3, rng=0)).inspect(np.ones((1, 2, 2), np.float32), 0)
+        Inspection(Sequential, 2 layers, input (1, 1, 2, 2), CrossEntropyLoss 2.069, not saved)
+
+        `options`, what is returned and what is raised: see `minicnn.inspect.inspect`. With path="page.html" the page
+        is written there.
+        """
+        from minicnn.inspect import inspect  # here, since that module needs this one
+
+        return inspect(self, x, y, **options)
+
     def __repr__(self):
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])

@@ -7,13 +7,14 @@ import math
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from minicnn.checkpoint import load_run, save_run
 from minicnn.fusion import fuse as fused
+from minicnn.inspect.recorder import Recorder
 from minicnn.progress import reporter
 
 IMAGES = "number of images"  # beside the columns' sums
@@ -42,6 +43,7 @@ class Trainer:
         fuse: compute convolution, batchnorm and relu together (see `minicnn.fuse`), which is faster and the same up
             to rounding; with False every layer is on its own.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
+        record: path of a file where the steps are noted for the inspector's replay, or a `Recorder` that says more.
         quiet: show nothing.
 
     Attributes:
@@ -53,7 +55,7 @@ class Trainer:
 
     Raises:
         ValueError: a setting out of range.
-        FileNotFoundError: the checkpoint's folder does not exist (said at once, not after the first epoch).
+        OSError: the checkpoint or the recording could not be written (said at once, not after the first epoch).
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trainer:
         monitor=None,
         fuse=True,
         checkpoint=None,
+        record=None,
         quiet=False,
     ):
         if schedule_every not in ("epoch", "batch"):
@@ -93,6 +96,7 @@ class Trainer:
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
         self.patience, self.keep_best, self.monitor = patience, keep_best, monitor
         self.checkpoint, self.quiet = checkpoint, quiet
+        self.recorder = record if record is None or isinstance(record, Recorder) else Recorder(record)
         self.epoch, self.history, self.interrupted = 0, [], False
         self._best = {"value": None, "epoch": 0}
         self._best_weights = {}
@@ -127,7 +131,11 @@ class Trainer:
             if not math.isfinite(norm):
                 step = self.optimizer.steps + 1
                 raise RuntimeError(f"Trainer: expected gradients of a finite norm, got {norm} at step {step}")
-        self.optimizer.step()
+        watched = nullcontext()
+        if self.recorder is not None:
+            watched = self.recorder.watching(self.network, self.optimizer, self.epoch + 1, loss)
+        with watched:
+            self.optimizer.step()
         return loss
 
     def compile_kernels(self, report=None):
@@ -136,6 +144,8 @@ class Trainer:
         files = {*self._computed.operations, "log_softmax", "losses", "optim"}
         if self.max_grad_norm is not None:
             files.add("arrays")
+        if self.recorder is not None and self.recorder.image is not None:
+            files.update(self.network.operations)  # the image passes through every layer on its own
         self.network.ops.compile_kernels(next(dtypes, "float32"), report, files)
 
     def evaluate(self, batches):
@@ -176,8 +186,14 @@ class Trainer:
             self._sums, self._seconds = {}, 0.0
         with reporter(self.quiet) as report, _ctrl_c_noted() as ctrl_c:
             self.compile_kernels(report.compiling)
+            if self.recorder is not None:
+                self.recorder.prepare(self.network)
             for _ in range(epochs):
-                finished = self._train_epoch(train, report, ctrl_c)
+                try:
+                    finished = self._train_epoch(train, report, ctrl_c)
+                finally:  # a run that failed is worth looking at
+                    if self.recorder is not None:
+                        self.recorder.save()
                 if finished:
                     self._end_epoch(validation, report, monitor)
                 if self.checkpoint is not None:
@@ -224,8 +240,8 @@ class Trainer:
 
         The optimiser's settings (learning rate and so on) become those of the file.
 
-        Raises FileNotFoundError; ValueError where the file is damaged or belongs to another network, optimiser,
-        schedule or set of batches. Nothing is changed then.
+        Raises FileNotFoundError; ValueError where the file, or the recording, is damaged or belongs to another
+        network, optimiser, schedule or set of batches. Nothing is changed then.
         """
         arrays, run = load_run(path)
         if (run["schedule"] is None) != (self.schedule is None):
@@ -236,6 +252,7 @@ class Trainer:
             self.optimizer.load_state_dict(_under("optimizer/", arrays), run["optimizer"])
             if self.schedule is not None:
                 self.schedule.load_state_dict(run["schedule"])
+            recorder = self.recorder and self.recorder.resumed(self.network, self.optimizer.steps)
             if run["batches"] is not None and hasattr(train, "load_state_dict"):
                 train.load_state_dict(run["batches"])
         except Exception:
@@ -246,7 +263,7 @@ class Trainer:
             raise
         self.epoch, self.history, self._best = run["epoch"], run["history"], run["best"]
         self._sums, self._seconds, self._lr = run["sums"], run["seconds"], run["lr"]
-        self._best_weights = _under("best/", arrays)
+        self._best_weights, self.recorder = _under("best/", arrays), recorder
 
     def _train_epoch(self, train, report, ctrl_c):
         """The batches of one epoch, or what is left of it. Returns False where Ctrl-C came before its end."""

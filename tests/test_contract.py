@@ -26,8 +26,8 @@ PARAMETRIZE_MODULE = pytest.mark.parametrize(
 PARAMETRIZE_BACKEND = pytest.mark.parametrize("ops", [backends.get_backend(name) for name in checks.BACKENDS])
 
 
-def example_calls(ops, dtype, size=1):
-    """Arguments for every operation, by its name: numbers that depend on `size` and nothing else."""
+def example_calls(ops, dtype, size=1, features=700):
+    """Arguments for every operation, by its name: numbers that depend on `size` and `features` and nothing else."""
     rng = np.random.default_rng(0)
 
     def draw(*shape):
@@ -41,10 +41,10 @@ def example_calls(ops, dtype, size=1):
     rows, columns = adaptive_windows(h, 4), fixed_windows(w, 3, 2, 1)
     dy_pool = draw(n, c, len(rows), len(columns))
     _, argmax = REFERENCE.max_pool2d_forward(x, rows, columns)
-    vectors, matrix, dy_linear = draw(n, 700 * size), draw(k, 700 * size), draw(n, k)
+    vectors, matrix, dy_linear = draw(n, features * size), draw(k, features * size), draw(n, k)
     log_p, targets = -np.abs(draw(n, k)), rng.integers(k, size=n)
     class_weights = np.abs(draw(k))
-    param, grad, moment, moment2 = (draw(k, 700 * size) for _ in range(4))
+    param, grad, moment, moment2 = (draw(k, features * size) for _ in range(4))
 
     # What a fused operation takes, another one has made.
     norm = Norm(draw(f), draw(f), None, None, 1e-3)

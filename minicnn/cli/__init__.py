@@ -4,6 +4,7 @@ program.py     the sub-commands together, and how errors are said
 train.py       minicnn train FOLDER --output MODEL
 evaluate.py    minicnn evaluate MODEL FOLDER
 predict.py     minicnn predict MODEL IMAGE…
+inspect.py     minicnn inspect IMAGE
 """
 
 import sys

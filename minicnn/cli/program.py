@@ -4,6 +4,7 @@ import click
 
 import minicnn
 from minicnn.cli.evaluate import evaluate
+from minicnn.cli.inspect import inspect
 from minicnn.cli.predict import predict
 from minicnn.cli.train import train
 
@@ -34,8 +35,13 @@ def program():
       minicnn train pets --output pets.safetensors
       minicnn evaluate pets.safetensors other-pets
       minicnn predict pets.safetensors unknown.jpg
+
+    What a network computes, and how it learns, is seen in a page:
+
+    \b
+      minicnn inspect --digit 3
     """
 
 
-for command in (train, evaluate, predict):
+for command in (train, evaluate, predict, inspect):
     program.add_command(command)

@@ -9,6 +9,8 @@ import os
 
 import pytest
 
+from . import networks
+from .inspector import Inspector
 from .visit import Visits, chromium_path, start
 
 
@@ -44,4 +46,27 @@ def visits(browser):
     visits = Visits(browser)
     yield visits
     visits.close()
-    assert not visits.problems, "\n".join(visits.problems)
+    assert not visits.problems, f"{len(visits.problems)} problems, of these kinds: {sorted(set(visits.problems))[:10]}"
+
+
+@pytest.fixture(scope="session")
+def pages(browser, tmp_path_factory):
+    """{name: path of the page} of each network in networks.py."""
+    folder = tmp_path_factory.mktemp("pages")
+    paths = {name: folder / f"{name}.html" for name in networks.MAKERS}
+    for name, make in networks.MAKERS.items():
+        network, x, y = make()
+        network.inspect(x, y, path=paths[name])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def steps():
+    """{name: what its page must show}."""
+    return {name: networks.step(*make()) for name, make in networks.MAKERS.items()}
+
+
+@pytest.fixture
+def inspect(visits, pages, steps):
+    """Opens the page of a network: inspect("own") gives its `Inspector`."""
+    return lambda name, **options: Inspector(visits.open(pages[name], **options), steps[name])

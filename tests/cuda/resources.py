@@ -164,11 +164,12 @@ DOUBLES = {"DADD", "DMUL", "DFMA", "DSETP", "DMNMX", "DMMA"}
 
 def _counts(text):
     """The numbers of `Resources` from instructions on."""
-    names, labels, branches = [], {}, []
+    names, labels, branches, calls = [], {}, [], 0
     for line in text.splitlines():
         if label := LABEL.match(line):
             labels[label[1]] = len(names)
         if found := INSTRUCTION.match(line):
+            calls += found[1].startswith("CALL") and "$" in found[2]  # else a way to a place in the kernel itself
             if found[1].startswith("BRA") and (target := TARGET.search(found[2])):
                 branches.append((target[1], len(names)))
             names.append(found[1])
@@ -177,7 +178,7 @@ def _counts(text):
     return (
         len(names),
         sum(map(_is_double, names)),
-        kinds["CALL"],
+        calls,
         kinds["BAR"],
         kinds["LDL"] + kinds["STL"],
         kinds["FFMA"],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import minicnn
+import minicnn.data
 from minicnn.backends import cuda, get_backend
 from minicnn.backends.cuda import device
 from tests import checks

@@ -5,7 +5,7 @@ import pytest
 
 from minicnn import Images
 from minicnn.backends.cuda import arrays, batchnorm
-from minicnn.backends.cuda.tiles import STRETCH
+from minicnn.backends.cuda.tiles import STRETCH, THREADS
 from tests import cases, checks
 from tests.cuda.on_device import check_against_reference, draw_like
 
@@ -52,8 +52,9 @@ def test_the_cases_are_awkward():
 
 @PARAMETRIZE_DTYPE
 def test_stretches_that_begin_and_end_with_an_image(dtype):
+    """And one in which the second pixel of a thread is the first of an image."""
     rng = np.random.default_rng(1)
-    sizes = [(STRETCH // 4, 4), (1, STRETCH), (2, STRETCH), (1, 1)]
+    sizes = [(STRETCH // 4, 4), (1, STRETCH), (1, THREADS + 1), (1, THREADS - 1), (1, 1)]
     x = Images([rng.standard_normal((2, *size)) for size in sizes])
     weight, bias = rng.standard_normal((2, 2))
     mean, var = check_against_reference(batchnorm.batchnorm2d_statistics, dtype, x)

@@ -9,7 +9,7 @@
 
 All of it is in the dtype of x, the statistics too: on most devices float64 is slow. So that float32 suffices, squared
 distances are taken from the mean of a block's own pixels, and the blocks' records are merged in `moments`. What no care
-can mend: the mean itself is rounded, so x_hat is off by up to |mean| / std / 2^24.
+can mend: the mean itself is rounded, so x_hat is off by about |mean| / std / 2^24.
 
 Who owns what: a block a stretch of one channel's pixels (see `stretches`); of those it writes y or dx, or it writes one
 record of sums. Where a block sums, all of its threads come to the barriers, those without a pixel with 0.

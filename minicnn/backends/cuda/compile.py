@@ -21,7 +21,7 @@ from minicnn.backends.cuda import (
     optim,
     pooling,
 )
-from minicnn.backends.cuda.tiles import COLUMN_STRETCH, TILES
+from minicnn.backends.cuda.tiles import COLUMN_STRETCH, LARGE_WINDOW, TILES
 from minicnn.geometry import adaptive_windows
 
 
@@ -58,12 +58,13 @@ def _ones(dtype, *shape):
 
 
 def _convolutions(dtype):
-    """All three passes, with as many filters as a tile has rows, and as many pixels as it has columns."""
+    """All three passes, with as many filters as a tile has rows, and as many pixels, or taps, as it has columns."""
     for rows, columns in TILES:
         x, weight = _ones(dtype, 1, rows, 1, columns), _ones(dtype, rows, rows, 1, 1)
         y = conv.conv2d_forward(x, weight, None, (1, 1), (0, 0))
         conv.conv2d_input_gradient(y, weight, (1, columns), (1, 1), (0, 0))
-        conv.conv2d_weight_gradient(y, x, (1, 1), (1, 1), (0, 0))
+        x, dy = _ones(dtype, 1, columns, 1, 1), _ones(dtype, 1, rows, 1, 1)
+        conv.conv2d_weight_gradient(dy, x, (1, 1), (1, 1), (0, 0))
     conv.conv2d_bias_gradient(y)
 
 
@@ -79,8 +80,8 @@ def _channels():
 
 
 def _stack(dtype):
-    """Images, and the activation of each block."""
-    stack, channels = [_ones(dtype, 2, 1, 2, 2)], _channels()
+    """An image with as many pixels as the flattest tile has columns, and the activation of each block."""
+    stack, channels = [_ones(dtype, 1, 1, 1, TILES[0][1])], _channels()
     for n_channels, n_filters in pairwise(channels):
         stack.append(fused.fused_conv_forward(stack[-1], *_block(n_filters, n_channels, dtype)))
     return stack
@@ -126,10 +127,12 @@ def _relu(dtype):
 
 
 def _pooling(dtype):
-    x, window = _ones(dtype, 1, 1, 2, 2), adaptive_windows(2, 1)
-    y, argmax = pooling.max_pool2d_forward(x, window, window)
-    pooling.max_pool2d_backward(y, argmax, window, window, (2, 2))
-    pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, window, window), window, window, (2, 2))
+    """The windows are the whole image; large ones have kernels of their own."""
+    for size in (2, LARGE_WINDOW):
+        x, rows, columns = _ones(dtype, 1, 1, 1, size), adaptive_windows(1, 1), adaptive_windows(size, 1)
+        y, argmax = pooling.max_pool2d_forward(x, rows, columns)
+        pooling.max_pool2d_backward(y, argmax, rows, columns, (1, size))
+        pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, rows, columns), rows, columns, (1, size))
 
 
 def _linear(dtype):

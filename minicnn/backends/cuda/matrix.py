@@ -94,12 +94,8 @@ def matrix_product(real, tile):
         sums = cuda.local.array(SUMS, real)
         first_row, first_column = cuda.blockIdx.y * np.int64(ROWS), cuda.blockIdx.x * np.int64(COLUMNS)
         down, across = cuda.threadIdx.x // ACROSS, cuda.threadIdx.x % ACROSS
-        for b in range(SIDE):
-            column, number = first_column + across * HALF + b % HALF + b // HALF * GAP, zero
-            if column < columns and cuda.blockIdx.z == 0:  # only the first part begins with the bias
-                number = bias[FULL(column)]
-            for a in range(SIDE):
-                sums[a * SIDE + b] = number
+        for cell in range(SUMS):
+            sums[cell] = zero
 
         start = cuda.blockIdx.z * stretch
         stop = min(start + stretch, terms)
@@ -114,11 +110,12 @@ def matrix_product(real, tile):
 
         for a in range(SIDE):
             row = first_row + down * SIDE + a
-            if row < rows:
-                at = (cuda.blockIdx.z * rows + row) * columns
-                for b in range(SIDE):
-                    column = first_column + across * HALF + b % HALF + b // HALF * GAP
-                    if column < columns:
-                        c[FULL(at + column)] = sums[a * SIDE + b]
+            for b in range(SIDE):
+                column = first_column + across * HALF + b % HALF + b // HALF * GAP
+                if row < rows and column < columns:
+                    number = sums[a * SIDE + b]
+                    if cuda.blockIdx.z == 0:  # one part alone has the bias
+                        number += bias[FULL(column)]
+                    c[FULL((cuda.blockIdx.z * rows + row) * columns + column)] = number
 
     return kernel

@@ -30,13 +30,15 @@ TILE_THREADS = TILES[0][0] * TILES[0][1] // SIDE**2
 
 
 def tile_for(rows, columns):
-    """The one of TILES that covers rows × columns with the least work on what lies beyond them.
+    """The one of TILES that covers rows × columns with the least work on what lies beyond them, and of equals the
+    squarest, which for a term of its sums fetches the fewest numbers: 64 × 64 takes 128, 16 × 256 takes 272.
 
-    >>> tile_for(10, 10**6), tile_for(32, 10**6), tile_for(64, 288), tile_for(16, 27)
+    >>> tile_for(10, 10**6), tile_for(32, 10**6), tile_for(64, 1024), tile_for(32, 144)
     ((16, 256), (32, 128), (64, 64), (32, 128))
     """
 
-    def covered(tile):
-        return -(-rows // tile[0]) * tile[0] * -(-columns // tile[1]) * tile[1]
+    def work(tile):
+        covered = -(-rows // tile[0]) * tile[0] * -(-columns // tile[1]) * tile[1]
+        return covered, sum(tile)
 
-    return min(TILES, key=covered)
+    return min(TILES, key=work)

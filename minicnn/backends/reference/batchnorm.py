@@ -47,11 +47,17 @@ def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
     dweight = (dy * x_hat).sum(axis=PIXELS)
     dbias = dy.sum(axis=PIXELS)
 
-    count = dy.size // dy.shape[1]
-    via_mean = _per_channel(dbias / count)
-    via_variance = x_hat * _per_channel(dweight / count)
+    via_mean, via_variance = _by_the_statistics(x_hat, dweight, dbias)
     dx = _per_channel(_scale(weight, var, eps)) * (dy - via_mean - via_variance)
     return dx, dweight, dbias
+
+
+def batchnorm2d_train_paths(dy, x, weight, mean, var, eps):
+    """The parts of the training dx by the way they took: directly, via the mean, via the variance. They sum to dx."""
+    x_hat = _normalised(x, mean, var, eps)
+    via_mean, via_variance = _by_the_statistics(x_hat, (dy * x_hat).sum(axis=PIXELS), dy.sum(axis=PIXELS))
+    scale = _per_channel(_scale(weight, var, eps))
+    return scale * dy, np.broadcast_to(-scale * via_mean, dy.shape), -scale * via_variance
 
 
 def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
@@ -96,6 +102,12 @@ def _backward_side_by_side(backward, dy, x, *channel_numbers):
 def _normalised(x, mean, var, eps):
     """x_hat, worked out in float64 and then rounded to the dtype of x."""
     return ((x - _per_channel(mean)) / _per_channel(np.sqrt(var + eps))).astype(x.dtype)
+
+
+def _by_the_statistics(x_hat, dweight, dbias):
+    """mean(dy) and x_hat * mean(dy * x_hat), from the sums that are the gradients of bias and weight."""
+    count = x_hat.size // x_hat.shape[1]
+    return _per_channel(dbias / count), x_hat * _per_channel(dweight / count)
 
 
 def _scale(weight, var, eps):

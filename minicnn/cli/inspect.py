@@ -1,0 +1,112 @@
+"""minicnn inspect: a page that shows the forward and the backward pass on one picture."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from minicnn.classifier import LARGEST_PICTURE, WHITE, Classifier
+from minicnn.cli.files import OutputFile
+from minicnn.data import load_digits, resize
+from minicnn.data.decode import as_floats, decode
+from minicnn.inspect import inspect as inspected
+from minicnn.network import SimpleNet
+
+LONGEST = 64  # pixels of a picture for a new network, so that every number of it goes into the page
+DIGIT_SIZE = (32, 32)
+
+
+@click.command(short_help="Write a page that shows the backward pass, number by number.")
+@click.argument("image", type=click.Path(path_type=Path), required=False)
+@click.option("--model", type=click.Path(path_type=Path), help="What minicnn train wrote.  [default: a new SimpleNet]")
+@click.option(
+    "--digit",
+    type=click.IntRange(0, 9),
+    help="Instead of IMAGE: a handwritten digit of scikit-learn's, enlarged to 32 × 32.",
+)
+@click.option("--label", help="The true class, a name or a number.  [default: of IMAGE what the network predicts]")
+@click.option(
+    "-o", "--output", type=OutputFile(".html"), default="inspection.html", show_default=True, help="The page."
+)
+@click.option(
+    "--longest",
+    type=click.IntRange(1),
+    help=f"Shrink a larger picture to this many pixels on the longer side.  [default: the model's, or {LONGEST}]",
+)
+@click.option("--eval", "evaluation", is_flag=True, help="Evaluation mode: batchnorm takes its running statistics.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a new network's weights.")
+@click.option("--open", "shown", is_flag=True, help="Open the page in the browser.")
+@click.pass_context
+def inspect(context, image, model, digit, label, output, longest, evaluation, seed, shown):
+    """Run one forward and one backward pass on IMAGE and write a page that shows them, number by number.
+
+    The page is one file that opens in any browser, also without a network. What the picture teaches the network is
+    seen in it layer by layer: each gradient, and the sums that it is made of. Nothing is learnt, the model stays as it
+    is.
+
+    \b
+    Examples:
+      minicnn inspect --digit 3
+      minicnn inspect cat.jpg --model pets.safetensors --label cat --open
+    """
+    if (image is None) == (digit is None):
+        raise click.UsageError("expected either IMAGE or --digit.", context)
+    classifier = None if model is None else Classifier.load(model)
+    if classifier is not None:
+        network, classes, channels = classifier.network, classifier.class_names, classifier.channels
+    else:
+        channels, classes = (3, None) if digit is None else (1, [str(n) for n in range(10)])
+        network = SimpleNet(num_classes=10, in_channels=channels, rng=seed)
+    if digit is not None:
+        picture, what = _digit(digit, channels), f"a handwritten {digit}"
+        label = str(digit) if label is None and str(digit) in classes else label
+    else:
+        picture, what = (
+            _picture(image, channels, longest or (classifier.longest if classifier else LONGEST)),
+            image.name,
+        )
+    x = picture if classifier is None else classifier.as_input(picture)
+    inspection = inspected(
+        network,
+        x,
+        None if label is None else _class(label, classes, network["fc"].out_features, context),
+        path=output,
+        training=not evaluation,
+        classes=classes,
+        title=f"{'a new SimpleNet' if model is None else model.name} on {what}",
+    )
+    record = inspection.record
+    named, (k,) = " (as the network predicts)" if record["labels_are_predicted"] else "", record["labels"]
+    click.echo(f"class: {k if classes is None else classes[k]}{named}    loss: {record['loss']['value']:.4f}")
+    if record["left_out"]:
+        click.echo("it is too large for a page: some arrays are shown in part, and the page says which")
+    click.echo(f"page: {click.format_filename(output)}")
+    if shown:
+        inspection.open()
+
+
+def _digit(digit, channels):
+    """The first of scikit-learn's test digits that is this one, (channels, 32, 32) from 0 to 1."""
+    test = load_digits().test
+    image = test.images[np.flatnonzero(test.labels == digit)[0]]
+    return np.repeat(resize(image, DIGIT_SIZE), channels, axis=0)
+
+
+def _picture(path, channels, longest):
+    """The picture in a file, (channels, H, W) from 0 to 1. Raises ClickException, which names the file."""
+    try:
+        return as_floats(decode(path, channels, WHITE, LARGEST_PICTURE, longest))
+    except ValueError as error:
+        raise click.ClickException(f"{click.format_filename(path)}: {error}") from error
+
+
+def _class(label, classes, n_classes, context):
+    """The class that a name or a number means."""
+    if classes is not None and label in classes:
+        return classes.index(label)
+    if label.isdecimal() and int(label) < n_classes:
+        return int(label)
+    names = "" if classes is None else f" ({', '.join(classes)})"
+    raise click.UsageError(
+        f"--label: expected one of {n_classes} classes{names} or its number from 0, got {label!r}.", context
+    )

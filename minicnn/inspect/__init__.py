@@ -1,0 +1,136 @@
+"""The inspector: a page that shows the forward and the backward pass of a network, number by number.
+
+record.py   one forward and one backward pass on a copy of the network, and all that was seen
+recorder.py, recording.py, replay.py    a training run: how its steps are noted, the file they are in, and what of it
+            goes into a page
+layers.py   what is told of each kind of layer: what it keeps and why, what it costs, what its view needs
+sample.py   what of large arrays goes into the page
+page.py     HTML, style, scripts and data in one file
+page/       the page itself; d3 by Mike Bostock draws, with its licence beside it
+"""
+
+import tempfile
+import webbrowser
+from pathlib import Path
+
+from minicnn.inspect import page
+from minicnn.inspect.record import recorded
+from minicnn.inspect.recorder import Recorder
+from minicnn.inspect.recording import Recording, load_recording
+from minicnn.inspect.replay import replay_data
+
+__all__ = ["Inspection", "Recorder", "Recording", "inspect", "load_recording", "replay_data"]
+
+MAX_BYTES = 8_000_000  # of numbers; with scripts and style a page is below 10 MB
+
+
+class Inspection:
+    """A forward and a backward pass that was recorded, and its page. In a notebook it shows itself.
+
+    Attributes:
+        record: the record, a dict that JSON can hold; `minicnn.inspect.sample.decoded` gives the arrays in it.
+        path: where the page was written last, or None.
+    """
+
+    def __init__(self, record):
+        self.record, self.path = record, None
+
+    def save(self, path):
+        """Write the page, whole or not at all. Returns the Inspection. Raises OSError where it cannot be written."""
+        path = Path(path)
+        page.write(page.assembled(self.record), path)
+        self.path = path
+        return self
+
+    def open(self):
+        """Show the page in the browser; one that was not saved goes to a temporary folder. Returns the Inspection.
+
+        Raises RuntimeError where no browser can be started.
+        """
+        if self.path is None:
+            self.save(Path(tempfile.mkdtemp(prefix="minicnn-")) / "inspection.html")
+        if not webbrowser.open(self.path.resolve().as_uri()):
+            raise RuntimeError(f"Inspection.open: found no browser to start; open the file yourself: {self.path}")
+        return self
+
+    def _repr_html_(self):
+        return page.in_a_frame(page.assembled(self.record))
+
+    def __repr__(self):
+        loss = self.record["loss"]
+        judged = f", {loss['name']} {loss['value']:.4g}" if loss else ""
+        shape, layers = tuple(self.record["input_shape"]), len(self.record["layers"])
+        return f"Inspection({self.record['title']}, {layers} layers, input {shape}{judged}, {self.path or 'not saved'})"
+
+
+def inspect(
+    network,
+    x,
+    y=None,
+    *,
+    loss=None,
+    dy=None,
+    path=None,
+    training=True,
+    backend="reference",
+    title=None,
+    classes=None,
+    lr=0.01,
+    replay=None,
+    max_bytes=MAX_BYTES,
+):
+    """Run one forward and one backward pass, and make a page that shows them.
+
+    The passes are run on a copy: parameters, gradients, running statistics and memory of `network` stay as they are.
+    The page is one HTML file that opens in any browser, without a network. Arrays that are too large for it are cut,
+    and the page says how.
+
+    Args:
+        network: a `Sequential`. A network with a forward of its own, and a layer of your own, is shown by its maps.
+        x: images (N, C, H, W), one image (C, H, W), or vectors (N, D), of the network's dtype.
+        y: the labels (N,), of one image an int; unless given, the classes that the network predicts, and the page
+            says so.
+        loss: a loss object, `CrossEntropyLoss()` unless given.
+        dy: in place of y and loss, the gradient with respect to the output, for outputs that are not (N, K).
+        path: where the page is written; unless given it is not, see `Inspection`.
+        training: whether batchnorm takes its statistics from the batch, as in training, or from the running ones.
+        backend: what computes; "reference" can be read.
+        title: of the page, the name of the network's class unless given.
+        classes: the names of the K classes.
+        lr: the learning rate of a plain SGD step, for the ratio of each update to its weights.
+        replay: a `Recording` of the training of this network, which the page then has a view of.
+        max_bytes: the most that the arrays may take in the page; with a replay it has half of that.
+
+    Returns:
+        `Inspection`.
+
+    Raises:
+        TypeError: not a Sequential, x of another dtype, labels that are not integers, y together with dy.
+        ValueError: x of another rank, empty or not finite; a layer's output or gradient that is not finite (the first
+            one is named); labels or class names that do not fit.
+        RuntimeError: a layer's forward or backward failed (it is named, and the error is the cause).
+        OSError: the page cannot be written to `path`; then there is no part of it, and a page that was there stays.
+
+    >>> import numpy as np, minicnn
+    >>> inspect(minicnn.SimpleNet(rng=0), np.zeros((3, 17, 23), np.float32), 7)
+    Inspection(SimpleNet, 13 layers, input (1, 3, 17, 23), CrossEntropyLoss 2.324, not saved)
+    """
+    if path is not None:
+        page.require_place(Path(path))  # rather now than after the work
+    record = recorded(
+        network,
+        x,
+        y,
+        loss=loss,
+        dy=dy,
+        training=training,
+        backend=backend,
+        title=title,
+        classes=classes,
+        lr=lr,
+        max_bytes=max_bytes if replay is None else max_bytes // 2,
+    )
+    if replay is not None:
+        record["replay"] = replay_data(replay, max_bytes // 2)
+    inspection = Inspection(record)
+    return inspection if path is None else inspection.save(path)

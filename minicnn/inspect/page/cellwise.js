@@ -1,0 +1,121 @@
+/* The frame of views in which each cell of the input belongs to one of the output; and the view of a layer that this
+   page knows nothing about. */
+
+(() => {
+  const M = window.MINICNN;
+  const { h } = M;
+  const itself = (index) => index;
+
+  /** A view of x, dx, y and dy in which each cell of the input belongs to one of the output.
+
+      tell(index, revealing): {said, content, secret} about a cell of the input, by its true indices. The maps named in
+      secret would give the answer away; they are hidden until what is told within revealing(…) is told.
+      toOutput, toInput: from the indices of a cell of x to those of its cell of y, and back.
+      between(n, c, onpick): maps to stand between input and output, with the output's cells. */
+  function cellwise(layer, story, { tell, toOutput = itself, toInput = itself, between = () => [] }) {
+    const channels = M.channelsOf(layer.x);
+    const chosen = { n: M.state.image, c: channels[0] };
+    const told = M.panel();
+    const body = h("div", { class: "maps-and-panel" });
+    let picked = null;
+
+    function build() {
+      const { n, c } = chosen;
+      const ofOutput = (index) => show(toInput(index));
+      const [x, dx] = M.inputMaps(layer, { n, c, onforward: show, onbackward: show });
+      const [y, dy] = M.outputMaps(layer, { n, c, onforward: ofOutput, onbackward: ofOutput });
+      const middle = between(n, c, ofOutput);
+      const maps = { x, dx, y, dy, ...Object.fromEntries(middle.map((map) => [map.element.dataset.map, map])) };
+      const revealing = (make) => () => {
+        for (const map of Object.values(maps)) map.hide(false);
+        return make();
+      };
+
+      function show(index) {
+        picked = index;
+        for (const map of [x, dx]) map.show(map.plane.find(index));
+        for (const map of [y, dy, ...middle]) map.show(map.plane.find(toOutput(index)));
+        const { said, content, secret } = tell(index, revealing);
+        for (const name of secret) maps[name].hide(M.state.asking);
+        told.show(said, content);
+      }
+
+      body.replaceChildren(
+        M.sides([[x.element, dx.element], ...middle.map((map) => [map.element, null]), [y.element, dy.element]]),
+        told.element,
+      );
+      show(picked ? here(picked) : M.strongest(dx.plane));
+    }
+
+    /** The same place in the image and channel that are now chosen. */
+    const here = (index) => (channels.length ? [chosen.n, chosen.c, ...index.slice(2)] : [chosen.n, ...index.slice(1)]);
+
+    build();
+    return M.layerView(
+      layer,
+      story,
+      channels.length
+        ? h(
+            "div",
+            { class: "controls" },
+            M.channelChooser("channel", "channel c", channels, chosen.c, (c) => {
+              chosen.c = c;
+              build();
+            }),
+          )
+        : null,
+      body,
+    );
+  }
+
+  /** A layer of the user's own: what went through it and what came back, without a story about it. */
+  function plainView(layer) {
+    const channels = [M.channelsOf(layer.x), M.channelsOf(layer.y)];
+    const chosen = { n: M.state.image, c: channels[0][0], f: channels[1][0] };
+    const body = h("div", {});
+    function build() {
+      const { n, c, f } = chosen;
+      const elements = (maps) => maps.map((map) => map.element);
+      body.replaceChildren(
+        M.sides([
+          elements(M.inputMaps(layer, { n, c })),
+          ...Object.entries(layer.params).map(([key, array]) =>
+            [array, layer.grads[key]].map((numbers, which) =>
+              numbers
+                ? M.map({
+                    role: which ? `d${key}` : key,
+                    name: which ? `d${key}` : key,
+                    about: which ? "its gradient" : "parameter",
+                    plane: M.planeOf(numbers, numbers.kept(0)[0], M.channelsOf(numbers)[0]),
+                    scale: M.scale(which ? "gradient" : "weight", M.reach(numbers)),
+                  }).element
+                : M.absent(`${key} got no gradient.`),
+            ),
+          ),
+          elements(M.outputMaps(layer, { n, c: f })),
+        ]),
+      );
+    }
+    const chooser = (key, label, indices) =>
+      indices.length
+        ? M.channelChooser(key, label, indices, chosen[key], (value) => {
+            chosen[key] = value;
+            build();
+          })
+        : null;
+    build();
+    return M.layerView(
+      layer,
+      "This page knows nothing about the formulas of this layer; here is what went through it and what " + "came back.",
+      h(
+        "div",
+        { class: "controls" },
+        chooser("c", "input channel", channels[0]),
+        chooser("f", "output channel", channels[1]),
+      ),
+      body,
+    );
+  }
+
+  Object.assign(M, { cellwise, plainView });
+})();

@@ -1,0 +1,141 @@
+"""A recorded run: what its file holds, and how it is read. Who writes it is `minicnn.inspect.recorder`.
+
+The file is in safetensors form. Its arrays have the names of `Recording`'s, those of parameters and layers with their
+name behind, "weight/conv1.weight" or "activation/relu1"; what `Recording` has besides is JSON in the metadata.
+"""
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn.checkpoint import read_safetensors
+from minicnn.checks import as_int
+
+FORMAT, VERSION = "minicnn recording", 1
+NORMS = ("weight_norm", "gradient_norm", "update_norm")
+SAMPLES = ("weight", "gradient", "update")
+
+
+class Recording(NamedTuple):
+    """A recorded run: n steps with their numbers, and m of these, `array_step`, with arrays; P parameters.
+
+    step, epoch, lr, loss: (n,); steps and epochs count from 1, the loss is that of the step's batch.
+    names: of the P parameters, in forward order.
+    weight_norm, gradient_norm, update_norm: (n, P), each the root of the sum of squares of the whole array. The
+        gradient is the one the optimiser was given, after clipping.
+    array_step: (m,).
+    weight, gradient, update: dicts with an array (m, …) for each parameter, the cells that were kept of it.
+    activation: dict with an array (m, …) for each layer, its output for the image in evaluation mode; empty where no
+        image was chosen.
+    image: the image's pixels that were kept, or None.
+    shapes: the whole shapes, by "parameter/" or "activation/" and the name, and by "image".
+    kept: by the same keys, for each axis the indices kept, or None for all.
+    filters: the name of the first convolution's weight, or None where there is no convolution.
+    interval, array_interval: how many steps from one of `step`, or of `array_step`, to the next; the last may be
+        nearer.
+    """
+
+    step: np.ndarray
+    epoch: np.ndarray
+    lr: np.ndarray
+    loss: np.ndarray
+    names: list
+    weight_norm: np.ndarray
+    gradient_norm: np.ndarray
+    update_norm: np.ndarray
+    array_step: np.ndarray
+    weight: dict
+    gradient: dict
+    update: dict
+    activation: dict
+    image: np.ndarray | None
+    shapes: dict
+    kept: dict
+    filters: str | None
+    interval: int
+    array_interval: int
+
+    @property
+    def update_ratio(self):
+        """(n, P), update_norm / weight_norm: how much of a parameter one step changes; NaN where its norm is 0."""
+        return self.update_norm / np.where(self.weight_norm > 0, self.weight_norm, np.nan)
+
+
+def load_recording(path):
+    """The `Recording` that a `Recorder` wrote.
+
+    Raises FileNotFoundError; ValueError where the file is damaged, is something else, or comes from a newer version.
+    """
+    arrays, metadata = read_safetensors(path)
+    kind, _, version = metadata.get("format", "").rpartition(" ")
+    if kind != FORMAT:
+        raise ValueError(
+            f"load_recording: expected a recording that Trainer(record=…) wrote, got {path}, which is none"
+        )
+    if version != str(VERSION):
+        raise ValueError(
+            f"load_recording: {path} has format {version}, this minicnn reads {VERSION}; install the newest minicnn"
+        )
+    try:
+        return _as_recording(arrays, json.loads(metadata["recording"]))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"load_recording: {path} is damaged ({type(error).__name__}: {error}); record the run again"
+        ) from error
+
+
+def sampled(recording):
+    """The recording's arrays (m, …) by the names they have in the file."""
+    of_params = {f"{kind}/{name}": getattr(recording, kind)[name] for kind in SAMPLES for name in recording.names}
+    return of_params | {f"activation/{name}": array for name, array in recording.activation.items()}
+
+
+def columns(n_params):
+    """The shapes of a step's numbers, by name."""
+    return {"epoch": (), "lr": (), "loss": ()} | dict.fromkeys(NORMS, (n_params,))
+
+
+def step_shapes(names, shapes, kept):
+    """The shapes of a step's arrays, by "weight/conv1.weight", "activation/relu1" and so on."""
+    of_params = {f"{kind}/{name}": kept_shape(shapes, kept, f"parameter/{name}") for kind in SAMPLES for name in names}
+    return of_params | {key: kept_shape(shapes, kept, key) for key in shapes if key.startswith("activation/")}
+
+
+def kept_shape(shapes, kept, key):
+    axes = zip(shapes[key], kept[key], strict=True)
+    return tuple(length if chosen is None else len(chosen) for length, chosen in axes)
+
+
+def _as_recording(arrays, description):
+    """The `Recording` in a file's arrays and description. Raises where they do not belong together."""
+    names, kept = description["names"], description["kept"]
+    shapes = {key: tuple(shape) for key, shape in description["shapes"].items()}
+    n, m = len(arrays["step"]), len(arrays["array_step"])
+    expected = {"step": (n,), "array_step": (m,)}
+    expected |= {name: (n, *width) for name, width in columns(len(names)).items()}
+    expected |= {name: (m, *shape) for name, shape in step_shapes(names, shapes, kept).items()}
+    if "image" in shapes:
+        expected["image"] = kept_shape(shapes, kept, "image")
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != expected:
+        name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        raise ValueError(f"{name}: expected shape {expected.get(name)}, got {found.get(name)}")
+    step, array_step = arrays["step"], arrays["array_step"]
+    if not (m and (np.diff(step) > 0).all() and np.isin(array_step, step).all() and (np.diff(array_step) > 0).all()):
+        raise ValueError("expected steps in ascending order, and those with arrays among them")
+    samples = {kind: {name: arrays[f"{kind}/{name}"] for name in names} for kind in SAMPLES}
+    activations = [key.removeprefix("activation/") for key in shapes if key.startswith("activation/")]
+    return Recording(
+        step=step,
+        array_step=array_step,
+        names=names,
+        **{name: arrays[name] for name in columns(len(names))},
+        **samples,
+        activation={name: arrays[f"activation/{name}"] for name in activations},
+        image=arrays.get("image"),
+        shapes=shapes,
+        kept=kept,
+        filters=description["filters"],
+        **{name: as_int(description[name], name, 1) for name in ("interval", "array_interval")},
+    )

@@ -1,0 +1,72 @@
+"""The replay: a recorded run as a part of the inspector's page, in the form that `page/replay.js` reads."""
+
+import base64
+
+import numpy as np
+
+from minicnn.inspect.recording import SAMPLES, columns, sampled
+
+NUMBERS_SHARE = 0.25  # of the letters, for the numbers of the steps; the rest is for their arrays
+
+
+def replay_data(recording, max_characters=4_000_000):
+    """`recording` as the part "replay" of the inspector's page: a dict that JSON can hold.
+
+    Where that would be longer than `max_characters`, every second step is left out, as often as needed; the first and
+    the last stay.
+    """
+    numbers = {name: getattr(recording, name) for name in ("step", *columns(0), "update_ratio")}
+    rows, every = _with_room(list(numbers.values()), max_characters * NUMBERS_SHARE)
+    frames, every_frame = _with_room(list(sampled(recording).values()), max_characters * (1 - NUMBERS_SHARE))
+
+    def samples(arrays, kind):
+        return {
+            name: _encoded(array[frames], recording.shapes[f"{kind}/{name}"], recording.kept[f"{kind}/{name}"])
+            for name, array in arrays.items()
+        }
+
+    image = recording.image
+    return {
+        **{name: _encoded(column[rows], column.shape[1:]) for name, column in numbers.items()},
+        "names": recording.names,
+        "array_step": _encoded(recording.array_step[frames]),
+        **{kind: samples(getattr(recording, kind), "parameter") for kind in SAMPLES},
+        # A list: in JavaScript an object puts the layers that are called "0", "1", … before all others.
+        "activation": [
+            {"name": name, "value": value} for name, value in samples(recording.activation, "activation").items()
+        ],
+        "image": None if image is None else _encoded(image[None], recording.shapes["image"], recording.kept["image"]),
+        "filters": recording.filters,
+        "left_out": [
+            f"The loss and the norms are those of {_these_steps(recording.interval * every)}.",
+            "Weights, gradients, updates and activations are samples, the same cells each time, "
+            f"of {_these_steps(recording.array_interval * every_frame)}.",
+        ],
+    }
+
+
+def _with_room(arrays, max_characters):
+    """(positions, every): which rows to take of all `arrays` so that they fit, and that it is one in `every`."""
+    n, every = len(arrays[0]), 1
+    positions = np.arange(n)
+    characters_a_row = sum(array.nbytes for array in arrays) / n * 4 / 3  # base64 writes 3 bytes as 4 letters
+    while len(positions) > 2 and characters_a_row * len(positions) > max_characters:
+        every *= 2
+        positions = np.unique([*range(0, n, every), n - 1])
+    return positions, every
+
+
+def _these_steps(interval):
+    return "every step" if interval == 1 else f"one step in {interval}, and of the last"
+
+
+def _encoded(array, shape=(), kept=()):
+    """An array as the page reads it: of one (m, *shape) the indices `kept` along each axis but the first."""
+    array = array.astype(np.int32) if array.dtype == np.int64 else array
+    whole = all(chosen is None for chosen in kept)
+    return {
+        "shape": [len(array), *shape],
+        "dtype": str(array.dtype),
+        "data": base64.b64encode(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))).decode(),
+        "kept": None if whole else {"axes": [None, *kept]},
+    }
