@@ -24,7 +24,7 @@ import itertools
 import math
 import platform
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import SimpleNamespace
 from unittest import mock
 
@@ -195,17 +195,18 @@ def _opaque_pointers():
 
     llvmlite keeps the text of types and values; that is put aside, or it would give or take the other spelling.
     """
-    text, utils = llvmlite.ir.types, llvmlite.ir._utils
-    with ExitStack() as stack:
-        replace = lambda *args: stack.enter_context(mock.patch.object(*args))  # noqa: E731
-        replace(text, "ir_layer_typed_pointers_enabled", False)
-        replace(utils._StrCaching, "__str__", lambda value: value._to_string())
-        replace(utils._StringReferenceCaching, "get_reference", lambda value: value._get_reference())
+    types, utils = llvmlite.ir.types, llvmlite.ir._utils
+    with (
+        mock.patch.object(types, "ir_layer_typed_pointers_enabled", False),
+        mock.patch.object(utils._StrCaching, "__str__", lambda value: value._to_string()),
+        mock.patch.object(utils._StringReferenceCaching, "get_reference", lambda value: value._get_reference()),
+    ):
         yield
 
 
 SPECIAL_REGISTER = r'@"llvm\.nvvm\.read\.ptx\.sreg\.(\w+)\.([xyz])"'
 BARRIER = r'call void @"llvm\.nvvm\.barrier0"\(\)'
+SHARED_SPACE = "addrspace(3) global"
 SHARED = r'^@"([^"]+)" = addrspace\(3\) global \[(\d+) x (\w+)\] undef'
 IGNORED = r'^target .*$|^@"llvm.used".*$|^![a-z].*$|^declare void @"llvm\.nvvm\.barrier0"\(\)$'
 
@@ -397,6 +398,8 @@ class Kernel:
         self._name, self._types = body.__qualname__, argument_types
         entry, texts = device_ir(body, argument_types)
         found = [match for text in texts for match in re.finditer(SHARED, text, re.MULTILINE)]
+        if len(found) != sum(text.count(SHARED_SPACE) for text in texts):
+            raise NotImplementedError(f"{self._name} has shared memory that is no static array of numbers")
         sites = itertools.count(1)
         self._engine = machine_code(linked([cpu_ir(text, sites) for text in texts], entry))
         self._shared = [self._shared_array(*match.groups()) for match in found]
