@@ -18,6 +18,15 @@ if (os.cpu_count() or 1) < 2:
 settings.register_profile("minicnn", derandomize=True, deadline=None, database=None, max_examples=50)
 settings.load_profile("minicnn")
 
+# The browser's tests import what drives it. Where it must be there, they say what is missing by failing.
+NO_BROWSER = not all(map(importlib.util.find_spec, ("playwright", "axe_playwright_python")))
+if NO_BROWSER and os.environ.get("MINICNN_BROWSER") != "required":
+    collect_ignore = ["browser"]
+
+
+def pytest_report_header():
+    return "tests/browser is left out: it needs the packages of the extra `browser`" if NO_BROWSER else None
+
 
 def pytest_collection_modifyitems(items):
     """Skip the tests marked `torch`, one by one and with the reason, where PyTorch is not installed."""

@@ -13,6 +13,7 @@ import minicnn
 from minicnn.checkpoint import read_safetensors, write_safetensors
 from minicnn.data import Batches
 from minicnn.inspect import Recorder, load_recording
+from minicnn.inspect.recorder import _Thinned
 from minicnn.inspect.recording import NORMS, SAMPLES
 from tests.test_trainer import bits, interrupt_after, small_network, small_problem, small_run, without_times
 
@@ -167,6 +168,21 @@ def test_thousands_of_steps_keep_within_the_bound():
     assert recording.interval > 30
 
 
+def test_every_second_step_goes_where_there_are_too_many():
+    thinned, kept = _Thinned(most=4), []
+    for step in range(1, 18):
+        if thinned.is_due(step):
+            thinned.keep(step, f"item {step}")
+        kept.append(list(thinned.kept))
+    assert kept[:10] == [
+        *([1], [1, 2], [1, 2, 3], [1, 2, 3, 4]),
+        *([1, 3, 5], [1, 3, 5], [1, 3, 5, 7], [1, 3, 5, 7]),
+        *([1, 5, 9], [1, 5, 9]),
+    ]
+    assert kept[16] == [1, 9, 17]
+    assert thinned.kept[9] == "item 9"
+
+
 def test_large_maps_are_sampled_more_coarsely_where_there_is_less_room():
     image = np.random.default_rng(0).standard_normal((3, 40, 50), np.float32)
     sides = []
@@ -292,19 +308,32 @@ def test_a_run_that_fails_leaves_what_came_before():
 
 
 def test_a_second_ctrl_c_leaves_no_torn_step():
-    trainer, train, _ = small_run(record=PATH)
-    step = trainer.optimizer._update
+    trainer, train, _ = small_run(record=Recorder(PATH, IMAGE, max_bytes=19_000))
+    update = trainer.optimizer._update
 
-    def interrupted(*arguments):
-        if trainer.optimizer.steps == 4:
+    def interrupted(ops, param, slots, grad):
+        update(ops, param, slots, grad)
+        if trainer.optimizer.steps == 12:  # and only the first parameter has changed
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        step(*arguments)
 
     trainer.optimizer._update = interrupted
     with pytest.raises(KeyboardInterrupt):
-        trainer.fit(train)
-    assert not os.path.exists(PATH) or load_recording(PATH).step.tolist() == [1, 2, 3]
+        trainer.fit(train, epochs=3)
+    recording = load_recording(PATH)
+    assert recording.array_interval > 1
+    # Step 11, whose turn it was not, can no longer be told: its weights have begun to be those of step 12.
+    for steps, interval in ((recording.step, recording.interval), (recording.array_step, recording.array_interval)):
+        assert steps.tolist() == list(range(1, 11 + 1, interval))
+
+
+def test_nothing_is_written_of_no_steps():
+    record = Recorder(PATH)
+    record.save()
+    trainer, train, _ = small_run(record=record)
+    with pytest.raises(RuntimeError, match="loss is nan at step 1"):
+        trainer.fit([(x * np.nan, y) for x, y in train])
+    assert not os.path.exists(PATH)
 
 
 def test_a_failed_write_leaves_the_old_file(monkeypatch):

@@ -35,9 +35,12 @@ DIGIT_SIZE = (32, 32)
 )
 @click.option("--eval", "evaluation", is_flag=True, help="Evaluation mode: batchnorm takes its running statistics.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a new network's weights.")
+@click.option(
+    "--replay", type=click.Path(path_type=Path), help="A training run that Trainer(record=…) wrote, to replay."
+)
 @click.option("--open", "shown", is_flag=True, help="Open the page in the browser.")
 @click.pass_context
-def inspect(context, image, model, digit, label, output, longest, evaluation, seed, shown):
+def inspect(context, image, model, digit, label, output, longest, evaluation, seed, replay, shown):
     """Run one forward and one backward pass on IMAGE and write a page that shows them, number by number.
 
     The page is one file that opens in any browser, also without a network. What the picture teaches the network is
@@ -73,6 +76,7 @@ def inspect(context, image, model, digit, label, output, longest, evaluation, se
         path=output,
         training=not evaluation,
         classes=classes,
+        replay=replay,
         title=f"{'a new SimpleNet' if model is None else model.name} on {what}",
     )
     record = inspection.record

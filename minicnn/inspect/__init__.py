@@ -1,14 +1,19 @@
 """The inspector: a page that shows the forward and the backward pass of a network, number by number.
 
 record.py   one forward and one backward pass on a copy of the network, and all that was seen
-recorder.py, recording.py, replay.py    a training run: how its steps are noted, the file they are in, and what of it
-            goes into a page
 layers.py   what is told of each kind of layer: what it keeps and why, what it costs, what its view needs
 sample.py   what of large arrays goes into the page
 page.py     HTML, style, scripts and data in one file
 page/       the page itself; d3 by Mike Bostock draws, with its licence beside it
+
+And of a whole training run, which the page can replay:
+
+recorder.py   what `Trainer(record=…)` notes of the steps
+recording.py  the file that comes of it
+replay.py     what of it goes into the page
 """
 
+import json
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -98,8 +103,8 @@ def inspect(
         title: of the page, the name of the network's class unless given.
         classes: the names of the K classes.
         lr: the learning rate of a plain SGD step, for the ratio of each update to its weights.
-        replay: a `Recording` of the training of this network, which the page then has a view of.
-        max_bytes: the most that the arrays may take in the page; with a replay it has half of that.
+        replay: a training run to be shown step by step: a `Recording`, or the path of one.
+        max_bytes: the most that the arrays may take in the page; of these the replay takes half at most.
 
     Returns:
         `Inspection`.
@@ -109,6 +114,7 @@ def inspect(
         ValueError: x of another rank, empty or not finite; a layer's output or gradient that is not finite (the first
             one is named); labels or class names that do not fit.
         RuntimeError: a layer's forward or backward failed (it is named, and the error is the cause).
+        ValueError, FileNotFoundError: no recording in the file `replay`.
         OSError: the page cannot be written to `path`; then there is no part of it, and a page that was there stays.
 
     >>> import numpy as np, minicnn
@@ -117,6 +123,8 @@ def inspect(
     """
     if path is not None:
         page.require_place(Path(path))  # rather now than after the work
+    if replay is not None:
+        replay = replay_data(replay if isinstance(replay, Recording) else load_recording(replay), max_bytes // 2)
     record = recorded(
         network,
         x,
@@ -128,9 +136,9 @@ def inspect(
         title=title,
         classes=classes,
         lr=lr,
-        max_bytes=max_bytes if replay is None else max_bytes // 2,
+        max_bytes=max_bytes if replay is None else max_bytes - len(json.dumps(replay)),
     )
     if replay is not None:
-        record["replay"] = replay_data(replay, max_bytes // 2)
+        record["replay"] = replay
     inspection = Inspection(record)
     return inspection if path is None else inspection.save(path)

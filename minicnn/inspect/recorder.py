@@ -116,13 +116,13 @@ class Recorder:
 
     def save(self):
         """Write the file, up to the last step; nothing where there was none."""
-        if self._last is None:
+        if self._layout is None or not self._numbers.kept:
             return
-        number, numbers, arrays = self._last.number, dict(self._numbers.kept), dict(self._arrays.kept)
-        if number not in numbers:
-            numbers[number] = self._last.numbers()
-        if number not in arrays:
-            arrays[number] = self._last.arrays(self._layout)
+        numbers, arrays = dict(self._numbers.kept), dict(self._arrays.kept)
+        if self._last is not None and self._last.number not in numbers:
+            numbers[self._last.number] = self._last.numbers()
+        if self._last is not None and self._last.number not in arrays:
+            arrays[self._last.number] = self._last.arrays(self._layout)
         intervals = self._numbers.interval, self._arrays.interval
         write_safetensors(self.path, *self._layout.file(numbers, arrays, *intervals))
 

@@ -1,10 +1,9 @@
 """The replay: a recorded run as a part of the inspector's page, in the form that `page/replay.js` reads."""
 
-import base64
-
 import numpy as np
 
 from minicnn.inspect.recording import SAMPLES, columns, sampled
+from minicnn.inspect.sample import packed
 
 NUMBERS_SHARE = 0.25  # of the letters, for the numbers of the steps; the rest is for their arrays
 
@@ -21,21 +20,21 @@ def replay_data(recording, max_characters=4_000_000):
 
     def samples(arrays, kind):
         return {
-            name: _encoded(array[frames], recording.shapes[f"{kind}/{name}"], recording.kept[f"{kind}/{name}"])
+            name: _packed(array[frames], recording.shapes[f"{kind}/{name}"], recording.kept[f"{kind}/{name}"])
             for name, array in arrays.items()
         }
 
     image = recording.image
     return {
-        **{name: _encoded(column[rows], column.shape[1:]) for name, column in numbers.items()},
+        **{name: _packed(column[rows], column.shape[1:]) for name, column in numbers.items()},
         "names": recording.names,
-        "array_step": _encoded(recording.array_step[frames]),
+        "array_step": _packed(recording.array_step[frames]),
         **{kind: samples(getattr(recording, kind), "parameter") for kind in SAMPLES},
         # A list: in JavaScript an object puts the layers that are called "0", "1", … before all others.
         "activation": [
             {"name": name, "value": value} for name, value in samples(recording.activation, "activation").items()
         ],
-        "image": None if image is None else _encoded(image[None], recording.shapes["image"], recording.kept["image"]),
+        "image": None if image is None else _packed(image[None], recording.shapes["image"], recording.kept["image"]),
         "filters": recording.filters,
         "left_out": [
             f"The loss and the norms are those of {_these_steps(recording.interval * every)}.",
@@ -60,13 +59,7 @@ def _these_steps(interval):
     return "every step" if interval == 1 else f"one step in {interval}, and of the last"
 
 
-def _encoded(array, shape=(), kept=()):
-    """An array as the page reads it: of one (m, *shape) the indices `kept` along each axis but the first."""
+def _packed(array, shape=(), kept=()):
+    """An array (m, *shape) for the page, of which along each axis but the first the indices `kept` are at hand."""
     array = array.astype(np.int32) if array.dtype == np.int64 else array
-    whole = all(chosen is None for chosen in kept)
-    return {
-        "shape": [len(array), *shape],
-        "dtype": str(array.dtype),
-        "data": base64.b64encode(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))).decode(),
-        "kept": None if whole else {"axes": [None, *kept]},
-    }
+    return packed(array, (len(array), *shape), [None, *kept] if kept else [None] * (1 + len(shape)))

@@ -221,11 +221,15 @@ class _Choice:
 
 def encoded(array, chosen):
     """An array as the page has it, a dict: of each axis the indices `chosen`, None for all; little-endian base64."""
-    places = np.ix_(*_as_arrays(chosen, array.shape))
-    data = np.ascontiguousarray(array[places], array.dtype.newbyteorder("<"))
+    return packed(array[np.ix_(*_as_arrays(chosen, array.shape))], array.shape, chosen)
+
+
+def packed(kept, shape, chosen):
+    """An array of this shape as the page has it, of which nothing but what is `kept` is at hand."""
+    data = np.ascontiguousarray(kept, kept.dtype.newbyteorder("<"))
     return {
-        "shape": list(array.shape),
-        "dtype": array.dtype.name,
+        "shape": list(shape),
+        "dtype": kept.dtype.name,
         "data": base64.b64encode(data.tobytes()).decode("ascii"),
         "kept": None if all(indices is None for indices in chosen) else {"axes": chosen},
     }

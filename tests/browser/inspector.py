@@ -6,7 +6,6 @@ itself may differ by rounding: 1e-10 of the array's largest number in float64, 1
 """
 
 import base64
-from urllib.parse import quote
 
 import numpy as np
 
@@ -34,11 +33,11 @@ class Inspector:
     # What a reader does
 
     def show(self, name):
-        """Open the view of a layer by its link; "overview" and "loss" are views too. Returns what `step` has of it."""
-        address = f"#{name}" if name in ("overview", "loss") else f"#layer={quote(name)}"
-        self.page.locator(f'#layers a[href="{address}"]').click()
-        hook = '[data-view="overview"]' if name == "overview" else f'[data-layer="{name}"]'
-        self.page.locator(hook).wait_for()
+        """Open a view by its link: a layer's, "overview", "loss" or "replay". Returns what `step` has of the layer."""
+        links = self.page.locator("#layers a")
+        names = links.evaluate_all("all => all.map(link => link.firstChild.textContent)")
+        links.nth(names.index("Overview" if name == "overview" else name)).click()
+        self.page.locator(f'[data-view="{name}"], [data-layer="{name}"]').wait_for()
         return self.step.layers.get(name)
 
     def map(self, role):
@@ -427,19 +426,26 @@ def check_pooled_cell(inspector, name, n, c, r, s):
     assert len(inspector.values("tr[data-product]")) == len(holding)
 
 
-def check_winner(inspector, name, n, c, p, q):
-    """Click a cell of y: its winner is ringed on x, and it is the largest of the window."""
-    at = inspector.step.layers[name]
+def winner_of(at, n, c, p, q):
+    """The first of the largest cells of a window."""
     (top, bottom, _), (left, right, _) = (table[index] for table, index in zip(windows_of(at), (p, q), strict=True))
-    inspector.click("y", p, q, at.y.shape[2:])
     window = at.x[n, c, top:bottom, left:right]
     row, column = np.unravel_index(window.argmax(), window.shape)
+    return int(top + row), int(left + column)
+
+
+def check_winner(inspector, name, n, c, p, q):
+    """Click a cell of y: the winner is told, and the winners of all windows are ringed on x."""
+    at = inspector.step.layers[name]
+    inspector.click("y", p, q, at.y.shape[2:])
     rings = inspector.map("x").evaluate(
         """(figure) => [...figure.querySelectorAll("svg.marks circle.mark-winner.line")].map((ring) =>
             ["cy", "cx"].map((name) => Math.floor(Number(ring.getAttribute(name)) / Number(figure.dataset.cell))))"""
     )
-    assert [top + row, left + column] in rings
-    assert inspector.value(".panel .asked .num") == window.max() == at.y[n, c, p, q]
+    assert set(map(tuple, rings)) == {winner_of(at, n, c, *output) for output in np.ndindex(at.y.shape[2:])}
+    r, s = winner_of(at, n, c, p, q)
+    assert f"row {r}, column {s}" in inspector.page.locator(".panel .asked").inner_text()
+    assert inspector.value(".panel .asked .num") == at.x[n, c, r, s] == at.y[n, c, p, q]
 
 
 # The small layers, the linear layer and the loss

@@ -39,15 +39,19 @@ def test_convolution_cell_by_cell(inspect, name, layer, n):
         inspector.choose("image", n)
     at = inspector.show(layer)
     (channels, height, width), (filters, out_height, out_width) = at.x.shape[1:], at.y.shape[1:]
-    for c, f in {(0, 0), (channels - 1, filters - 1)}:
+    corner, inside = (out_height - 1, out_width - 1), (out_height // 2, 3)
+    for c, f, outputs, pixels in [
+        (0, 0, [(0, 0), inside], [(0, 0), (height // 2, 4)]),
+        (channels - 1, filters - 1, [corner], [(height - 1, width - 1)]),
+    ]:
         inspector.choose("channel", c)
         inspector.choose("filter", f)
-        for p, q in [(0, 0), (out_height - 1, out_width - 1), (out_height // 2, 3)]:
+        for p, q in outputs:
             checks.check_sent(inspector, layer, n, c, f, p, q)
-        for r, s in [(0, 0), (height - 1, width - 1), (height // 2, 4)]:
+        for r, s in pixels:
             checks.check_arrives(inspector, layer, n, c, r, s)
-        checks.check_weight(inspector, layer, f, c, 0, 2)
-        checks.check_forward(inspector, layer, n, f, out_height - 1, 0)
+    checks.check_weight(inspector, layer, f, c, 0, 2)
+    checks.check_forward(inspector, layer, n, f, out_height - 1, 0)
     checks.check_agreement(inspector)
     checks.check_texts(inspector)
 
@@ -80,10 +84,10 @@ def test_batchnorms_three_paths_sum_to_dx(inspect, name, layer, n):
         inspector.choose("image", n)
     at = inspector.show(layer)
     channels, height, width = at.x.shape[1:]
-    for c in (0, channels - 1):
+    for c, cells in [(0, [(0, 0), (height // 2, width // 2)]), (channels - 1, [(height - 1, 2)])]:
         checks.check_paths(inspector, layer, n, c)
         inspector.choose("channel", c)
-        for r, s in [(0, 0), (height // 2, width // 2), (height - 1, 2)]:
+        for r, s in cells:
             checks.check_path_cell(inspector, layer, n, c, r, s)
     checks.check_agreement(inspector)
     checks.check_texts(inspector)
@@ -105,10 +109,10 @@ def test_poolings_windows_and_what_they_pay(inspect, name, layer):
     at = inspector.show(layer)
     checks.check_windows(inspector, layer)
     channels, height, width = at.x.shape[1:]
-    for c in (0, channels - 1):
+    for c, cells in [(0, [(0, 0), (height // 2, width // 2)]), (channels - 1, [(height - 1, width - 1), (3, 2)])]:
         checks.check_payments(inspector, layer, 0, c)
         inspector.choose("channel", c)
-        for r, s in [(0, 0), (height // 2, width // 2), (height - 1, width - 1), (3, 2)]:
+        for r, s in cells:
             checks.check_pooled_cell(inspector, layer, 0, c, r, s)
         if "max" in layer or layer == "adaptive_pool":
             checks.check_winner(inspector, layer, 0, c, at.y.shape[2] - 1, 0)

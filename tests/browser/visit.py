@@ -45,7 +45,7 @@ class Visits:
             viewport={"width": width, "height": height}, color_scheme=color_scheme, **options
         )
         self.contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(5_000)
 
         def answer(route):
             # What follows # is never sent, so a link within the page is no request.

@@ -206,6 +206,15 @@ def test_optimizers(name, settings, dtype):
     check_close(results, tuple(arrays[:-1]), dtype, name)
 
 
+def test_compile_kernels_reports_each_file_before_it():
+    reports = []
+    files = ("losses", "linear", "optim")
+    assert cuda.compile_kernels("float32", lambda *report: reports.append(report), files) is None
+    assert sorted(name for name, _, _ in reports) == sorted(files)
+    assert [(done, total) for _, done, total in reports] == [(0, 3), (1, 3), (2, 3)]
+    assert cuda.compile_kernels("float64", files=["activation"]) is None
+
+
 def small_network(backend, dtype):
     """SimpleNet with fewer blocks and channels."""
     layers, channels = {}, (2, 3, 9)

@@ -32,25 +32,20 @@ def log_softmax_backward(dy, y):
 
 
 @part
-def larger(a, b):
-    """The larger of two numbers, and NaN if one of them is."""
-    return b if b > a or b != b else a
-
-
-@part
 def largest_of_block(shared, thread):
     """The largest of the THREADS numbers of `shared` goes to shared[0], as in `sum_over_block`."""
     cuda.syncthreads()
     step = THREADS // 2
     while step > 0:
         if thread < step:
-            shared[thread] = larger(shared[thread], shared[thread + step])
+            shared[thread] = max(shared[thread], shared[thread + step])
         cuda.syncthreads()
         step //= 2
 
 
 @lru_cache
 def _forward(real):
+    """Whether the maximum sees a NaN does not matter: the sum does."""
     zero, lowest = real(0), real(-np.inf)
 
     def kernel(x, y, n_classes):
@@ -59,7 +54,7 @@ def _forward(real):
         thread, start = cuda.threadIdx.x, cuda.blockIdx.x * n_classes
         maximum = lowest
         for k in range(thread, n_classes, THREADS):
-            maximum = larger(maximum, x[np.uint64(start + k)])
+            maximum = max(maximum, x[np.uint64(start + k)])
         maxima[thread] = maximum
         largest_of_block(maxima, thread)
         maximum = maxima[0]

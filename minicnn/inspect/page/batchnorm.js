@@ -29,14 +29,13 @@
       const scale = M.scale("gradient", d3.max([layer.dx, sums.evaluated, ...Object.values(sums.paths)], M.reach));
       const part = (role, name, about, array) =>
         M.map({ role, name, about, onpick, scale, plane: M.planeOf(array, n, c) });
-      const parts = training
-        ? Object.entries(M.PATHS).map(([path, name]) => [
-            path,
-            part(`path-${path}`, name, "part of dx", sums.paths[path]),
-          ])
-        : [];
-      const evaluated = part("eval-dx", "dx in evaluation", "", sums.evaluated);
-      maps = { x, dx, y, dy, evaluated, ...Object.fromEntries(parts) };
+      const parts = Object.entries(M.PATHS).map(([path, name]) => [
+        path,
+        part(`path-${path}`, name, "part of dx", sums.paths[path]),
+      ]);
+      // In evaluation mode dx is the direct path, and there is nothing to set beside it.
+      const more = training ? [...parts, ["evaluation", part("eval-dx", "dx in evaluation", "", sums.evaluated)]] : [];
+      maps = { x, dx, y, dy, ...Object.fromEntries(more) };
       body.replaceChildren(
         h(
           "div",
@@ -50,7 +49,7 @@
                 [y, dy],
               ].map((pair) => pair.map((map) => map.element)),
             ),
-            paths(parts, evaluated),
+            paths(more),
           ),
           told.element,
         ),
@@ -59,7 +58,7 @@
       tell(at ?? M.strongest(dx.plane).slice(-2));
     }
 
-    function paths(parts, evaluated) {
+    function paths(more) {
       return h(
         "section",
         {},
@@ -76,8 +75,7 @@
         h(
           "div",
           { class: "paths" },
-          parts.map(([path, map]) => h("div", { class: `path path-${path}` }, map.element)),
-          h("div", { class: "path" }, evaluated.element),
+          more.map(([path, map]) => h("div", { class: `path path-${path}` }, map.element)),
         ),
       );
     }
@@ -87,9 +85,8 @@
       const [r, s] = cell;
       const index = [chosen.n, chosen.c, r, s];
       for (const map of Object.values(maps)) map.show(map.plane.place(r, s));
-      maps.dx.hide(training && M.state.asking);
       const inEvaluation = () => M.batchnormEvaluation(layer, sums, index);
-      told.show(
+      const asks = told.show(
         `dx at row ${r}, column ${s} is ${number(layer.dx.get(...index))}.`,
         h("h2", {}, "One cell of dx"),
         training
@@ -98,6 +95,7 @@
             )
           : inEvaluation(),
       );
+      maps.dx.hide(asks);
     }
 
     /** After an answer the map of dx may be seen. */

@@ -36,8 +36,8 @@
         for (const map of [x, dx]) map.show(map.plane.find(index));
         for (const map of [y, dy, ...middle]) map.show(map.plane.find(toOutput(index)));
         const { said, content, secret } = tell(index, revealing);
-        for (const name of secret) maps[name].hide(M.state.asking);
-        told.show(said, content);
+        const asks = told.show(said, content);
+        for (const name of secret) maps[name].hide(asks);
       }
 
       body.replaceChildren(

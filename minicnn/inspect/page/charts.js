@@ -3,6 +3,7 @@
 (() => {
   const M = window.MINICNN;
   const { h } = M;
+  const NARROWEST = 260; // pixels; a narrower place shows the same chart smaller
 
   /** A figure whose chart is drawn again for each width it is given. */
   function chart(caption, draw, table) {
@@ -11,7 +12,7 @@
     new ResizeObserver(() => {
       if (!place.clientWidth || place.clientWidth === width) return; // 0: no longer on the page
       width = place.clientWidth;
-      place.replaceChildren(draw(width));
+      place.replaceChildren(draw(Math.max(width, NARROWEST)));
     }).observe(place);
     // The drawing is for the eye; the same numbers stand in a table for everybody.
     const details = h("details", { class: "as-table" }, h("summary", {}, "as a table"), table);
@@ -40,7 +41,7 @@
         .call(
           d3
             .axisTop(x)
-            .ticks(Math.max(2, Math.floor((width - left - right) / 90)), "~e")
+            .ticks(Math.max(2, Math.floor((width - left - right) / 90)), "~g")
             .tickSizeInner(-height + top),
         );
       const at = (row) => (row.value > 0 ? x(row.value) : left);
@@ -239,5 +240,5 @@
     );
   }
 
-  Object.assign(M, { charts: { depth, histogram, waterfall, bars } });
+  Object.assign(M, { charts: { chart, canvas, shorten, depth, histogram, waterfall, bars } });
 })();

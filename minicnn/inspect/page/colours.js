@@ -24,18 +24,23 @@
     const below = theme === "dark" ? [3, 2, 1] : [0, 1, 2, 3, 4];
     const above = below.map((place) => 10 - place).reverse();
     const colours = [...below.map((i) => scheme[i]), PAPER[theme], ...above.map((i) => scheme[i])];
-    return d3.quantize(d3.piecewise(d3.interpolateLab, colours), STEPS + 1);
+    const css = d3.quantize(d3.piecewise(d3.interpolateLab, colours), STEPS + 1);
+    return { css, pixels: Uint32Array.from(css, asPixel) };
   }
 
-  const ramps = new Map();
-  function currentRamp(kind) {
+  /** A colour as a pixel of an image's data: alpha, blue, green, red, read as one number. */
+  function asPixel(colour) {
+    const { r, g, b } = d3.rgb(colour);
+    return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+  }
+
+  const ramps = { light: {}, dark: {} }; // made when they are first needed
+  const currentRamp = (kind) => {
     const theme = darkness.matches ? "dark" : "light";
-    const key = `${kind} ${theme}`;
-    if (!ramps.has(key)) ramps.set(key, ramp(kind, theme));
-    return ramps.get(key);
-  }
+    return (ramps[theme][kind] ??= ramp(kind, theme));
+  };
 
-  /** A scale from -max to max: `colour(value)` in the theme of the moment, `strip()` as a CSS background. */
+  /** A scale from -max to max: `colour(value)` in the theme of the moment, `strip()` of all as a CSS background. */
   function scale(kind, max) {
     const end = max > 0 ? max : 1; // a map of zeros only
     const diverging = kind === "gradient" ? d3.scaleDivergingSqrt : d3.scaleDiverging;
@@ -43,9 +48,14 @@
     return {
       kind,
       max,
-      colour: (value) => currentRamp(kind)[place(value)],
+      colour: (value) => currentRamp(kind).css[place(value)],
+      /** A function from numbers to pixels, in the theme of the moment. */
+      pixels: () => {
+        const { pixels } = currentRamp(kind);
+        return (value) => pixels[place(value)];
+      },
       strip: () => {
-        const colours = d3.range(0, 1.001, 0.1).map((t) => currentRamp(kind)[place(end * (2 * t - 1))]);
+        const colours = d3.range(0, 1.001, 0.1).map((t) => currentRamp(kind).css[place(end * (2 * t - 1))]);
         return `linear-gradient(to right, ${colours.join(", ")})`;
       },
     };
@@ -69,5 +79,5 @@
 
   const onThemeChange = (listener) => darkness.addEventListener("change", listener);
 
-  Object.assign(M, { scale, scaleOf, reach, isLight, onThemeChange });
+  Object.assign(M, { scale, scaleOf, reach, isLight, asPixel, onThemeChange });
 })();

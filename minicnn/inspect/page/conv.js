@@ -52,9 +52,9 @@
     function choose(kind, at) {
       picked = { kind, at };
       answer = TELLS[kind](view, at);
-      outline(!M.state.asking);
       look.querySelector(`[value="${kind}"]`).checked = true;
-      told.show(answer.said, answer.content);
+      const asks = told.show(answer.said, answer.content);
+      outline(!asks);
     }
 
     /** The picked cell on its maps, and what it has to do with; the latter would give the answer to a question away. */

@@ -11,12 +11,26 @@
     const [kernelH, kernelW] = extra.kernel_size;
     const from = dy.get(n, f, p, q);
     const messages = sums.sent(n, f, p, q, c);
-    const outside = messages.filter(({ cell }) => !cell).length;
+    const inside = messages.filter(({ cell }) => cell);
+    const outside = messages.length - inside.length;
     const window = M.convWindow(layer, p, q);
     const kernel = { rows: [0, kernelH], columns: [0, kernelW], kind: "window" };
     const all = 2 * kernelH * kernelW * params.weight.shape[1];
 
-    const told = () => h("div", {}, toPixels(), toWeights());
+    const messagesTold = () => h("div", {}, toPixels(), toWeights());
+    const told = () => M.asked(oneMessage(), messagesTold);
+
+    /** One product to work out, the largest of them. */
+    function oneMessage() {
+      const { i, j, cell, weight, to_x } = d3.greatest(inside, (message) => Math.abs(message.to_x));
+      return {
+        ask:
+          `The weight at tap (${i}, ${j}) is ${number(weight)}. What does this cell of dy send through it to the ` +
+          `pixel at row ${cell.r}, column ${cell.s}?`,
+        answer: to_x,
+        why: `It is dy times the weight: ${number(from)} · ${number(weight)}.`,
+      };
+    }
 
     function toPixels() {
       return h(
@@ -107,7 +121,7 @@
         y: [{ rows: [p, p + 1], columns: [q, q + 1], kind: "window" }],
       },
       said:
-        `dy at row ${p}, column ${q} is ${number(from)}; it sends ${messages.length - outside} messages to the ` +
+        `dy at row ${p}, column ${q} is ${number(from)}; it sends ${inside.length} messages to the ` +
         `pixels of channel ${c} and ${messages.length} to the weights.`,
       content: [
         h("h2", {}, "What one cell of dy sends"),
@@ -120,7 +134,8 @@
             `product in it sends two messages, ${M.count(all)} in all; here are those of channel ${c}. Every other ` +
             "cell of dy does the same, and what arrives is added up.",
         ),
-        M.asked(heard(x.shape, window, p, q), revealing(told)),
+        // A window that lies in the padding alone sends nothing to any pixel: there is nothing to ask.
+        inside.length ? M.asked(heard(x.shape, window, p, q), revealing(told)) : messagesTold(),
       ],
     };
   }

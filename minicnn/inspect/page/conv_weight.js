@@ -7,7 +7,7 @@
   const MANY = 600; // outlines of single cells; more of them would only hide the map
 
   function convWeight({ layer, sums, revealing, chosen: { n, c, f } }, [i, j]) {
-    const { x, y, dy, params, grads } = layer;
+    const { x, y, params, grads } = layer;
     const [, , outH, outW] = y.shape;
     const result = sums.weightGradient(f, c, i, j);
     const inArray = grads.weight?.get(f, c, i, j);

@@ -32,7 +32,7 @@
     canvas.style.height = `${rows * cell}px`;
     const pen = canvas.getContext("2d");
     pen.scale(sharpness, sharpness);
-    const absent = stripes(pen);
+    const [absent, dot, figures] = [stripes(pen), css("--dot"), css("--figures")];
     const line = cell >= 8 ? 1 : 0; // a thin line between cells that are large enough
     pen.textAlign = "center";
     pen.textBaseline = "middle";
@@ -46,18 +46,18 @@
         // A hair more than the cell where there is no line, or rounding would leave one.
         pen.fillRect(left, top, cell - line + (line ? 0 : 0.5), cell - line + (line ? 0 : 0.5));
         if (value === undefined) continue;
-        if (cell >= NUMBER_FROM) write(pen, M.short(value), scale.colour(value), [left, top], cell);
+        if (cell >= NUMBER_FROM) write(pen, figures, M.short(value), scale.colour(value), [left, top], cell);
         else if (value === 0 && scale.kind === "gradient" && cell >= DOT_FROM) {
-          pen.fillStyle = css("--dot");
+          pen.fillStyle = dot;
           pen.fillRect(left + cell / 2 - 1.5, top + cell / 2 - 1.5, 2, 2);
         }
       }
     }
   }
 
-  function write(pen, text, background, [left, top], cell) {
+  function write(pen, family, text, background, [left, top], cell) {
     const high = Math.min(13, (cell - 4) / (0.61 * text.length)); // of these fonts a letter is 0.6 as wide as high
-    pen.font = `${high}px ${css("--figures")}`;
+    pen.font = `${high}px ${family}`;
     pen.fillStyle = M.isLight(background) ? "#000" : "#fff";
     pen.fillText(text, left + cell / 2, top + cell / 2);
   }
@@ -69,12 +69,16 @@
     canvas.height = plane.rows;
     const draw = () => {
       const pen = canvas.getContext("2d");
-      for (const row of M.range(plane.rows))
-        for (const column of M.range(plane.columns)) {
+      const image = pen.createImageData(plane.columns, plane.rows);
+      const pixels = new Uint32Array(image.data.buffer);
+      const [pixel, absent] = [scale.pixels(), M.asPixel(css("--stripe"))];
+      for (let row = 0; row < plane.rows; row++) {
+        for (let column = 0; column < plane.columns; column++) {
           const value = plane.index(row, column) ? plane.get(row, column) : undefined;
-          pen.fillStyle = value === undefined ? css("--stripe") : scale.colour(value);
-          pen.fillRect(column, row, 1, 1);
+          pixels[row * plane.columns + column] = value === undefined ? absent : pixel(value);
         }
+      }
+      pen.putImageData(image, 0, 0);
     };
     draw();
     canvas.redraw = draw;

@@ -113,7 +113,7 @@
           h(
             "tr",
             {},
-            head.map((text) => h("th", { scope: "col" }, text)),
+            head.map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))),
           ),
         ),
         h("tbody", {}, rows),

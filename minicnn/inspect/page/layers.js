@@ -33,12 +33,14 @@
   /** The functions of the sums of the layer called `name`: what its view shows, for tests to compare with arrays. */
   const layerSums = (name) => M.sumsOf(byName.get(name));
 
-  /** How far a sum may be from the array's number: each addition rounds once. */
+  /** How far a sum may be from the array's number: each addition rounds, up or down as it happens, so that the errors
+      of n additions grow like the square root of n. */
   function tolerance({ terms, missing, rest = 0, bias = 0 }) {
     const epsilon = record.dtype === "float32" ? 2 ** -23 : 2 ** -52;
     const size = terms.reduce((sum, term) => sum + Math.abs(term.product), Math.abs(rest) + Math.abs(bias));
     const all = terms.length + missing;
-    return epsilon * (all + 2) * size * (terms.length ? all / terms.length : all);
+    // Of the terms that are left out nothing is known but their sum; let them be as large as the others.
+    return epsilon * (4 + Math.sqrt(all)) * size * (terms.length ? all / terms.length : all);
   }
 
   Object.assign(M, { record, tensors, layers, byName, layerSums, tolerance });

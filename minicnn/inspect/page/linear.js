@@ -93,7 +93,6 @@
     function tell(kind, index) {
       picked = { kind, index };
       const { on, cells, rows, columns, said, content, secret } = TELLS[kind](view, index);
-      for (const [name, map] of Object.entries(maps)) map.hide(M.state.asking && name === secret);
       for (const [name, map] of Object.entries(maps)) {
         const all = { row: 0, column: 0, rows: map.plane.rows, columns: map.plane.columns, kind: "window" };
         const marks = [];
@@ -106,7 +105,8 @@
         map.mark(marks.filter((mark) => mark.row !== undefined));
         map.show(on.includes(name) ? map.plane.find(index) : null);
       }
-      told.show(said, content);
+      const asks = told.show(said, content);
+      for (const [name, map] of Object.entries(maps)) map.hide(asks && name === secret);
     }
 
     /** What to tell after a question, together with the map that had to be hidden. */

@@ -154,7 +154,7 @@
         "·",
         indexed("target", "n", "k"),
         "·",
-        letter("log"),
+        letter("log\u2009"),
         indexed("p", "n", "k"),
       ),
       formula(
@@ -177,7 +177,7 @@
           `${record.input_shape[0] > 1 ? "s" : ""}.`,
       ),
       M.result({
-        name: "the loss",
+        name: "loss",
         inArray: record.loss.value,
         sums: [{ way: "nll", label: "− sum of target · log p", result: lossSum }],
       }),

@@ -1,6 +1,6 @@
 /* The page: settings at the top, the list of layers, and the view that the address names.
 
-   The address holds the view (#layer=conv1), so that the browser's back button and links work as anywhere. */
+   The address holds the view (#/layer/conv1), so that the browser's back button and links work as anywhere. */
 
 (() => {
   const M = window.MINICNN;
@@ -20,14 +20,15 @@
   };
 
   const places = [
-    { hash: "#overview", name: "Overview", make: M.overview },
+    { hash: "#/overview", name: "Overview", make: M.overview },
     ...M.layers.map((layer) => ({
       hash: M.layerLink(layer),
       name: layer.name,
       kind: layer.kind,
       make: () => (VIEWS[layer.kind] ?? M.plainView)(layer),
     })),
-    ...(record.loss_view ? [{ hash: "#loss", name: "loss", kind: record.loss.name, make: M.lossView }] : []),
+    ...(record.loss_view ? [{ hash: "#/loss", name: "loss", kind: record.loss.name, make: M.lossView }] : []),
+    ...(record.replay ? [{ hash: "#/replay", name: "replay", kind: "training run", make: M.replayView }] : []),
   ];
 
   const present = () => places.find((place) => place.hash === location.hash) ?? places[0];
@@ -93,6 +94,7 @@
     const place = present();
     const view = document.getElementById("view");
     view.replaceChildren(place.make(), neighbours(place));
+    view.setAttribute("aria-label", place.name);
     document.title = `${place.name} · ${record.title}`;
     for (const link of document.querySelectorAll("#layers a")) {
       const here = link.getAttribute("href") === place.hash;
@@ -103,6 +105,11 @@
     }
   }
 
+  // Not by its address: that would name another view.
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    document.getElementById("view").focus();
+  });
   settings();
   navigation();
   show();

@@ -34,8 +34,8 @@
     const box = {
       x: (column + ring[1]) * cell + inset,
       y: (row + ring[0]) * cell + inset,
-      width: columns * cell - 2 * inset,
-      height: rows * cell - 2 * inset,
+      width: Math.max(columns * cell - 2 * inset, 0), // a cell may be smaller than the inset
+      height: Math.max(rows * cell - 2 * inset, 0),
     };
     if (kind === "winner") {
       const circle = { cx: box.x + cell / 2, cy: box.y + cell / 2, r: Math.max(2, cell / 3.2) };

@@ -28,6 +28,7 @@
     const readoutId = M.freshId("readout");
     const canvas = h("canvas", { "aria-hidden": "true" });
     const overlay = svg("svg", { class: "marks", "aria-hidden": "true" });
+    const veil = h("p", { class: "map-veil", hidden: true }, "answer first, then look");
     const frame = h(
       "div",
       {
@@ -46,15 +47,14 @@
       },
       canvas,
       overlay,
+      veil,
     );
     const readout = h("output", { class: "readout", id: readoutId, "aria-live": "polite" });
-    const veil = h("p", { class: "map-veil", hidden: true }, "answer first, then look");
     const element = h(
       "figure",
       { class: "map", "data-map": role },
       h("figcaption", {}, h("b", { class: `letter-${scale.kind}` }, name), " ", h("span", {}, about)),
       frame,
-      veil,
       readout,
       onpick ? M.toPanel() : null,
       onpick ? M.stepButtons(name, (by) => pick(moved(by))) : null,
@@ -66,17 +66,21 @@
 
     function read(at) {
       const index = at && plane.index(at.row, at.column);
-      readout.replaceChildren(
-        ...(index && !state.hidden
-          ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))]
-          : [onpick ? "pick a cell" : "point to a cell"]),
-      );
+      const hint = onpick ? "pick a cell" : "point to a cell";
+      if (state.hidden) readout.replaceChildren();
+      else readout.replaceChildren(...(index ? [`${label(index)} = `, M.num(plane.get(at.row, at.column))] : [hint]));
     }
 
     function draw() {
       if (!state.cell) return;
       M.paint(canvas, { plane, scale, cell: state.cell, pad: ring });
       element.dataset.cell = state.cell;
+      trace();
+    }
+
+    /** The outlines alone: the cells below them stay as they are. */
+    function trace() {
+      if (!state.cell) return; // not yet laid out
       const [width, height] = [columns * state.cell, rows * state.cell];
       for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) {
         overlay.setAttribute(key, value);
@@ -104,7 +108,7 @@
       if (!plane.index(at.row, at.column)) return;
       state.cursor = { row: at.row, column: at.column };
       if (onpick) state.picked = state.cursor;
-      draw();
+      trace();
       read(at);
       onpick?.(plane.index(at.row, at.column));
     }
@@ -118,7 +122,7 @@
 
     function move(by) {
       state.cursor = moved(by);
-      draw();
+      trace();
       read(state.cursor);
     }
 
@@ -165,13 +169,13 @@
       /** Outline or tint cells: [{row, column, rows, columns, kind}], in places of the plane. */
       mark: (marks) => {
         state.marks = marks.filter(Boolean);
-        draw();
+        trace();
       },
       /** Show a cell as picked without telling anybody. */
       show: (at) => {
         state.picked = at;
         if (at) state.cursor = at;
-        draw();
+        trace();
         read(at);
       },
       /** Cover the map while a question about it is open. */
@@ -180,12 +184,6 @@
         element.classList.toggle("veiled", hidden);
         veil.hidden = !hidden;
         read(state.picked);
-      },
-      /** Where the middle of a cell is in the window, for a test to click. */
-      centre: (row, column) => {
-        const box = canvas.getBoundingClientRect();
-        const along = (start, place, rim) => start + (place + rim + 0.5) * state.cell;
-        return { x: along(box.left, column, ring[1]), y: along(box.top, row, ring[0]) };
       },
     };
     apiOf.set(element, api);
@@ -197,5 +195,5 @@
     for (const other of document.querySelectorAll(".thumbnail, .strip")) other.redraw();
   });
 
-  Object.assign(M, { map, mapOf: (element) => apiOf.get(element) });
+  M.map = map;
 })();

@@ -2,6 +2,7 @@
 
 (() => {
   const M = window.MINICNN;
+  const SHORT_LIST = 6; // notes of what is left out
   const { h, record, percent, shapeText, className } = M;
 
   /** The image as a picture: grey or in colours, stretched to its own darkest and lightest. */
@@ -47,7 +48,7 @@
     return h(
       "div",
       { class: "summary" },
-      picture(M.tensors[0], n),
+      picture(M.tensors[0], n) ?? h("span", {}),
       h(
         "div",
         {},
@@ -135,6 +136,27 @@
     );
   }
 
+  function leftOut() {
+    const list = h(
+      "ul",
+      {},
+      record.left_out.map((sentence) => h("li", {}, sentence)),
+    );
+    const long = record.left_out.length > SHORT_LIST;
+    return h(
+      "section",
+      {},
+      h("h2", {}, "What is left out of this page"),
+      h(
+        "p",
+        {},
+        "A page that opens everywhere cannot hold everything. Where numbers are left out, their part of a sum is " +
+          "given as the framework worked it out.",
+      ),
+      long ? h("details", {}, h("summary", {}, `${record.left_out.length} notes`), list) : list,
+    );
+  }
+
   function overview() {
     return h(
       "section",
@@ -151,18 +173,7 @@
       ),
       M.stack(),
       depthCharts(),
-      record.left_out.length
-        ? h(
-            "section",
-            {},
-            h("h2", {}, "What is left out of this page"),
-            h(
-              "ul",
-              {},
-              record.left_out.map((sentence) => h("li", {}, sentence)),
-            ),
-          )
-        : null,
+      record.left_out.length ? leftOut() : null,
     );
   }
 

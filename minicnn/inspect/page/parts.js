@@ -171,15 +171,18 @@
   }
 
   /** A place for what is told about a pick. `show(said, …)` fills it, and has a screen reader say `said` alone: the
-      rest may be hundreds of products, to be read by whoever goes there. */
-  function panel() {
+      rest may be hundreds of products, to be read by whoever goes there. It says whether a question has to be answered
+      before all is told. */
+  function panel(about = "what the picked cell tells") {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {
-      element: h("div", { class: "panel", tabindex: "-1" }, status, content),
+      element: h("div", { class: "panel", tabindex: "-1", role: "region", "aria-label": about }, status, content),
       show: (said, ...parts) => {
         content.replaceChildren(...parts.flat().filter(Boolean));
         // Not the answer before the question.
-        status.textContent = content.querySelector(".question") ? "There is a question about this cell." : said;
+        const asks = content.querySelector(".question") !== null;
+        status.textContent = asks ? "There is a question about this cell." : said;
+        return asks;
       },
     };
   }

@@ -87,8 +87,8 @@
     function tell(what, at) {
       picked = { what, at };
       answer = (what === "cell" ? M.poolingCell : M.poolingWindow)(view, at);
-      outline(!M.state.asking);
-      told.show(answer.said, answer.content);
+      const asks = told.show(answer.said, answer.content);
+      outline(!asks);
     }
 
     /** The windows, who won them, and the picked one; without the winners and dx while a question asks for them. */

@@ -13,17 +13,22 @@
       A question is {ask, why} and either {answer}, a number ({whole: true} for a count), or
       {rows, columns, truth(row, column), name(row, column)}, a patch of cells of which some are right. */
   function asked(question, reveal) {
-    const place = h("div", { class: "asked" });
+    const place = h("div", {
+      class: "asked",
+      tabindex: "-1",
+      role: "group",
+      "aria-label": "a question and its answer",
+    });
     if (!M.state.asking) {
       place.append(reveal());
       return place;
     }
-    const verdict = h("p", { class: "verdict", role: "status", tabindex: "-1" });
+    const verdict = h("p", { class: "verdict", role: "status" });
     const answering = question.truth ? cells(question) : numeric(question);
     const done = (words) => {
       verdict.replaceChildren(h("b", {}, words), " ", question.why);
       place.replaceChildren(h("p", { class: "was-asked" }, question.ask), answering.solved(), verdict, reveal());
-      verdict.focus();
+      place.focus();
     };
     const form = h(
       "form",
@@ -113,9 +118,8 @@
         const wrong = places.filter((key) => chosen.has(key) && !isTrue(key)).length;
         const missing = places.filter((key) => !chosen.has(key) && isTrue(key)).length;
         if (!wrong && !missing) return null;
-        return;
-        `Not yet: ${wrong ? `${wrong} too many` : "none too many"}, ` +
-          `${missing ? `${missing} missing` : "none missing"}.`;
+        const tooMany = wrong ? `${wrong} too many` : "none too many";
+        return `Not yet: ${tooMany}, ${missing ? `${missing} missing` : "none missing"}.`;
       },
       solved: () =>
         grid((row, column) => {

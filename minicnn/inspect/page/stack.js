@@ -5,13 +5,19 @@
   const { h, record } = M;
   const SHOWN_CHANNELS = 8;
 
-  const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
+  /** A share with 2 digits; 0 % and 100 % are kept for none and all. */
+  function percent(share) {
+    if (share > 0 && share < 0.001) return "less than 0.1 %";
+    if (share < 1 && share > 0.99) return "more than 99 %";
+    return `${Number((100 * share).toPrecision(2))} %`;
+  }
+
   const flops = (n) =>
     `${d3
       .format(".3~s")(n)
       .replace(/(?=[kMGT]?$)/, " ")}FLOP`; // "311 kFLOP"
   const shapeText = (shape) => shape.join(" × ");
-  const link = (layer) => `#layer=${encodeURIComponent(layer.name)}`;
+  const link = (layer) => `#/layer/${encodeURIComponent(layer.name)}`;
 
   const className = (k) => record.classes?.[k] ?? String(k);
 
@@ -157,7 +163,7 @@
             h(
               "h3",
               {},
-              record.loss_view ? h("a", { href: "#loss" }, "loss") : "loss",
+              record.loss_view ? h("a", { href: "#/loss" }, "loss") : "loss",
               " ",
               h("small", {}, record.loss.name),
             ),
