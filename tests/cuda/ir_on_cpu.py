@@ -8,8 +8,8 @@ Here the same IR goes to LLVM for x86-64, so that what runs has the types, the c
                 each round all threads must wait at one barrier, or all have left the kernel; else DivergentBarrier.
     blocks      one after another, in the caller's order too.
     memory      Shared arrays are filled with POISON before each block. Arrays that are passed are copied to between
-                guards of POISON, and back; so reading what nobody wrote, or beyond an end, gives NaN, and a guard that
-                has changed is an OutOfBounds. An index of -1 is found as well.
+                guards, and back; so reading what nobody wrote, or beyond an end, gives NaN, and a guard that has
+                changed is an OutOfBounds. An index of -1 is found as well.
 
 What it does not show: the last bits (here no product and sum become one instruction), what one warp sees of another's
 memory without a barrier, and local arrays that are read before they are written.
@@ -24,7 +24,7 @@ import itertools
 import math
 import platform
 import re
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import SimpleNamespace
 from unittest import mock
 
@@ -37,8 +37,8 @@ VERSION = "0.30.4"  # of numba-cuda
 CAPABILITY = (9, 0)  # of the device that the IR is asked for; little in it depends on that
 
 POISON = 0xFF  # every byte: a NaN, or the integer -1
-GUARD = 1 << 14  # bytes before and after an array
-SHARED_GUARD = 64  # numbers after a shared array
+GUARD = 1 << 12  # numbers before and after an array
+SHARED_GUARD = 64  # and after a shared array
 STACK = 1 << 16  # bytes for a fiber
 CANARY = 64  # of them, at the far end, that nobody may reach
 
@@ -111,11 +111,26 @@ def _type_of(argument):
     return typeof(argument, Purpose.argument)
 
 
+def guard_mark(dtype, owner):
+    """The bits of the numbers in the guards of an array, as an unsigned integer; `owner` is the array's number.
+
+    Floats are signalling NaNs. Arithmetic makes quiet ones of them, so that even `guard *= 2` leaves a trace; and what
+    is copied from another array's guard is known by its owner.
+    """
+    dtype = np.dtype(dtype)
+    signalling = {"float32": 0xFFA00001, "float64": 0xFFF4000000000001}
+    return signalling[dtype.name] + owner if dtype.kind == "f" else (1 << 8 * dtype.itemsize) - 1 - owner
+
+
+def _bits(array):
+    return array.view(f"u{array.itemsize}")
+
+
 class Guarded:
     """Arguments whose arrays are copies between guards. The same array passed twice is the same copy."""
 
     def __init__(self, arguments):
-        self._originals, self._rooms = {}, {}
+        self._originals, self._rooms, self._marks = {}, {}, {}
         self.arguments = [self._guarded(a) if isinstance(a, np.ndarray) else a for a in arguments]
 
     def _guarded(self, array):
@@ -124,20 +139,22 @@ class Guarded:
             if any(start < sum(place) and place[0] < start + size for start, size in self._rooms):
                 raise ValueError("run: two arguments are different parts of one array and overlap")
             self._originals[place] = array
-            self._rooms[place] = np.full(GUARD + array.nbytes + GUARD, POISON, np.uint8)
+            self._marks[place] = guard_mark(array.dtype, owner=1 + len(self._rooms))
+            self._rooms[place] = np.empty(GUARD + array.size + GUARD, array.dtype)
+            _bits(self._rooms[place])[:] = self._marks[place]
             self._within(place)[...] = array
         return self._within(place)
 
     def _within(self, place):
         original, room = self._originals[place], self._rooms[place]
-        return room[GUARD : GUARD + original.nbytes].view(original.dtype).reshape(original.shape)
+        return room[GUARD : GUARD + original.size].reshape(original.shape)
 
     def hand_back(self, body):
         """Look at the guards, and write what is between them to the arrays."""
         for place, original in self._originals.items():
-            room = self._rooms[place]
-            for side, guard in (("before", room[:GUARD]), ("behind", room[GUARD + original.nbytes :])):
-                if (guard != POISON).any():
+            bits = _bits(self._rooms[place])
+            for side, guard in (("before", bits[:GUARD]), ("behind", bits[GUARD + original.size :])):
+                if (guard != self._marks[place]).any():
                     raise OutOfBounds(
                         f"{body.__qualname__} wrote {side} an array of {original.size} {original.dtype} numbers"
                     )
@@ -178,17 +195,18 @@ def _opaque_pointers():
 
     llvmlite keeps the text of types and values; that is put aside, or it would give or take the other spelling.
     """
-    text, utils = llvmlite.ir.types, llvmlite.ir._utils
-    with ExitStack() as stack:
-        replace = lambda *args: stack.enter_context(mock.patch.object(*args))  # noqa: E731
-        replace(text, "ir_layer_typed_pointers_enabled", False)
-        replace(utils._StrCaching, "__str__", lambda value: value._to_string())
-        replace(utils._StringReferenceCaching, "get_reference", lambda value: value._get_reference())
+    types, utils = llvmlite.ir.types, llvmlite.ir._utils
+    with (
+        mock.patch.object(types, "ir_layer_typed_pointers_enabled", False),
+        mock.patch.object(utils._StrCaching, "__str__", lambda value: value._to_string()),
+        mock.patch.object(utils._StringReferenceCaching, "get_reference", lambda value: value._get_reference()),
+    ):
         yield
 
 
 SPECIAL_REGISTER = r'@"llvm\.nvvm\.read\.ptx\.sreg\.(\w+)\.([xyz])"'
 BARRIER = r'call void @"llvm\.nvvm\.barrier0"\(\)'
+SHARED_SPACE = "addrspace(3) global"
 SHARED = r'^@"([^"]+)" = addrspace\(3\) global \[(\d+) x (\w+)\] undef'
 IGNORED = r'^target .*$|^@"llvm.used".*$|^![a-z].*$|^declare void @"llvm\.nvvm\.barrier0"\(\)$'
 
@@ -380,6 +398,8 @@ class Kernel:
         self._name, self._types = body.__qualname__, argument_types
         entry, texts = device_ir(body, argument_types)
         found = [match for text in texts for match in re.finditer(SHARED, text, re.MULTILINE)]
+        if len(found) != sum(text.count(SHARED_SPACE) for text in texts):
+            raise NotImplementedError(f"{self._name} has shared memory that is no static array of numbers")
         sites = itertools.count(1)
         self._engine = machine_code(linked([cpu_ir(text, sites) for text in texts], entry))
         self._shared = [self._shared_array(*match.groups()) for match in found]
@@ -388,11 +408,11 @@ class Kernel:
         self._resume = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(resume)
 
     def _shared_array(self, name, count, kind):
-        """(all bytes of a shared array with its guard, the guard)."""
-        width = {"float": 4, "double": 8}.get(kind) or max(int(kind[1:]) // 8, 1)
-        size = (int(count) + SHARED_GUARD) * width
-        everything = np.frombuffer((ctypes.c_uint8 * size).from_address(self._address(name)), np.uint8)
-        return everything, everything[int(count) * width :]
+        """The numbers of a shared array, its guard included."""
+        dtype = np.dtype({"float": "f4", "double": "f8"}.get(kind) or f"i{int(kind[1:]) // 8}")
+        count = int(count) + SHARED_GUARD
+        memory = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(self._address(name))
+        return np.frombuffer(memory, dtype)
 
     def _address(self, name):
         return self._engine.get_global_value_address(name)
@@ -419,8 +439,9 @@ class Kernel:
             raise NotImplementedError(f"{self._name}: the stack of a thread, {STACK} bytes, is too small")
 
     def _run_block(self, block, stands, order):
-        for everything, _ in self._shared:
-            everything[:] = POISON
+        for array in self._shared:
+            array.view(np.uint8)[:] = POISON
+            _bits(array)[-SHARED_GUARD:] = guard_mark(array.dtype, owner=0)
         count = len(stands)
         self._begin(count)
         finished = False
@@ -430,8 +451,9 @@ class Kernel:
             finished = stands[0] == FINISHED
             if (stands != stands[0]).any():
                 raise DivergentBarrier(f"{self._name}: in block {block} {_standing(stands)}")
-        if any((guard != POISON).any() for _, guard in self._shared):
-            raise OutOfBounds(f"{self._name} wrote beyond a shared array in block {block}")
+        for array in self._shared:
+            if (_bits(array)[-SHARED_GUARD:] != guard_mark(array.dtype, owner=0)).any():
+                raise OutOfBounds(f"{self._name} wrote beyond a shared array in block {block}")
 
 
 def _standing(stands):

@@ -6,6 +6,7 @@ each variant and tile, and training steps of a whole network.
 """
 
 import inspect
+import math
 from functools import lru_cache
 from unittest import mock
 
@@ -14,10 +15,17 @@ import pytest
 
 import minicnn
 from minicnn import Images, backends
+from minicnn.backends import cuda as backend
 from minicnn.backends.contract import Norm
-from minicnn.geometry import output_size
+from minicnn.backends.cuda import passes
+from minicnn.backends.cuda.device import cuda, part
+from minicnn.backends.cuda.device_array import from_host
+from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
+from minicnn.backends.cuda.tiles import TILES
+from minicnn.geometry import adaptive_windows, output_size
 from tests import checks
 from tests.cuda import ir_on_cpu
+from tests.cuda.host_device import host_device
 from tests.cuda.ir_on_cpu import DivergentBarrier, OutOfBounds, forward, reverse, run, shuffled
 from tests.test_contract import CHANGED, OPAQUE, example_calls, examples_with_images
 
@@ -64,7 +72,6 @@ def of_kernel(body, blocks, threads, *arguments):
 @lru_cache
 def sum_of_blocks(threads, wait_first=True, wait_each_time=True):
     """sums[block] = the sum of the block's numbers, by halving; with all of its barriers or without some."""
-    from minicnn.backends.cuda.device import cuda
 
     def kernel(numbers, sums):
         shared = cuda.shared.array(threads, np.float32)
@@ -100,8 +107,6 @@ def test_a_missing_barrier_shows(missing):
 
 
 def test_blocks_that_depend_on_one_another_show():
-    from minicnn.backends.cuda.device import cuda
-
     def kernel(numbers):
         block = cuda.blockIdx.x
         numbers[np.uint64(block)] = np.float32(block) + (numbers[np.uint64(block - 1)] if block > 0 else np.float32(0))
@@ -113,7 +118,6 @@ def test_blocks_that_depend_on_one_another_show():
 @lru_cache
 def divergent(where):
     """Not all threads of block (1, 2) come to one and the same barrier."""
-    from minicnn.backends.cuda.device import cuda
 
     def kernel(numbers):
         special = cuda.blockIdx.x == 1 and cuda.blockIdx.y == 2
@@ -146,7 +150,6 @@ def test_a_divergent_barrier_is_refused(where, message):
 
 def test_what_nobody_wrote_shows():
     """Shared memory is new in each block: what the block before has left is not to be seen."""
-    from minicnn.backends.cuda.device import cuda
 
     def kernel(numbers, counts):
         shared = cuda.shared.array(4, np.float32)
@@ -166,11 +169,20 @@ def test_what_nobody_wrote_shows():
 @lru_cache
 def copied(real, read_from, write_to):
     """b[i + write_to] = a[i + read_from]"""
-    from minicnn.backends.cuda.device import cuda
 
     def kernel(a, b):
         i = cuda.threadIdx.x
         b[np.uint64(i + write_to)] = a[np.uint64(i + read_from)]
+
+    return kernel
+
+
+@lru_cache
+def doubled(real, at):
+    """a[i + at] is doubled in place, be it NaN."""
+
+    def kernel(a):
+        a[np.uint64(cuda.threadIdx.x + at)] *= real(2)
 
     return kernel
 
@@ -182,14 +194,16 @@ def test_an_index_beyond_an_end_shows(dtype, beyond):
     np.testing.assert_array_equal(of_kernel(copied(dtype, 0, 0), 1, 6, a, b)[1], a)
     expected = [1, 2, 3, 4, 5, np.nan] if beyond == 1 else [np.nan, 0, 1, 2, 3, 4]
     np.testing.assert_array_equal(of_kernel(copied(dtype, beyond, 0), 1, 6, a, b)[1], expected)
-    side = "behind" if beyond == 1 else "before"
-    with pytest.raises(OutOfBounds, match=f"wrote {side} an array of 6 {np.dtype(dtype)} numbers"):
+    message = f"wrote {'behind' if beyond == 1 else 'before'} an array of 6 {np.dtype(dtype)} numbers"
+    with pytest.raises(OutOfBounds, match=message):
         run(copied(dtype, 0, beyond), 1, 6, [a, b])
+    with pytest.raises(OutOfBounds, match=message):  # although it is one that nobody wrote that is written
+        run(copied(dtype, beyond, beyond), 1, 6, [a, b])
+    with pytest.raises(OutOfBounds, match=message):
+        run(doubled(dtype, beyond), 1, 6, [a])
 
 
 def test_an_index_beyond_a_shared_array_shows():
-    from minicnn.backends.cuda.device import cuda
-
     def kernel(numbers):
         shared = cuda.shared.array(8, np.float64)
         shared[np.uint64(cuda.threadIdx.x + 1)] = np.float64(1)
@@ -209,8 +223,6 @@ def test_arrays_that_overlap_are_refused():
 
 
 def test_blocks_and_threads_of_three_axes():
-    from minicnn.backends.cuda.device import cuda
-
     def kernel(places):
         thread, block, threads, blocks = cuda.threadIdx, cuda.blockIdx, cuda.blockDim, cuda.gridDim
         i = (thread.z * threads.y + thread.y) * threads.x + thread.x
@@ -228,7 +240,6 @@ def test_blocks_and_threads_of_three_axes():
 @PARAMETRIZE_DTYPE
 def test_arithmetic_is_of_the_type_of_the_arrays(dtype):
     """Not in double precision and rounded, and no product and sum in one: the bits are NumPy's."""
-    from minicnn.backends.cuda.device import cuda
 
     def kernel(a, b, scale, y):
         i = np.uint64(cuda.threadIdx.x)
@@ -246,10 +257,6 @@ def test_arithmetic_is_of_the_type_of_the_arrays(dtype):
 
 @PARAMETRIZE_DTYPE
 def test_functions_of_the_math_module(dtype):
-    import math
-
-    from minicnn.backends.cuda.device import cuda
-
     def kernel(x, roots, powers, logarithms):
         i = np.uint64(cuda.threadIdx.x)
         roots[i], powers[i], logarithms[i] = math.sqrt(x[i]), math.exp(x[i]), math.log(x[i])
@@ -262,7 +269,6 @@ def test_functions_of_the_math_module(dtype):
 
 def test_integers_and_local_arrays():
     """int32 stays int32 where it is multiplied and divided, and each thread has a local array of its own."""
-    from minicnn.backends.cuda.device import cuda
 
     def kernel(x, y, big, small):
         counts = cuda.local.array(4, np.int64)
@@ -282,7 +288,6 @@ def test_integers_and_local_arrays():
 
 def test_functions_that_are_called():
     """Inlined ones (`part`), and ones that stay functions, with a barrier in them."""
-    from minicnn.backends.cuda.device import cuda, part
 
     @part
     def twice(x):
@@ -304,14 +309,18 @@ def test_functions_that_are_called():
 
 
 def test_what_is_not_known_is_refused():
-    from minicnn.backends.cuda.device import cuda
-
-    def kernel(x):
+    def fence(x):
         cuda.threadfence()
         x[0] = np.float32(1)
 
-    with pytest.raises(NotImplementedError, match=r"llvm\.nvvm\.membar"):
-        run(kernel, 1, 1, [np.zeros(1, np.float32)])
+    def dynamic_shared_memory(x):
+        shared = cuda.shared.array(0, np.float32)
+        shared[0] = x[0]
+        x[0] = shared[0]
+
+    for kernel, message in ((fence, r"llvm\.nvvm\.membar"), (dynamic_shared_memory, "no static array")):
+        with pytest.raises(NotImplementedError, match=message):
+            run(kernel, 1, 1, [np.zeros(1, np.float32)])
 
 
 # The operations. Arguments are those of the contract's tests, larger.
@@ -363,13 +372,10 @@ def on_host(value):
 
 def results_on_cuda(name, dtype, examples, order):
     """All arrays that an operation returns or changes, in one order of threads."""
-    from minicnn.backends import cuda
-    from tests.cuda.host_device import host_device
-
     with host_device(order):
         # What a fused operation takes, another one has made; all other arguments are the reference's.
-        arguments = examples(FromHost(cuda) if name.startswith("fused") else REFERENCE, dtype, SIZE)[name]
-        returned, on_cuda = called(cuda, name, arguments() if callable(arguments) else arguments)
+        arguments = examples(FromHost(backend) if name.startswith("fused") else REFERENCE, dtype, SIZE)[name]
+        returned, on_cuda = called(backend, name, arguments() if callable(arguments) else arguments)
         return on_host(on_cuda[: CHANGED[name]] if returned is None else returned)
 
 
@@ -400,13 +406,39 @@ def test_operation_on_images_of_different_sizes(name, dtype):
     check_operation(name, dtype, examples_with_images)
 
 
+# Global pooling gives a block to each plane, as it does not at the sizes above.
+GLOBAL_POOLING = {"equal": [(23, 30)] * 3, "mixed": [(23, 30), (1, 5), (40, 9)]}
+
+
+@PARAMETRIZE_DTYPE
+@pytest.mark.parametrize("values", ["normal", "ties", "nan"])
+@pytest.mark.parametrize("sizes", GLOBAL_POOLING)
+@pytest.mark.parametrize("name", ["max_pool2d_forward", "avg_pool2d_forward"])
+def test_pooling_of_whole_images(name, sizes, values, dtype):
+    draw = np.random.default_rng(0).standard_normal
+    images = Images([draw((4, *size)).astype(dtype) for size in GLOBAL_POOLING[sizes]])
+    if values == "ties":
+        images = images.like(np.round(images.data))
+    if values == "nan":
+        images.data[::7] = np.nan
+    tables = [[adaptive_windows(n, 1) for n in axis] for axis in images.sizes.T.tolist()]
+
+    def on_cuda(order):
+        with host_device(order):
+            return on_host(called(backend, name, (images, *tables))[0])
+
+    expected = on_host(getattr(REFERENCE, name)(images, *tables))
+    for result, wanted in zip(in_all_orders(on_cuda), expected, strict=True):
+        checks.assert_close(result, wanted, dtype, name)
+
+
 # The kernels of a convolution: every variant that is launched, in every tile. Images are pixels (C, P) side by side.
 
 KERNEL, STRIDE, PADDING = (3, 2), (2, 1), (1, 2)
 CHANNELS, FILTERS = 5, 70  # in tiles of 16, 32 and 64 rows
 SIZES = {"equal": [(17, 13)] * 4, "mixed": [(40, 9), (1, 1), (5, 31), (2, 3), (17, 13)]}
-TILES = ((16, 256), (32, 128), (64, 64))
 PARAMETRIZE_TILE = pytest.mark.parametrize("tile", TILES)
+KINDS = {PLAIN: "plain", ACTIVATION: "activation", GRADIENT: "gradient", MOMENTS: "moments", MASKED: "masked"}
 PARAMETRIZE_SIZES = pytest.mark.parametrize("sizes", SIZES)
 
 
@@ -437,8 +469,6 @@ class Pixels:
 
     def read(self, kind):
         """What a pass reads, as Images in float64."""
-        from minicnn.backends.cuda.products import ACTIVATION, GRADIENT
-
         _, scale, _, c1, c2 = self.coefficients.astype(np.float64)[:, :, None]
         pixels = self.x.astype(np.float64)
         if kind == ACTIVATION:
@@ -449,8 +479,6 @@ class Pixels:
 
     def written(self, kind, pixels, columns):
         """What a pass writes that has worked out `pixels`, and its records for each tile."""
-        from minicnn.backends.cuda.products import MASKED, MOMENTS
-
         distance, z = self.distance_and_z(self.raw)
         if kind == MASKED:
             pixels = np.where(z > 0, pixels, 0)
@@ -467,8 +495,6 @@ class Pixels:
 
 def in_tile(tile, work):
     """work() of kernels with this tile, in all orders."""
-    from minicnn.backends.cuda import passes
-    from tests.cuda.host_device import host_device
 
     def in_order(order):
         with host_device(order), mock.patch.object(passes, "tile_for", return_value=tile):
@@ -486,13 +512,10 @@ def assert_all_close(results, expected, what):
 @PARAMETRIZE_TILE
 @pytest.mark.parametrize(
     ("source", "sink"),
-    [("PLAIN", "PLAIN"), ("PLAIN", "MOMENTS"), ("ACTIVATION", "PLAIN"), ("ACTIVATION", "MOMENTS")],
+    [(PLAIN, PLAIN), (PLAIN, MOMENTS), (ACTIVATION, PLAIN), (ACTIVATION, MOMENTS)],
+    ids=KINDS.get,
 )
 def test_convolution_kernel(source, sink, tile, sizes):
-    from minicnn.backends.cuda import passes, products
-    from minicnn.backends.cuda.device_array import from_host
-
-    source, sink = getattr(products, source), getattr(products, sink)
     below, above = Pixels(CHANNELS, SIZES[sizes], 0), Pixels(FILTERS, output_sizes(SIZES[sizes]), 1)
     rng = np.random.default_rng(2)
     weight = rng.standard_normal((FILTERS, CHANNELS, *KERNEL)).astype(np.float32)
@@ -512,13 +535,9 @@ def test_convolution_kernel(source, sink, tile, sizes):
 
 @PARAMETRIZE_SIZES
 @PARAMETRIZE_TILE
-@pytest.mark.parametrize(("source", "sink"), [("PLAIN", "PLAIN"), ("GRADIENT", "PLAIN"), ("GRADIENT", "MASKED")])
+@pytest.mark.parametrize(("source", "sink"), [(PLAIN, PLAIN), (GRADIENT, PLAIN), (GRADIENT, MASKED)], ids=KINDS.get)
 def test_input_gradient_kernel(source, sink, tile, sizes):
     """Here the input has the many channels."""
-    from minicnn.backends.cuda import passes, products
-    from minicnn.backends.cuda.device_array import from_host
-
-    source, sink = getattr(products, source), getattr(products, sink)
     above, below = Pixels(CHANNELS, output_sizes(SIZES[sizes]), 0), Pixels(FILTERS, SIZES[sizes], 1)
     weight = np.random.default_rng(2).standard_normal((CHANNELS, FILTERS, *KERNEL)).astype(np.float32)
 
@@ -535,12 +554,9 @@ def test_input_gradient_kernel(source, sink, tile, sizes):
 @PARAMETRIZE_SIZES
 @PARAMETRIZE_TILE
 @pytest.mark.parametrize(
-    ("x_source", "dy_source"), [("PLAIN", "PLAIN"), ("PLAIN", "GRADIENT"), ("ACTIVATION", "GRADIENT")]
+    ("x_source", "dy_source"), [(PLAIN, PLAIN), (PLAIN, GRADIENT), (ACTIVATION, GRADIENT)], ids=KINDS.get
 )
 def test_weight_gradient_kernel(x_source, dy_source, tile, sizes):
-    from minicnn.backends.cuda import passes, products
-
-    x_source, dy_source = getattr(products, x_source), getattr(products, dy_source)
     x, dy = Pixels(CHANNELS, SIZES[sizes], 0), Pixels(FILTERS, output_sizes(SIZES[sizes]), 1)
 
     def backward_pass():
@@ -564,28 +580,21 @@ BATCHES = {
 }
 
 
-def trained(backend, dtype, fuse, batch):
+def trained(backend, fuse, batch):
     """Losses of three steps, parameters and statistics after them, and the output in evaluation."""
-    network = minicnn.SimpleNet(rng=0).to(backend, dtype)
+    network = minicnn.SimpleNet(rng=0).to(backend)
     optimizer = minicnn.SGD(network, lr=0.05, momentum=0.9, weight_decay=1e-3)
     trainer = minicnn.Trainer(network, minicnn.NLLLoss().to(backend), optimizer, fuse=fuse, quiet=True)
-    x, labels = BATCHES[batch].astype(dtype), np.array([3, 0, 9, 3])
+    x, labels = BATCHES[batch].astype(np.float32), np.array([3, 0, 9, 3])
     losses = [trainer.step(x, labels) for _ in range(3)]
     evaluated = (minicnn.fuse(network) if fuse else network).eval()
     return {"losses": np.array(losses), "output": network.ops.to_numpy(evaluated.predict(x)), **network.state_dict()}
 
 
-@PARAMETRIZE_DTYPE
 @pytest.mark.parametrize("fuse", [True, False], ids=["fused", "plain"])
 @pytest.mark.parametrize("batch", BATCHES)
-def test_training_steps_of_a_network(batch, fuse, dtype):
-    from tests.cuda.host_device import host_device
-
-    expected = trained("cpu", dtype, fuse, batch)
-
-    def on_cuda(order):
-        with host_device(order):
-            return trained("cuda", dtype, fuse, batch).values()
-
-    for name, result in zip(expected, in_all_orders(on_cuda), strict=True):
-        checks.assert_close(result, expected[name], dtype, name)
+def test_training_steps_of_a_network(batch, fuse):
+    expected = trained("reference", fuse, batch)
+    with host_device(shuffled(seed=0)):
+        results = trained("cuda", fuse, batch)
+    checks.assert_same_results(results, expected, np.float32, "trained")
