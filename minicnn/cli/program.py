@@ -5,6 +5,7 @@ import click
 import minicnn
 from minicnn.cli.evaluate import evaluate
 from minicnn.cli.inspect import inspect
+from minicnn.cli.learn import learn
 from minicnn.cli.predict import predict
 from minicnn.cli.train import train
 
@@ -43,5 +44,5 @@ def program():
     """
 
 
-for command in (train, evaluate, predict, inspect):
+for command in (train, evaluate, predict, inspect, learn):
     program.add_command(command)
