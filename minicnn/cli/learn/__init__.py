@@ -2,7 +2,12 @@
 
 import click
 
+from minicnn.cli.learn.lessons import lessons
+
 
 @click.group(short_help="Learn backpropagation by writing it.")
 def learn():
     """Learn how backpropagation works by writing it yourself."""
+
+
+learn.add_command(lessons)

@@ -1,0 +1,55 @@
+"""minicnn learn lessons: the lessons listed, copied, and built as pages and notebooks."""
+
+from pathlib import Path
+
+import click
+
+from minicnn.learn.lesson_files import copy_lessons, lesson_paths, title_of
+from minicnn.learn.lesson_notebooks import write_notebook
+from minicnn.learn.lesson_pages import write_index, write_page
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(short_help="List, copy or build the lessons.")
+@click.option("--copy", type=FOLDER, help="Copy the lessons there, Python files to read, run and change.")
+@click.option("--html", type=FOLDER, help="Run the lessons and write each as a page there, and index.html.")
+@click.option("--notebooks", type=FOLDER, help="Run the lessons and write each as a notebook there.")
+def lessons(copy, html, notebooks):
+    """List the lessons; or copy them, or build them as pages or notebooks.
+
+    A lesson is a Python file whose comments are the text. It runs as it is, and opens as a notebook in VS Code,
+    PyCharm, Spyder and, with the package jupytext, in Jupyter. The pages open in any browser, also without a network.
+
+    \b
+    Examples:
+      minicnn learn lessons --copy lessons
+      minicnn learn lessons --html pages
+    """
+    if not (copy or html or notebooks):
+        for path in lesson_paths():
+            click.echo(f"{path.stem:28}{title_of(path)}")
+    if copy:
+        _copy(copy)
+    if html:
+        html.mkdir(parents=True, exist_ok=True)
+        for path in lesson_paths():
+            _build(path, html / f"{path.stem}.html", write_page)
+        write_index(html / "index.html")
+        click.echo(f"open {click.format_filename(html / 'index.html')}")
+    if notebooks:
+        notebooks.mkdir(parents=True, exist_ok=True)
+        for path in lesson_paths():
+            _build(path, notebooks / f"{path.stem}.ipynb", write_notebook)
+
+
+def _copy(folder):
+    written, kept = copy_lessons(folder)
+    for path in kept:
+        click.echo(f"kept, since it differs from the lesson: {click.format_filename(path)}")
+    click.echo(f"{len(written)} lessons written to {click.format_filename(folder)}")
+
+
+def _build(path, destination, write):
+    write(path, destination)
+    click.echo(click.format_filename(destination))

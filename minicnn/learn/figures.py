@@ -1,0 +1,109 @@
+"""What the lessons draw with: arrays as tables of numbers, and a picture shown wherever the lesson runs.
+
+A lesson makes a `matplotlib.figure.Figure`, draws on it and hands it to `show` with a caption. Where it goes depends on
+who runs the lesson: into the page or notebook that is being built, below the cell in Jupyter, VS Code or Spyder, and
+from a plain script into a file whose path is printed. No window opens, so nothing waits for one to be closed.
+"""
+
+import io
+import itertools
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.checkpoint import write_whole
+
+# One colour for each kind of number, the same in every lesson; they are seen on white and on black paper.
+COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}
+MARK = "#e08e00"
+DPI = 130
+FOLDER = "pictures"  # in the folder the script is started from
+
+_receiver = ContextVar("receiver of figures", default=None)
+_numbers = itertools.count(1)  # of the pictures of a script
+
+
+def show(figure, caption):
+    """Show a figure where the lesson runs; `caption` says in a sentence what is seen in it."""
+    receiver = _receiver.get()
+    if receiver is not None:
+        receiver(figure, caption)
+    elif _in_a_notebook():
+        from IPython.display import Image, display
+
+        display(Image(as_png(figure)))
+        print(caption)
+    else:
+        path = _next_path()
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, as_png(figure))
+        print(f"picture: {path}\n         {caption}")
+
+
+@contextmanager
+def shown_by(receiver):
+    """While this lasts, `show` calls `receiver(figure, caption)` and does nothing else."""
+    token = _receiver.set(receiver)
+    try:
+        yield
+    finally:
+        _receiver.reset(token)
+
+
+def as_png(figure):
+    """The figure as the bytes of a PNG file, on white."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, facecolor="white")
+    return content.getvalue()
+
+
+def _in_a_notebook():
+    """Whether the code runs in a kernel of Jupyter's, as in VS Code and Spyder too; IPython's terminal is none."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def _next_path():
+    script = getattr(sys.modules["__main__"], "__file__", None) or "lesson.py"
+    return Path(FOLDER) / f"{Path(script).stem}-{next(_numbers)}.png"
+
+
+def draw_cells(axes, array, title, kind="value", mark=()):
+    """Draw an array as a table, a number in each cell; the larger it is, of either sign, the stronger the shade.
+
+    Args:
+        axes: of matplotlib, to draw on.
+        array: (H, W), or (W,) as one row. NaN is left blank.
+        title: a line above it.
+        kind: "value", "gradient" or "weight", which chooses the colour.
+        mark: (row, column) of cells to be framed.
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Rectangle
+
+    array = np.atleast_2d(np.asarray(array, np.float64))
+    largest = np.nanmax(np.abs(array), initial=0) or 1
+    for (r, s), number in np.ndenumerate(array):
+        if np.isnan(number):
+            continue
+        strength = 0.55 * abs(number) / largest
+        shade = [1 - strength * (1 - part) for part in to_rgb(COLOURS[kind])]
+        axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor="#8b8f99", linewidth=0.8))
+        axes.text(s + 0.5, r + 0.5, as_text(number), ha="center", va="center", color="black")
+    for r, s in mark:
+        axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, zorder=3))
+    height, width = array.shape
+    axes.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -0.05), aspect="equal", title=title)
+    axes.set_axis_off()
+
+
+def as_text(number):
+    """A number in few characters.
+
+    >>> as_text(3.0), as_text(-0.12345), as_text(0.0)
+    ('3', '−0.123', '0')
+    """
+    return f"{number + 0.0:.3g}".replace("-", "−")

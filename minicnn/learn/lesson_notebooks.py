@@ -1,0 +1,42 @@
+"""Lessons as notebooks of Jupyter's, with their outputs."""
+
+import base64
+
+from minicnn.checkpoint import write_whole
+from minicnn.learn.figures import as_png
+from minicnn.learn.lesson_run import Code, Picture, needing_lesson_packages, read_lesson, run_lesson
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def notebook_of(path):
+    """Run the lesson in a file; returns it as an nbformat notebook.
+
+    Raises LessonError where it does not run, ImportError where a package is missing.
+    """
+    notebook = read_lesson(path)
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for position, (cell, ran) in enumerate(zip(notebook.cells, run_lesson(path), strict=True)):
+        cell.id = f"cell-{position + 1}"  # not a random one, so that the same lesson gives the same file
+        if isinstance(ran, Code):
+            cell.outputs = [output for made in ran.outputs for output in _outputs(made)]
+    return notebook
+
+
+def write_notebook(path, destination):
+    """Run the lesson in a file and write it as .ipynb. Raises as `notebook_of` does, and OSError."""
+    with needing_lesson_packages("write_notebook"):
+        import nbformat
+    notebook = notebook_of(path)
+    nbformat.validate(notebook)
+    write_whole(destination, (nbformat.writes(notebook) + "\n").encode())
+
+
+def _outputs(made):
+    """One of `Code.outputs` as nbformat has it, as if it came from the lesson in Jupyter."""
+    from nbformat.v4 import new_output
+
+    if not isinstance(made, Picture):
+        return [new_output("stream", name="stdout", text=made.text)]
+    image = {"image/png": base64.b64encode(as_png(made.figure)).decode(), "text/plain": made.caption}
+    return [new_output("display_data", data=image), new_output("stream", name="stdout", text=made.caption + "\n")]

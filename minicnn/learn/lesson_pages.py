@@ -1,0 +1,143 @@
+"""Lessons as pages: one HTML file each, with everything in it, that opens from a disk, without network or script.
+
+Formulas become MathML, pictures SVG within the page, and the colours of both follow the reader's light or dark. Answers
+to questions are folded away until they are asked for.
+"""
+
+import base64
+import html
+import io
+from itertools import groupby
+from pathlib import Path
+
+from minicnn.checkpoint import write_whole
+from minicnn.learn.lesson_files import lesson_paths, title_of
+from minicnn.learn.lesson_run import ANSWER, Picture, Text, needing_lesson_packages, run_lesson
+
+STYLE = Path(__file__).parent / "page" / "lesson.css"
+
+# Text and axes of a picture are drawn in this colour, and the picture says what it stands for in light and in dark.
+INK = "#1c1f26"
+INK_STYLE = "<style>svg{color:#1c1f26}@media(prefers-color-scheme:dark){svg{color:#e9e6de}}</style>"
+DRAWN = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
+    "font.size": 11,
+    "svg.hashsalt": "minicnn",  # the same picture gives the same file
+}
+
+
+def write_page(path, destination):
+    """Run the lesson in the file `path` and write it as a page.
+
+    Raises LessonError where it does not run, ImportError where a package is missing, OSError.
+    """
+    write_whole(destination, page_of(path).encode())
+
+
+def write_index(destination):
+    """Write the page that lists the lessons."""
+    items = "\n".join(
+        f'<li><a href="{path.stem}.html">{html.escape(title_of(path).partition(" · ")[2])}</a></li>'
+        for path in lesson_paths()
+    )
+    body = (
+        "<main>\n<h1>Learn backpropagation by writing it</h1>\n"
+        "<p>Read a lesson, answer its questions before you unfold the answers, then do its exercise.</p>\n"
+        f"<ol>\n{items}\n</ol>\n</main>"
+    )
+    write_whole(destination, _page("Learn backpropagation by writing it", body).encode())
+
+
+def page_of(path):
+    """Run the lesson in a file; returns its page, a string. Raises as `write_page` does."""
+    with needing_lesson_packages("page_of"):
+        import matplotlib
+    with matplotlib.rc_context(DRAWN):
+        cells = run_lesson(path)
+        parts = []
+        for answers, group in groupby(cells, key=lambda cell: ANSWER in cell.tags):
+            content = "\n".join(_cell(cell) for cell in group)
+            if answers:
+                content = f"<details>\n<summary>Answer</summary>\n{content}\n</details>"
+            parts.append(content)
+    links = _links(path)
+    body = f"<header>{links}</header>\n<main>\n{chr(10).join(parts)}\n</main>\n<footer>{links}</footer>"
+    return _page(title_of(path), body)
+
+
+def _page(title, body):
+    return (
+        '<!doctype html>\n<html lang="en-GB">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)} – minicnn</title>\n<style>\n{STYLE.read_text('utf-8')}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _links(path):
+    """The way to the lessons before and after this one, and to their list."""
+    paths = lesson_paths()
+    links = ['<a href="index.html">All lessons</a>']
+    if path in paths:
+        place = paths.index(path)
+        if place > 0:
+            links.insert(0, f'<a rel="prev" href="{paths[place - 1].stem}.html">← {title_of(paths[place - 1])}</a>')
+        if place + 1 < len(paths):
+            links.append(f'<a rel="next" href="{paths[place + 1].stem}.html">{title_of(paths[place + 1])} →</a>')
+    return f"<nav>{''.join(links)}</nav>"
+
+
+def _cell(cell):
+    if isinstance(cell, Text):
+        return _markdown(cell.source)
+    return "\n".join([_highlighted(cell.source), *map(_output, cell.outputs)])
+
+
+def _output(output):
+    if isinstance(output, Picture):
+        caption = html.escape(output.caption)
+        source = base64.b64encode(_svg(output.figure).encode()).decode()
+        # The caption is read aloud once, as what the picture shows.
+        return (
+            f'<figure><img src="data:image/svg+xml;base64,{source}" alt="{caption}">'
+            f'<figcaption aria-hidden="true">{caption}</figcaption></figure>'
+        )
+    return f'<pre class="output" tabindex="0">{html.escape(output.text)}</pre>'
+
+
+def _svg(figure):
+    """The figure as SVG, in which `INK` follows the reader's light or dark."""
+    content = io.StringIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    head, _, rest = content.getvalue().partition("<defs>")
+    return f"{head}{INK_STYLE}<defs>{rest}".replace(f": {INK}", ": currentColor")
+
+
+def _highlighted(source):
+    with needing_lesson_packages("page_of"):
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
+    return f'<pre tabindex="0"><code>{highlight(source, PythonLexer(), HtmlFormatter(nowrap=True))}</code></pre>'
+
+
+def _markdown(source):
+    with needing_lesson_packages("page_of"):
+        from markdown_it import MarkdownIt
+        from mdit_py_plugins.dollarmath import dollarmath_plugin
+    markdown = MarkdownIt("commonmark", {"html": False, "highlight": _fenced}).enable("table")
+    return markdown.use(dollarmath_plugin, allow_labels=False, renderer=_mathml).render(source).strip()
+
+
+def _fenced(source, language, _):
+    """Code within text."""
+    return _highlighted(source) if language == "python" else f'<pre tabindex="0">{html.escape(source)}</pre>'
+
+
+def _mathml(formula, options):
+    with needing_lesson_packages("page_of"):
+        from latex2mathml.converter import convert
+    display = options["display_mode"]
+    mathml = convert(formula.strip(), display="block" if display else "inline")
+    return f'<div class="formula" tabindex="0">{mathml}</div>' if display else mathml

@@ -1,0 +1,124 @@
+"""Running a lesson: its cells one after another in one namespace, with what each prints, shows and draws.
+
+    cells = run_lesson(path)      a list of `Text` and `Code`
+
+Text that a lesson claims is asserted by its code, so that a lesson which runs tells the truth.
+"""
+
+import ast
+import contextlib
+import io
+import traceback
+from typing import NamedTuple
+
+from minicnn.learn.figures import shown_by
+
+ANSWER = "answer"  # the tag of cells that answer a question; a page folds them away
+
+
+class Text(NamedTuple):
+    """A cell of text: its Markdown, and its tags."""
+
+    source: str
+    tags: tuple
+
+
+class Code(NamedTuple):
+    """A cell of code: its Python, its tags, and what came out, a list of `Printed` and `Picture` in their order."""
+
+    source: str
+    tags: tuple
+    outputs: list
+
+
+class Printed(NamedTuple):
+    """What a cell printed, or the value of its last line."""
+
+    text: str
+
+
+class Picture(NamedTuple):
+    """A figure of matplotlib's, and its caption."""
+
+    figure: object
+    caption: str
+
+
+class LessonError(RuntimeError):
+    """A lesson that does not run; says which, and where."""
+
+
+@contextlib.contextmanager
+def needing_lesson_packages(who):
+    """Turn the ImportError of a package that only building lessons needs into one with the remedy."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"{who}: lessons are built with {error.name}, which is not installed; "
+            "get it with: pip install 'minicnn-numba[lessons]'"
+        ) from error
+
+
+def read_lesson(path):
+    """The lesson as an nbformat notebook without outputs."""
+    with needing_lesson_packages("read_lesson"):
+        import jupytext
+    return jupytext.reads(path.read_text("utf-8"), fmt="py:percent")
+
+
+def run_lesson(path):
+    """Run the cells of a lesson; returns a list of `Text` and `Code`.
+
+    Raises LessonError where a cell raises, with the lesson, the cell (counted from 1, those of text too), the line and
+    the error.
+    """
+    with needing_lesson_packages("run_lesson"):
+        import matplotlib  # noqa: F401, since every lesson draws; better said now than from within one
+    text = path.read_text("utf-8")
+    namespace = {"__name__": "__main__", "__file__": str(path)}
+    cells, position = [], 0
+    for number, cell in enumerate(read_lesson(path).cells, start=1):
+        tags = tuple(cell.metadata.get("tags", ()))
+        if cell.cell_type != "code":
+            cells.append(Text(cell.source, tags))
+            continue
+        position = text.index(cell.source, position)  # cells of code stand in the file as they are
+        lines_above = text.count("\n", 0, position)
+        position += len(cell.source)
+        outputs = _run_cell(cell.source, lines_above, namespace, f"lesson {path.stem}, cell {number}", path)
+        cells.append(Code(cell.source, tags, outputs))
+    return cells
+
+
+def _run_cell(source, lines_above, namespace, where, path):
+    """Run one cell; returns its outputs."""
+    outputs, printed = [], io.StringIO()
+
+    def end_printed():
+        if printed.getvalue():
+            outputs.append(Printed(printed.getvalue()))
+            printed.seek(0)
+            printed.truncate()
+
+    def receive(figure, caption):
+        end_printed()
+        outputs.append(Picture(figure, caption))
+
+    try:
+        tree = ast.increment_lineno(ast.parse(source, str(path)), lines_above)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        with contextlib.redirect_stdout(printed), shown_by(receive):
+            exec(compile(tree, str(path), "exec"), namespace)
+            value = None if last is None else eval(compile(ast.Expression(last.value), str(path), "eval"), namespace)
+            if value is not None:
+                print(repr(value))
+    except SyntaxError as error:
+        line = (error.lineno or 1) + (lines_above if error.filename == str(path) else 0)
+        raise LessonError(f"{where}, line {line}: SyntaxError: {error.msg}") from error
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = frames[-1].lineno if frames else lines_above + 1
+        raise LessonError(f"{where}, line {line}: {type(error).__name__}: {error}\n  {frames[-1].line}") from error
+    end_printed()
+    return outputs
