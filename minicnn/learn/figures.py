@@ -101,9 +101,10 @@ def draw_cells(axes, array, title, kind="value", mark=()):
 
 
 def as_text(number):
-    """A number in few characters.
+    """A number in few characters; whole ones of up to four digits as they are.
 
-    >>> as_text(3.0), as_text(-0.12345), as_text(0.0)
-    ('3', '−0.123', '0')
+    >>> as_text(3.0), as_text(-0.12345), as_text(0.0), as_text(1234.0)
+    ('3', '−0.123', '0', '1234')
     """
-    return f"{number + 0.0:.3g}".replace("-", "−")
+    digits = 4 if number == round(number) else 3
+    return f"{number + 0.0:.{digits}g}".replace("-", "−")
