@@ -8,9 +8,7 @@ The passes are made on a copy, so that the network's gradients, running statisti
 The record is a dict that JSON can hold, with large arrays cut and encoded as `minicnn.inspect.sample` says.
 """
 
-import copy
 import math
-import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +20,7 @@ from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
 from minicnn.inspect.layers import story_of
 from minicnn.inspect.sample import WHOLE, Part, Rest, Shown, encoded, fitted
 from minicnn.layers import Layer, LogSoftmax
+from minicnn.layerwise import flattened, own_copy
 from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential
 
@@ -60,7 +59,7 @@ def recorded(network, x, y, *, loss, dy, training, backend, title, classes, lr, 
     if not (isinstance(lr, (int, float)) and math.isfinite(lr) and lr > 0):
         raise ValueError(f"inspect: expected a finite learning rate lr above 0, got {lr!r}")
     ops = get_backend(backend)
-    layers = list(_flattened(_own_copy(network, "the network").train(training).to(backend)))
+    layers = list(flattened(own_copy(network, "inspect", "the network").train(training).to(backend)))
 
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what comes of it is said, with its place
         x, y = _as_batch(x, y, layers)
@@ -77,30 +76,6 @@ def recorded(network, x, y, *, loss, dy, training, backend, title, classes, lr, 
 
 
 # The passes
-
-
-def _own_copy(thing, what):
-    """A copy that shares nothing but modules, of which every layer has one, its backend."""
-    shared = {id(module): module for module in list(sys.modules.values())}
-    try:
-        return copy.deepcopy(thing, shared)
-    except Exception as error:
-        raise RuntimeError(
-            f"inspect: {what} is copied before it is run, so that it stays as it is, and the copy failed: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _flattened(network, prefix=""):
-    """(name, layer) in forward order. A network with a forward or backward of its own is one layer."""
-    if any(getattr(type(network), name) is not getattr(Sequential, name) for name in ("forward", "backward")):
-        yield prefix.rstrip(".") or type(network).__name__, network
-        return
-    for name, child in network.children.items():
-        if isinstance(child, Sequential):
-            yield from _flattened(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child
 
 
 def _named_arrays(layer, which):
@@ -258,7 +233,7 @@ def _judged(backend, output, labels, loss):
     elif isinstance(loss, type) or not (hasattr(loss, "forward") and hasattr(loss, "backward")):
         raise TypeError(f"inspect: expected a loss such as CrossEntropyLoss(), got {loss!r}")
     else:
-        loss = _own_copy(loss, "the loss")
+        loss = own_copy(loss, "inspect", "the loss")
     if isinstance(loss, (CrossEntropyLoss, NLLLoss)):
         loss.to(backend)
     predicted = labels is None

@@ -1,0 +1,33 @@
+"""A network taken layer by layer, on a copy: what the inspector and `compare` begin with."""
+
+import copy
+import sys
+
+from minicnn.network import Sequential
+
+
+def own_copy(thing, who, what):
+    """A copy that shares nothing but modules, of which every layer has one, its backend.
+
+    Raises RuntimeError, which names `who` copies and `what`, where it cannot be copied.
+    """
+    shared = {id(module): module for module in list(sys.modules.values())}
+    try:
+        return copy.deepcopy(thing, shared)
+    except Exception as error:
+        raise RuntimeError(
+            f"{who}: {what} is copied before it is run, so that it stays as it is, and the copy failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def flattened(network, prefix=""):
+    """(name, layer) in forward order. A network with a forward or backward of its own is one layer."""
+    if any(getattr(type(network), name) is not getattr(Sequential, name) for name in ("forward", "backward")):
+        yield prefix.rstrip(".") or type(network).__name__, network
+        return
+    for name, child in network.children.items():
+        if isinstance(child, Sequential):
+            yield from flattened(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
