@@ -20,6 +20,8 @@ from minicnn.checkpoint import write_whole
 COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}
 MARK = "#e08e00"
 DPI = 130
+CELL, GAP, TITLE = 0.46, 0.34, 0.32  # inches: a cell's side, between two tables, above each for its title
+LETTER = 0.088  # inches a letter of a title takes, about
 FOLDER = "pictures"  # in the folder the script is started from
 
 _receiver = ContextVar("receiver of figures", default=None)
@@ -96,8 +98,37 @@ def draw_cells(axes, array, title, kind="value", mark=()):
     for r, s in mark:
         axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, zorder=3))
     height, width = array.shape
-    axes.set(xlim=(-0.05, width + 0.05), ylim=(height + 0.05, -0.05), aspect="equal", title=title)
+    axes.set(xlim=(-0.04, width + 0.04), ylim=(height + 0.04, -0.04), aspect="equal")
+    axes.set_title(title, fontsize=11)
     axes.set_axis_off()
+
+
+def tables(*rows):
+    """A figure of arrays as tables, all cells of one size, in rows and columns.
+
+    Each row is a list of tuples (array, title, kind, mark), of which kind and mark may be left out; see `draw_cells`.
+    """
+    from matplotlib.figure import Figure
+
+    shapes = [[np.atleast_2d(table[0]).shape for table in row] for row in rows]
+    heights = [TITLE + CELL * max(height for height, _ in row) for row in shapes]
+    widths = [0.0] * max(map(len, rows))
+    for row, row_shapes in zip(rows, shapes, strict=True):
+        for column, (table, (_, width)) in enumerate(zip(row, row_shapes, strict=True)):
+            widths[column] = max(widths[column], CELL * width, LETTER * len(table[1]))
+    whole_width, whole_height = sum(widths) + GAP * (len(widths) - 1) + 0.1, sum(heights) + GAP * len(rows) / 2
+    figure = Figure(figsize=(whole_width, whole_height))
+    top = whole_height
+    for row, row_shapes, row_height in zip(rows, shapes, heights, strict=True):
+        left = 0.05
+        for table, (height, width), column_width in zip(row, row_shapes, widths, strict=False):
+            indent = (column_width - CELL * width) / 2
+            place = (left + indent, top - TITLE - CELL * height, CELL * width, CELL * height)
+            parts = (whole_width, whole_height, whole_width, whole_height)
+            draw_cells(figure.add_axes([length / whole for length, whole in zip(place, parts, strict=True)]), *table)
+            left += column_width + GAP
+        top -= row_height + GAP / 2
+    return figure
 
 
 def as_text(number):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minicnn.checkpoint import write_whole
 from minicnn.learn.lesson_files import lesson_paths, title_of
-from minicnn.learn.lesson_run import ANSWER, Picture, Text, needing_lesson_packages, run_lesson
+from minicnn.learn.lesson_run import ANSWER, PICTURE, Picture, Text, needing_lesson_packages, run_lesson
 
 STYLE = Path(__file__).parent / "page" / "lesson.css"
 
@@ -59,7 +59,7 @@ def page_of(path):
         for answers, group in groupby(cells, key=lambda cell: ANSWER in cell.tags):
             content = "\n".join(_cell(cell) for cell in group)
             if answers:
-                content = f"<details>\n<summary>Answer</summary>\n{content}\n</details>"
+                content = _folded("Answer", content)
             parts.append(content)
     links = _links(path)
     body = f"<header>{links}</header>\n<main>\n{chr(10).join(parts)}\n</main>\n<footer>{links}</footer>"
@@ -91,7 +91,14 @@ def _links(path):
 def _cell(cell):
     if isinstance(cell, Text):
         return _markdown(cell.source)
-    return "\n".join([_highlighted(cell.source), *map(_output, cell.outputs)])
+    code, outputs = _highlighted(cell.source), [_output(output) for output in cell.outputs]
+    if PICTURE in cell.tags:
+        return "\n".join([*outputs, _folded("How it is drawn", code)])
+    return "\n".join([code, *outputs])
+
+
+def _folded(summary, content):
+    return f"<details>\n<summary>{summary}</summary>\n{content}\n</details>"
 
 
 def _output(output):

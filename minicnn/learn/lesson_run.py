@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from minicnn.learn.figures import shown_by
 
-ANSWER = "answer"  # the tag of cells that answer a question; a page folds them away
+# Tags of cells, which a page folds away until they are asked for.
+ANSWER = "answer"  # the answer to a question
+PICTURE = "picture"  # code that only draws; what it draws is shown all the same
 
 
 class Text(NamedTuple):

@@ -3,12 +3,13 @@
 #
 # A network is a chain of layers. Forward, each layer turns numbers into other numbers, and at the end of the chain
 # stands a single number, the loss $L$: how wrong the answer was. Learning means to ask of every number on the way:
-# *if you were a little larger, how would $L$ change?* The answer is the derivative of $L$ with respect to that number.
-# For an array `x` we collect these derivatives in an array `dx` of the same shape, the *gradient* of `x`:
+# *if you were a little larger, how would $L$ change?* The answer is the derivative of $L$ with respect to that
+# number. For an array `x` we collect these derivatives in an array `dx` of the same shape, the *gradient* of `x`:
 #
 # $$\mathrm{dx}_{nd} = \frac{\partial L}{\partial x_{nd}}$$
 #
-# So `dx` is not a small change of `x`. It is a list of prices: what one more unit in each cell costs, in units of $L$.
+# So `dx` is not a small change of `x`. It is a list of prices: what one more unit in each cell costs, in units of
+# $L$.
 #
 # A layer need not know the rest of the network to do its part. It is handed `dy`, the prices of its outputs, and has
 # to say what its inputs and its weights are worth. This lesson does that for the layer that only multiplies and adds.
@@ -21,19 +22,21 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.backends.reference import linear as operations
-from minicnn.learn.figures import draw_cells, show
+from minicnn.learn.figures import COLOURS, show, tables
 
 # %% [markdown]
 # ## Forward, in small integers
 #
-# A linear layer has $D$ inputs and $K$ outputs. Each output is a weighted sum of all inputs, plus a number of its own,
-# the bias. Three letters keep order: $d$ counts inputs, $k$ outputs, and $n$ the images of a batch. We begin with one
-# image and leave $n$ out.
+# A linear layer has $D$ inputs and $K$ outputs. Each output is a weighted sum of all inputs, plus a number of its
+# own, the bias. Three letters keep order: $d$ counts inputs, $k$ outputs, and $n$ the images of a batch. We begin
+# with one image and leave $n$ out.
 #
 # $$y_k = b_k + \sum_d W_{kd} \, x_d$$
 
 # %%
-fc = minicnn.Linear(2, 3).to("reference", np.float64)  # the backend made to be read, in double precision
+fc = minicnn.Linear(2, 3).to(
+    "reference", np.float64
+)  # the backend made to be read, in double precision
 fc.params["weight"][:] = [[1, -1], [4, 2], [0, 5]]
 fc.params["bias"][:] = [10, 0, -1]
 
@@ -59,8 +62,8 @@ assert y.tolist() == [[1 * 2 - 1 * 3 + 10, 4 * 2 + 2 * 3 + 0, 0 * 2 + 5 * 3 - 1]
 # The price of $x_0$ is $-7$: the sum, over all outputs, of *the weight it went through* times *what came back*.
 
 # %% [markdown]
-# In symbols. The loss depends on $x_d$ only by way of the outputs, and on all of them. The chain rule for several ways
-# says: multiply along each way, and add the ways.
+# In symbols. The loss depends on $x_d$ only by way of the outputs, and on all of them. The chain rule for several
+# ways says: multiply along each way, and add the ways.
 #
 # $$\mathrm{dx}_d = \frac{\partial L}{\partial x_d}
 #   = \sum_k \frac{\partial L}{\partial y_k} \, \frac{\partial y_k}{\partial x_d}
@@ -79,8 +82,8 @@ assert dx.tolist() == [[1 * 1 - 2 * 4 + 3 * 0, 1 * -1 - 2 * 2 + 3 * 5]]
 # %% [markdown]
 # ## Backward: weights and bias
 #
-# > **Question.** Raise the weight $W_{10}$, the 4, by a little $t$. Which outputs change? And which cells of `dweight`
-# > would be zero if $x$ were $(2, 0)$?
+# > **Question.** Raise the weight $W_{10}$, the 4, by a little $t$. Which outputs change? And which cells of
+# > `dweight` would be zero if $x$ were $(2, 0)$?
 
 # %% [markdown] tags=["answer"]
 # Only $y_1$ changes, by $x_0 t = 2t$, and that costs $-2 \cdot 2t$. With $x = (2, 0)$ the second column of `dweight`
@@ -93,26 +96,28 @@ assert dx.tolist() == [[1 * 1 - 2 * 4 + 3 * 0, 1 * -1 - 2 * 2 + 3 * 5]]
 # $$\mathrm{dW}_{kd} = \mathrm{dy}_k \, \frac{\partial y_k}{\partial W_{kd}} = \mathrm{dy}_k \, x_d
 #   \qquad\qquad \mathrm{db}_k = \mathrm{dy}_k$$
 #
-# Every product $W_{kd} x_d$ of the forward pass thus sends two messages back, and they mirror each other: to the input,
-# *you were multiplied by this weight*, and to the weight, *you were multiplied by this input*. Convolution will turn
-# out to be the same sentence with more indices.
+# Every product $W_{kd} x_d$ of the forward pass thus sends two messages back, and they mirror each other: to the
+# input, *you were multiplied by this weight*, and to the weight, *you were multiplied by this input*. Convolution
+# will turn out to be the same sentence with more indices.
 
 # %%
 print(fc.grads["weight"])
 assert np.array_equal(fc.grads["weight"], np.outer(dy[0], x[0]))
 assert np.array_equal(fc.grads["bias"], dy[0])
 
-figure = Figure(figsize=(7.5, 3.6), layout="constrained")
-(top_x, top_w, top_y), (low_x, low_w, low_y) = figure.subplots(2, 3)
-draw_cells(top_x, x, "x")
-draw_cells(top_w, fc.params["weight"], "weight", "weight")
-draw_cells(top_y, y.T, "y (upright)")
-draw_cells(low_x, dx, "dx: down the columns", "gradient")
-draw_cells(low_w, fc.grads["weight"], "dweight: dy times x", "gradient")
-draw_cells(low_y, dy.T, "dy (upright)", "gradient")
+# %% tags=["picture"]
+figure = tables(
+    [(x, "x"), (fc.params["weight"], "weight", "weight"), (y.T, "y (upright)")],
+    [
+        (dx, "dx", "gradient"),
+        (fc.grads["weight"], "dweight", "gradient"),
+        (dy.T, "dy (upright)", "gradient"),
+    ],
+)
 show(
     figure,
-    "Above, forward: each y is a row of the weights times x, plus its bias. Below, backward, from right to left.",
+    "Above, forward: each y is a row of the weights times x, plus its bias. "
+    "Below, backward: each dx is a column of the weights times dy.",
 )
 
 # %% [markdown]
@@ -137,19 +142,22 @@ for function in (
     print(inspect.getsource(function))
 
 rng = np.random.default_rng(0)
-x, dy = rng.integers(-3, 4, (4, 2)).astype(float), rng.integers(-3, 4, (4, 3)).astype(float)
+x, dy = (
+    rng.integers(-3, 4, (4, 2)).astype(float),
+    rng.integers(-3, 4, (4, 3)).astype(float),
+)
 fc.forward(x)
 fc.backward(dy)
 assert np.array_equal(fc.grads["weight"], sum(np.outer(dy[n], x[n]) for n in range(4)))
 
 # %% [markdown]
-# Note that `backward` *assigns* `grads`; what an earlier batch left there is gone. So there is nothing to zero between
-# two steps.
+# Note that `backward` *assigns* `grads`; what an earlier batch left there is gone. So there is nothing to zero
+# between two steps.
 #
 # ## How to know that a gradient is right
 #
-# A wrong gradient seldom crashes. The network learns a little worse, and nobody knows why. But a derivative can always
-# be measured: move one number by a small $h$, up and down, and look at the loss.
+# A wrong gradient seldom crashes. The network learns a little worse, and nobody knows why. But a derivative can
+# always be measured: move one number by a small $h$, up and down, and look at the loss.
 #
 # $$\frac{\partial L}{\partial x_d} \approx \frac{L(x_d + h) - L(x_d - h)}{2h}$$
 #
@@ -172,8 +180,8 @@ def measured_gradient(loss, array, h=1e-5):
 
 
 # %% [markdown]
-# It needs a loss. The one that suits a layer is $L = \sum \mathrm{dy}_{nk} \, y_{nk}$ with numbers `dy` of our choice:
-# then $\partial L / \partial y_{nk}$ is just $\mathrm{dy}_{nk}$, so `backward(dy)` must give its gradient.
+# It needs a loss. The one that suits a layer is $L = \sum \mathrm{dy}_{nk} \, y_{nk}$ with numbers `dy` of our
+# choice: then $\partial L / \partial y_{nk}$ is just $\mathrm{dy}_{nk}$, so `backward(dy)` must give its gradient.
 
 
 # %%
@@ -201,11 +209,12 @@ for name, computed, array in (
 #
 # $$L(x \pm h) = L \pm h L' + \tfrac12 h^2 L'' \pm \tfrac16 h^3 L''' + \dots$$
 #
-# Moving only up leaves an error of about $\tfrac12 h L''$. In the difference of up and down the even terms cancel, and
-# what is left is $\tfrac16 h^2 L'''$: where $h$ is a hundred times smaller, that is ten thousand times smaller.
+# Moving only up leaves an error of about $\tfrac12 h L''$. In the difference of up and down the even terms cancel,
+# and what is left is $\tfrac16 h^2 L'''$: where $h$ is a hundred times smaller, that is ten thousand times smaller.
 #
-# And a computer rounds. Each $L$ is off by about $10^{-16}$ of its size, and dividing by $h$ makes that $10^{-16} / h$.
-# Small $h$ is paid for with digits. The picture shows both errors for a loss that is not a straight line.
+# And a computer rounds. Each $L$ is off by about $10^{-16}$ of its size, and dividing by $h$ makes that
+# $10^{-16} / h$. Small $h$ is paid for with digits. The picture shows both errors for a loss that is not a straight
+# line.
 
 # %%
 steps = 10.0 ** np.arange(-13, 0)
@@ -213,19 +222,24 @@ exact = np.cos(1.0)  # the derivative of sin at 1
 one_sided = np.abs((np.sin(1 + steps) - np.sin(1)) / steps - exact)
 central = np.abs((np.sin(1 + steps) - np.sin(1 - steps)) / (2 * steps) - exact)
 
+assert np.isclose(
+    central[-2] / central[-4], 10**4, rtol=0.01
+)  # h = 0.01 against h = 0.0001
+assert central[1] > 1e-6  # h = 1e-12
+
+# %% tags=["picture"]
 figure = Figure(figsize=(6.5, 3.6), layout="constrained")
 axes = figure.subplots()
-axes.loglog(steps, one_sided, "s-", color="#d1495b", label="only up")
-axes.loglog(steps, central, "o-", color="#1b998b", label="up and down")
+axes.loglog(steps, one_sided, "s-", color=COLOURS["gradient"], label="only up")
+axes.loglog(steps, central, "o-", color=COLOURS["weight"], label="up and down")
 axes.set(xlabel="step h", ylabel="error of the derivative of sin at 1")
 axes.legend(frameon=False)
 show(
-    figure, "To the right the formula's error, to the left that of rounding; in between the central difference is best."
+    figure,
+    "To the right the formula's error, to the left that of rounding; in between the central difference is best.",
 )
 assert central.min() < 1e-10
 assert central.min() < one_sided.min() / 10
-assert np.isclose(central[-2] / central[-4], 10**4, rtol=0.01)  # h = 0.01 against h = 0.0001
-assert central[1] > 1e-6  # h = 1e-12
 
 # %% [markdown]
 # ## A check that cannot fail
@@ -242,17 +256,22 @@ def wrong_weight_gradient(dy, x):
 drawn = dy
 for name, chosen in (("all ones", np.ones_like(dy)), ("drawn at random", drawn)):
     dy = chosen
-    error = np.abs(measured_gradient(loss, fc.params["weight"]) - wrong_weight_gradient(dy, x)).max()
-    print(f"dy {name:16} largest difference {error:.0e}   {'caught' if error > 1e-6 else 'passed as right!'}")
+    error = np.abs(
+        measured_gradient(loss, fc.params["weight"]) - wrong_weight_gradient(dy, x)
+    ).max()
+    print(
+        f"dy {name:16} largest difference {error:.0e}   {'caught' if error > 1e-6 else 'passed as right!'}"
+    )
     assert (error > 1e-6) == (name == "drawn at random")
 
 # %% [markdown]
-# Where all prices are equal, it does not matter whose price one takes. So draw `dy` at random, work in float64, and see
-# every check reject a planted bug before you trust it. `minicnn.gradcheck` does all that for any layer.
+# Where all prices are equal, it does not matter whose price one takes. So draw `dy` at random, work in float64, and
+# see every check reject a planted bug before you trust it. `minicnn.gradcheck` does all that for any layer.
 #
 # ## Now you
 #
-# Read the layer, `minicnn/layers/linear.py`: `forward` remembers `x`, since `dweight` multiplies by it, and `backward`
-# is the derivation above. The arithmetic is in `minicnn/backends/reference/linear.py`. Then do the exercise `linear`:
+# Read the layer, `minicnn/layers/linear.py`: `forward` remembers `x`, since `dweight` multiplies by it, and
+# `backward` is the derivation above. The arithmetic is in `minicnn/backends/reference/linear.py`. Then do the
+# exercise `linear`:
 #
 #     minicnn learn check linear
