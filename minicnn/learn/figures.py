@@ -20,8 +20,8 @@ from minicnn.checkpoint import write_whole
 COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}
 MARK = "#e08e00"
 DPI = 130
-CELL, GAP, TITLE = 0.46, 0.34, 0.32  # inches: a cell's side, between two tables, above each for its title
-LETTER = 0.088  # inches a letter of a title takes, about
+# Inches: a cell's side, between two tables, above each for its title, around all, and about what a letter takes.
+CELL, GAP, TITLE, EDGE, LETTER = 0.46, 0.3, 0.32, 0.05, 0.088
 FOLDER = "pictures"  # in the folder the script is started from
 
 _receiver = ContextVar("receiver of figures", default=None)
@@ -93,12 +93,12 @@ def draw_cells(axes, array, title, kind="value", mark=()):
             continue
         strength = 0.55 * abs(number) / largest
         shade = [1 - strength * (1 - part) for part in to_rgb(COLOURS[kind])]
-        axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor="#8b8f99", linewidth=0.8))
+        axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor="#8b8f99", clip_on=False))
         axes.text(s + 0.5, r + 0.5, as_text(number), ha="center", va="center", color="black")
     for r, s in mark:
-        axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, zorder=3))
+        axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, clip_on=False, zorder=3))
     height, width = array.shape
-    axes.set(xlim=(-0.04, width + 0.04), ylim=(height + 0.04, -0.04), aspect="equal")
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
     axes.set_title(title, fontsize=11)
     axes.set_axis_off()
 
@@ -110,25 +110,39 @@ def tables(*rows):
     """
     from matplotlib.figure import Figure
 
-    shapes = [[np.atleast_2d(table[0]).shape for table in row] for row in rows]
-    heights = [TITLE + CELL * max(height for height, _ in row) for row in shapes]
-    widths = [0.0] * max(map(len, rows))
-    for row, row_shapes in zip(rows, shapes, strict=True):
-        for column, (table, (_, width)) in enumerate(zip(row, row_shapes, strict=True)):
-            widths[column] = max(widths[column], CELL * width, LETTER * len(table[1]))
-    whole_width, whole_height = sum(widths) + GAP * (len(widths) - 1) + 0.1, sum(heights) + GAP * len(rows) / 2
-    figure = Figure(figsize=(whole_width, whole_height))
-    top = whole_height
-    for row, row_shapes, row_height in zip(rows, shapes, heights, strict=True):
-        left = 0.05
-        for table, (height, width), column_width in zip(row, row_shapes, widths, strict=False):
-            indent = (column_width - CELL * width) / 2
-            place = (left + indent, top - TITLE - CELL * height, CELL * width, CELL * height)
-            parts = (whole_width, whole_height, whole_width, whole_height)
-            draw_cells(figure.add_axes([length / whole for length, whole in zip(place, parts, strict=True)]), *table)
+    row_heights = [TITLE + max(_size(array)[1] for array, *_ in row) for row in rows]
+    columns = list(itertools.zip_longest(*rows))
+    column_widths = [max(_width_with_title(*table) for table in column if table) for column in columns]
+    width, height = sum(column_widths) + GAP * (len(columns) - 1), sum(row_heights) + GAP * (len(rows) - 1)
+    figure = Figure(figsize=(width + 2 * EDGE, height + 2 * EDGE))
+
+    top = height + EDGE
+    for row, row_height in zip(rows, row_heights, strict=True):
+        left = EDGE
+        for table, column_width in zip(row, column_widths, strict=False):  # a row may be shorter than others
+            _add_table(figure, left + column_width / 2, top - TITLE, table)
             left += column_width + GAP
-        top -= row_height + GAP / 2
+        top -= row_height + GAP
     return figure
+
+
+def _add_table(figure, centre, top, table):
+    """Draw one of `tables` below `top` and around `centre`, both in inches."""
+    width, height = _size(table[0])
+    whole_width, whole_height = figure.get_size_inches()
+    left, bottom = centre - width / 2, top - height
+    place = (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
+    draw_cells(figure.add_axes(place), *table)
+
+
+def _size(array):
+    """(width, height) of a table, in inches."""
+    height, width = np.atleast_2d(array).shape
+    return CELL * width, CELL * height
+
+
+def _width_with_title(array, title, *_):
+    return max(_size(array)[0], LETTER * len(title))
 
 
 def as_text(number):

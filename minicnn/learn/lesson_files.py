@@ -4,9 +4,9 @@ A lesson is a Python script in the percent format: a line `# %% [markdown]` begi
 `# %%` a cell of code. Jupyter (by way of jupytext), VS Code, PyCharm and Spyder show such a file as a notebook, and
 Python runs it as it is.
 
-Two tags say how a page shows a cell: `# %% [markdown] tags=["answer"]` answers the question above it and is folded away,
-and of `# %% tags=["picture"]` the picture is shown and the code folded away. A question is a quotation that begins with
-`**Question.**`. What the text claims, the code asserts.
+Two tags say how a page shows a cell: `# %% [markdown] tags=["answer"]` answers the question above it and is folded
+away, and of `# %% tags=["picture"]` the picture is shown and the code folded away. A question is a quotation that
+begins with `**Question.**`. What the text claims, the code asserts.
 """
 
 from pathlib import Path

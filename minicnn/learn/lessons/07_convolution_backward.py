@@ -44,7 +44,9 @@ dy = np.array([[1, 10], [100, 1000]])
 
 # %% tags=["answer"]
 x_size, stride, padding = (3, 3), (1, 1), (0, 0)
-dx = reference.conv2d_input_gradient(dy[None, None], weight[None, None], x_size, stride, padding)[0, 0]
+dx = reference.conv2d_input_gradient(
+    dy[None, None], weight[None, None], x_size, stride, padding
+)[0, 0]
 print(dx)
 
 assert dx[0, 0] == 1
@@ -84,7 +86,10 @@ for axes, (p, q) in zip(stamp_axes, np.ndindex(2, 2), strict=True):
     shown = np.where(stamps[p, q] > 0, stamps[p, q], np.nan)
     draw_cells(axes, shown, f"the stamp of dy[{p}, {q}]", "gradient")
 draw_cells(sum_axes, scattered, "dx, their sum", "gradient", mark=[(1, 1)])
-show(figure, "Four stamps of the kernel, each times its own dy, and the sum. The centre is part of all four.")
+show(
+    figure,
+    "Four stamps of the kernel, each times its own dy, and the sum. The centre is part of all four.",
+)
 
 # %% [markdown]
 # > **Question.** Somebody writes `=` where the loop above has `+=`. Which of the nine numbers are still right, and what
@@ -158,7 +163,9 @@ print(turned)
 
 def convolved(image, kernel, padding):
     """One image with one kernel: the forward pass, without bias."""
-    return reference.conv2d_forward(image[None, None], kernel[None, None], None, (1, 1), padding)[0, 0]
+    return reference.conv2d_forward(
+        image[None, None], kernel[None, None], None, (1, 1), padding
+    )[0, 0]
 
 
 assert np.array_equal(convolved(dy, turned, padding=(1, 1)), dx)
@@ -234,13 +241,18 @@ counts = {}
 for stride, padding in [(1, 1), (2, 1), (3, 0)]:
     out = (9 + 2 * padding - 3) // stride + 1
     dy = np.ones((1, 1, out, out))
-    dx = reference.conv2d_input_gradient(dy, ones, (9, 9), (stride, stride), (padding, padding))
+    dx = reference.conv2d_input_gradient(
+        dy, ones, (9, 9), (stride, stride), (padding, padding)
+    )
     counts[stride] = dx[0, 0]
 
 figure = Figure(figsize=(11, 3.9), layout="constrained")
 for axes, (stride, count) in zip(figure.subplots(1, 3), counts.items(), strict=True):
     draw_cells(axes, count, f"3 × 3 kernel, stride {stride}")
-show(figure, "How many windows look at each pixel of a 9 × 9 image. Stride 1 and 2 have padding 1, stride 3 has none.")
+show(
+    figure,
+    "How many windows look at each pixel of a 9 × 9 image. Stride 1 and 2 have padding 1, stride 3 has none.",
+)
 
 kinds = [counts[2][r, s] for r in (4, 5) for s in (4, 5)]
 assert kinds == [1, 2, 2, 4]

@@ -188,7 +188,10 @@ for axes, title, path in zip(path_axes, titles, (*paths, sum(paths)), strict=Tru
     drawn = axes.imshow(path[0, 0], cmap="RdBu_r", vmin=-0.15, vmax=0.15)
     axes.set(title=title, xticks=[], yticks=[])
 figure.colorbar(drawn, ax=path_axes, extend="both")
-show(figure, "The gradient of one output pixel with respect to every pixel of x, and the three paths it is made of.")
+show(
+    figure,
+    "The gradient of one output pixel with respect to every pixel of x, and the three paths it is made of.",
+)
 
 x_hat = (digit - mean) / np.sqrt(var + 1e-5)
 ratio = paths[2] / x_hat
@@ -241,7 +244,9 @@ for name, chosen in (("ones", np.ones_like(x)), ("random", rng.normal(size=x.sha
     right, *_ = reference.batchnorm2d_train_backward(chosen, x, weight, mean, var, eps)
     wrong = forgetful(chosen, x, weight, mean, var, eps)
     size, difference = np.abs(right).max(), np.abs(right - wrong).max()
-    print(f"dy {name:7} the right numbers reach {size:.0e}, the differences {difference:.0e}")
+    print(
+        f"dy {name:7} the right numbers reach {size:.0e}, the differences {difference:.0e}"
+    )
     if name == "ones":
         assert max(size, difference) < 1e-12  # 0, and no difference from 0
     else:
@@ -317,7 +322,9 @@ a = layer.params["weight"] / np.sqrt(layer.state["running_var"] + layer.eps)
 np.testing.assert_allclose(dx_in_evaluation, a * dy, rtol=1e-12)
 
 layer.train().forward(x)
-assert np.abs(layer.backward(dy) - dx_in_evaluation).max() > 0.1  # the training formula is a different one
+assert (
+    np.abs(layer.backward(dy) - dx_in_evaluation).max() > 0.1
+)  # the training formula is a different one
 
 # %% [markdown]
 # ## Who counts how much
