@@ -8,11 +8,10 @@
 
 # %%
 import numpy as np
-from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.backends import reference
-from minicnn.learn.figures import draw_cells, show
+from minicnn.learn.figures import show, tables
 
 # %% [markdown]
 # ## A small case first
@@ -79,16 +78,18 @@ for p in range(2):
 assert np.array_equal(scattered, dx)
 assert np.array_equal(scattered, stamps.sum(axis=(0, 1)))
 
-# %%
-figure = Figure(figsize=(11, 2.6), layout="constrained")
-*stamp_axes, sum_axes = figure.subplots(1, 5)
-for axes, (p, q) in zip(stamp_axes, np.ndindex(2, 2), strict=True):
-    shown = np.where(stamps[p, q] > 0, stamps[p, q], np.nan)
-    draw_cells(axes, shown, f"the stamp of dy[{p}, {q}]", "gradient")
-draw_cells(sum_axes, scattered, "dx, their sum", "gradient", mark=[(1, 1)])
+# %% tags=["picture"]
+drawn = np.where(stamps > 0, stamps, np.nan)
+figure = tables(
+    [
+        *((drawn[p, q], f"by dy[{p}, {q}]", "gradient") for p, q in np.ndindex(2, 2)),
+        (scattered, "dx, their sum", "gradient", [(1, 1)]),
+    ]
+)
 show(
     figure,
-    "Four stamps of the kernel, each times its own dy, and the sum. The centre is part of all four.",
+    "Four stamps of the kernel, each times its own dy, and the sum. "
+    "The centre has a share in all four.",
 )
 
 # %% [markdown]
@@ -246,17 +247,19 @@ for stride, padding in [(1, 1), (2, 1), (3, 0)]:
     )
     counts[stride] = dx[0, 0]
 
-figure = Figure(figsize=(11, 3.9), layout="constrained")
-for axes, (stride, count) in zip(figure.subplots(1, 3), counts.items(), strict=True):
-    draw_cells(axes, count, f"3 × 3 kernel, stride {stride}")
-show(
-    figure,
-    "How many windows look at each pixel of a 9 × 9 image. Stride 1 and 2 have padding 1, stride 3 has none.",
-)
-
 kinds = [counts[2][r, s] for r in (4, 5) for s in (4, 5)]
 assert kinds == [1, 2, 2, 4]
 assert sum(kinds) == 9
+
+# %% tags=["answer", "picture"]
+figure = tables(
+    [(count, f"3 × 3, stride {stride}") for stride, count in counts.items()]
+)
+show(
+    figure,
+    "How many windows look at each pixel of a 9 × 9 image. "
+    "Strides 1 and 2 have padding 1, stride 3 has none.",
+)
 
 # %% [markdown] tags=["answer"]
 # 1, 2, 2 and 4: together the nine taps of the kernel, each of which belongs to exactly one kind of pixel. That

@@ -179,6 +179,12 @@ mean, var = reference.batchnorm2d_statistics(digit)
 one = np.ones(1)
 paths = batchnorm2d_train_paths(one_pixel, digit, one, mean, var, eps=1e-5)
 
+x_hat = (digit - mean) / np.sqrt(var + 1e-5)
+ratio = paths[2] / x_hat
+assert np.ptp(paths[1]) == 0  # the same everywhere
+np.testing.assert_allclose(ratio, ratio[0, 0, 0, 0], rtol=1e-6)  # x_hat, scaled
+
+# %% tags=["picture"]
 figure = Figure(figsize=(11, 2.7), layout="constrained")
 x_axes, *path_axes = figure.subplots(1, 5)
 x_axes.imshow(digit[0, 0], cmap="gray_r")
@@ -190,13 +196,9 @@ for axes, title, path in zip(path_axes, titles, (*paths, sum(paths)), strict=Tru
 figure.colorbar(drawn, ax=path_axes, extend="both")
 show(
     figure,
-    "The gradient of one output pixel with respect to every pixel of x, and the three paths it is made of.",
+    "The gradient of one output pixel with respect to every pixel of x, "
+    "and the three paths it is made of.",
 )
-
-x_hat = (digit - mean) / np.sqrt(var + 1e-5)
-ratio = paths[2] / x_hat
-assert np.ptp(paths[1]) == 0  # the same everywhere
-np.testing.assert_allclose(ratio, ratio[0, 0, 0, 0], rtol=1e-6)  # x_hat, scaled
 
 # %% [markdown]
 # The direct path is one dot, the second a grey veil, and the third a faint picture of the digit itself. The sum reaches
@@ -322,9 +324,8 @@ a = layer.params["weight"] / np.sqrt(layer.state["running_var"] + layer.eps)
 np.testing.assert_allclose(dx_in_evaluation, a * dy, rtol=1e-12)
 
 layer.train().forward(x)
-assert (
-    np.abs(layer.backward(dy) - dx_in_evaluation).max() > 0.1
-)  # the training formula is a different one
+dx_in_training = layer.backward(dy)
+assert np.abs(dx_in_training - dx_in_evaluation).max() > 0.1  # another function
 
 # %% [markdown]
 # ## Who counts how much
