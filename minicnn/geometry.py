@@ -34,6 +34,7 @@ def adaptive_start(p, n_in, n_out):
     >>> [adaptive_start(p, 14, 4) for p in range(4)]
     [0, 3, 7, 10]
     """
+    # learn: floor(p * n_in / n_out), in integers
     return p * n_in // n_out
 
 
@@ -45,6 +46,7 @@ def adaptive_stop(p, n_in, n_out):
     >>> [adaptive_stop(p, 14, 4) for p in range(4)]
     [4, 7, 11, 14]
     """
+    # learn: ceil((p + 1) * n_in / n_out), in integers
     return ((p + 1) * n_in + n_out - 1) // n_out
 
 

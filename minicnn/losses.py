@@ -152,5 +152,6 @@ class CrossEntropyLoss(_Loss):
     def backward(self):
         """The gradient with respect to the output given to forward, (N, K)."""
         log_p, targets, weights = self._recall()
+        # learn: back through the loss, then back through the log-softmax
         d_log_p = self.ops.nll_loss_backward(log_p, targets, weights, self.label_smoothing)
         return self.ops.log_softmax_backward(d_log_p, log_p)

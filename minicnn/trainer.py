@@ -329,7 +329,9 @@ def clip_gradients(network, max_norm):
     if without:
         raise RuntimeError(f"clip_gradients: no gradient for {', '.join(without)}; call backward first")
     grads = [(layer.ops, layer.grads[key]) for _, layer, key in network.named_params()]
+    # learn: the norm of all gradients as one long vector
     norm = math.sqrt(sum(ops.sum_of_squares(grad) for ops, grad in grads))
+    # learn: the factor that brings it down to max_norm
     factor = max_norm / (norm + 1e-6)
     if factor < 1:
         for ops, grad in grads:

@@ -20,4 +20,5 @@ def relu_forward(x):
 def relu_backward(dy, y):
     if isinstance(dy, Images):
         return dy.like(relu_backward(dy.data, y.data))
+    # learn: where y is 0 the slope is 0, elsewhere it is 1
     return np.where(y <= 0, dy.dtype.type(0), dy)

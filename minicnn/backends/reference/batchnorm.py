@@ -64,9 +64,11 @@ def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
     if isinstance(x, Images):
         return _backward_side_by_side(batchnorm2d_eval_backward, dy, x, weight, mean, var, eps)
     x_hat = _normalised(x, mean, var, eps)
+    # learn: in each channel weight was multiplied by x_hat, and bias was added, at every pixel
     dweight = (dy * x_hat).sum(axis=PIXELS)
     dbias = dy.sum(axis=PIXELS)
 
+    # learn: the statistics are constants here, so only the direct path is left
     dx = _per_channel(_scale(weight, var, eps)) * dy
     return dx, dweight, dbias
 
@@ -77,7 +79,9 @@ def update_running_statistics_(running_mean, running_var, mean, var, count, mome
     Normalising uses the variance of this batch as it is; the running one estimates the variance of the
     data, for which dividing by n would be too small on average.
     """
+    # learn: the variance of the data, estimated from count values
     unbiased = var * (count / (count - 1))
+    # learn: both move towards the batch's, by a share of momentum
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (unbiased - running_var)
 

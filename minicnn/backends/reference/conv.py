@@ -54,6 +54,7 @@ def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     for i in range(kernel_h):
         for j in range(kernel_w):
             view = _tap_view(dx_padded, i, j, out_h, out_w, stride)
+            # learn: what this tap sends back to the cells that it saw
             view += np.einsum("fc,nfpq->ncpq", weight[:, :, i, j], dy, optimize=True)
     # What flowed into the padding is nobody's gradient.
     return np.ascontiguousarray(dx_padded[:, :, pad_h : pad_h + height, pad_w : pad_w + width])
@@ -71,6 +72,7 @@ def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
     for i in range(kernel_h):
         for j in range(kernel_w):
             view = _tap_view(x_padded, i, j, out_h, out_w, stride)
+            # learn: every product of dy with what this tap saw, added up
             dweight[:, :, i, j] = np.einsum("nfpq,ncpq->fc", dy, view, optimize=True)
     return dweight
 
@@ -79,6 +81,7 @@ def conv2d_bias_gradient(dy):
     """The bias is added to every output of its filter, so its gradient is their sum."""
     if isinstance(dy, Images):
         return sum(conv2d_bias_gradient(d[None]) for d in dy)
+    # learn: the bias was added to every output of its filter
     return dy.sum(axis=(0, 2, 3))
 
 

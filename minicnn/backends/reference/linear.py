@@ -18,12 +18,15 @@ def linear_forward(x, weight, bias):
 
 
 def linear_input_gradient(dy, weight):
+    # learn: an input went into every output, through one weight each
     return dy @ weight
 
 
 def linear_weight_gradient(dy, x):
+    # learn: a weight stands between one input and one output, in every image
     return dy.T @ x
 
 
 def linear_bias_gradient(dy):
+    # learn: a bias is added to its output, in every image
     return dy.sum(axis=0)

@@ -14,9 +14,12 @@ import numpy as np
 
 
 def log_softmax_forward(x):
+    # learn: what keeps exp from overflowing, row by row
     shifted = x - x.max(axis=1, keepdims=True)
+    # learn: the formula, on the shifted numbers
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def log_softmax_backward(dy, y):
+    # learn: directly, and through the sum that every class of the row is divided by
     return dy - np.exp(y) * dy.sum(axis=1, keepdims=True)

@@ -27,7 +27,10 @@ def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
     target_weights = class_weights[targets]
 
     d_log_p = np.zeros_like(log_p)
+    # learn: what smoothing asks of every class
     d_log_p += label_smoothing / n_classes * class_weights
+    # learn: what each image asks of its own target
     d_log_p[np.arange(n_images), targets] += (1 - label_smoothing) * target_weights
+    # learn: the sign of the loss, and what it is averaged by
     d_log_p /= -target_weights.sum()
     return d_log_p

@@ -21,8 +21,10 @@ import numpy as np
 
 def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
     g = grad + weight_decay * param
+    # learn: the old velocity fades, and g is added
     velocity *= momentum
     velocity += g
+    # learn: the step, with Nesterov along g and the velocity to come
     param -= lr * (g + momentum * velocity if nesterov else velocity)
 
 
@@ -32,10 +34,13 @@ def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled
         g = grad
     else:
         g = grad + weight_decay * param
+    # learn: m follows g, and v its square, both slowly
     m += (1 - beta1) * (g - m)
     v *= beta2
     v += (1 - beta2) * np.square(g)
 
+    # learn: m and v began at 0: take out what they are too small by
     m_hat = m / (1 - beta1**step)
     v_hat = v / (1 - beta2**step)
+    # learn: the step
     param -= lr * m_hat / (np.sqrt(v_hat) + eps)

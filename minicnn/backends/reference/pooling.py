@@ -46,6 +46,7 @@ def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     n, c = np.ogrid[:n_images, :n_channels]
     for p in range(out_h):
         for q in range(out_w):
+            # learn: the winner of this window gets its gradient
             dx[n, c, argmax[:, :, p, q]] += dy[:, :, p, q]
     return dx.reshape(n_images, n_channels, height, width)
 
@@ -60,6 +61,7 @@ def avg_pool2d_forward(x, rows, columns):
     for p, (top, bottom, extent_h) in enumerate(rows):
         for q, (left, right, extent_w) in enumerate(columns):
             window_sum = x[:, :, top:bottom, left:right].sum(axis=(2, 3))
+            # learn: a mean over the extents, which count padding too
             y[:, :, p, q] = window_sum / x.dtype.type(extent_h * extent_w)
     return y
 
@@ -72,7 +74,9 @@ def avg_pool2d_backward(dy, rows, columns, input_size):
     dx = np.zeros((n_images, n_channels, *input_size), dy.dtype)
     for p, (top, bottom, extent_h) in enumerate(rows):
         for q, (left, right, extent_w) in enumerate(columns):
+            # learn: what one cell of this window is worth
             share = dy[:, :, p, q] / dy.dtype.type(extent_h * extent_w)
+            # learn: every cell of the window gets it
             dx[:, :, top:bottom, left:right] += share[:, :, None, None]
     return dx
 

@@ -75,6 +75,7 @@ def _to_pixels(dy, weight, stride, padding, dx):
                     for j in range(kernel_w):
                         r, s = p * stride[0] - padding[0] + i, q * stride[1] - padding[1] + j
                         if 0 <= r < dx.shape[1] and 0 <= s < dx.shape[2]:
+                            # learn: what this product of the forward pass sends to its pixel
                             dx[c, r, s] += weight[c, i, j] * dy[p, q]
 
 

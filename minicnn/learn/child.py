@@ -1,0 +1,141 @@
+"""The process that runs a learner's code: `python -m minicnn.learn.child FILE TASK FOLDER SEED …`.
+
+It knows no right answers. It calls the learner's function on the cases of each seed and writes what came out, as
+numbers, into FOLDER; whatever the function prints, breaks or ends, the grader only reads what lies there afterwards.
+
+    now                  what it is doing, for the case that it does not come to an end
+    results.safetensors  arrays "seed/case/name", and as metadata a report, see `_run`
+"""
+
+import inspect
+import json
+import linecache
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+import minicnn
+from minicnn.learn.cases import cases, results
+from minicnn.learn.exercises import TASKS
+
+try:
+    import resource  # Linux and macOS have it
+except ImportError:
+    resource = None
+
+MEMORY, FILE_SIZE = 4 << 30, 64 << 20  # bytes: the most that a learner's code may take, and may write into one file
+PACKAGE = str(Path(minicnn.__file__).parent)
+
+
+def main(arguments):
+    """Run a task and write what came of it."""
+    file, task, folder, *seeds = arguments
+    _limit_resources()
+    np.seterr(all="ignore")  # what becomes infinite is seen in the results
+    arrays, report = _run(Path(file), task, Path(folder), [int(seed) for seed in seeds])
+    save_file(arrays, Path(folder) / "results.safetensors", {"report": json.dumps(report)})
+
+
+def _run(file, task, folder, seeds):
+    """(arrays, report), the report a dict: "error" where the file could not be used, else "cases" and "calls"."""
+    (folder / "now").write_text("reading the file")
+    namespace = {"__name__": "learner", "__file__": str(file)}
+    try:
+        exec(compile(file.read_text(), str(file), "exec"), namespace)
+    except BaseException as error:
+        return {}, {"error": _described(error, file)}
+    function = namespace.get(task)
+    if not callable(function):
+        return {}, {"error": f"the file has no function {task}; was it renamed? `minicnn learn stub {task}` shows it"}
+    watch = _Watch(file, task, function)
+    arrays, outcomes = {}, []
+    for seed in seeds:
+        for position, (label, args) in enumerate(cases(task, seed)):
+            (folder / "now").write_text(f"the case “{label}”")
+            outcome = {"seed": seed, "position": position, "error": None, "changed": []}
+            before = [np.copy(argument) if isinstance(argument, np.ndarray) else None for argument in args]
+            try:
+                found = results(task, watch.called, args)
+            except BaseException as error:
+                outcome |= {"error": _described(error, file), "kind": type(error).__name__}
+            else:
+                arrays |= {f"{seed}/{position}/{name}": array for name, array in found.items()}
+            outcome["changed"] = [
+                index
+                for index, (old, new) in enumerate(zip(before, args, strict=True))
+                if old is not None and not (old.shape == new.shape and np.array_equal(old, new, equal_nan=True))
+            ]
+            outcomes.append(outcome)
+    return arrays, {"cases": outcomes, "calls": watch.report()}
+
+
+class _Watch:
+    """Calls a function and notes whose code runs meanwhile: the learner's, or the framework's of the same name."""
+
+    def __init__(self, file, task, function):
+        self.file, self.task = str(file), task
+        self.function = function
+        self.compiled = hasattr(function, "py_func")  # by Numba, so that its calls need not be seen as Python's
+        self.code = getattr(inspect.unwrap(function.py_func if self.compiled else function), "__code__", None)
+        self.calls, self.ours = 0, None
+
+    def called(self, *args):
+        self.calls += self.compiled and self._is_inside()
+        sys.setprofile(self._note)
+        try:
+            return self.function(*args)
+        finally:
+            sys.setprofile(None)
+
+    def _note(self, frame, event, _):
+        if event != "call":
+            return
+        code = frame.f_code
+        if code.co_filename == self.file:
+            self.calls += code is self.code and not self.compiled
+        elif code.co_filename.startswith(PACKAGE) and self._is_the_answer(frame):
+            self.ours = self.ours or f"{code.co_name} in {Path(code.co_filename).relative_to(PACKAGE)}"
+
+    def _is_the_answer(self, frame):
+        """Whether a frame of the framework is the function that the task asks for."""
+        asked, name = TASKS[self.task][1].function, frame.f_code.co_name
+        owner, _, method = asked.rpartition(".")
+        if not owner:
+            return name == asked
+        classes = [parent.__name__ for parent in type(frame.f_locals.get("self")).__mro__]
+        return name == method and owner in classes
+
+    def _is_inside(self):
+        return self.code is not None and self.code.co_filename == self.file
+
+    def report(self):
+        first_line = self.code.co_firstlineno if self._is_inside() else None
+        return {"calls": self.calls, "first_line": first_line, "ours": self.ours}
+
+
+def _described(error, file):
+    """An error as its learner should read it: the lines of their own file, and what went wrong."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f"line {error.lineno}: {(error.text or '').strip()}\n{type(error).__name__}: {error.msg}"
+    lines = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == str(file):
+            lines.append(f"line {frame.lineno}, in {frame.name}: {linecache.getline(str(file), frame.lineno).strip()}")
+    shown = lines if len(lines) <= 6 else [*lines[:3], f"… {len(lines) - 6} more …", *lines[-3:]]
+    message = f"{type(error).__name__}: {error}".rstrip(": ")
+    return "\n".join([*shown, message[:2000]])
+
+
+def _limit_resources():
+    if resource is None:
+        return  # Windows: there the time limit alone holds
+    for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(limit)
+        resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

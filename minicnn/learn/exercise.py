@@ -1,0 +1,117 @@
+"""What an exercise and a task are. The list of them is in `exercises.py`.
+
+An exercise is one file of the learner's. Some functions stand in it as they are, worked examples to build on; the
+others are tasks, first with a blank or two in them, later blank but for the first line. The text of the functions is
+the framework's (`source`); here stands only what is said to the learner.
+"""
+
+import ast
+import re
+from dataclasses import dataclass
+
+from minicnn.learn import source
+
+
+@dataclass(frozen=True)
+class Task:
+    """One function to write.
+
+    Attributes:
+        module, function: where it stands in the framework; "Sequential.backward" for a method.
+        asked: what the learner is told: meaning, formula in words, shapes.
+        outputs: the names of what it returns.
+        changes: the names of the arguments that it changes in place.
+        from_blank: whether all of it is to be written, and not only what its markers speak of.
+        helpers: functions of the same module that the framework's version calls and the learner's need not.
+    """
+
+    module: str
+    function: str
+    asked: str
+    outputs: tuple = ()
+    changes: tuple = ()
+    from_blank: bool = False
+    helpers: tuple = ()
+
+    @property
+    def name(self):
+        """What the function is called in the learner's file."""
+        return name_of(self.function).lstrip("_")
+
+    def solution(self):
+        """The text of the function as the framework has it."""
+        text = _renamed(source.solution(self.module, self.function, self.asked), self.function, self.name)
+        return "\n\n".join([text, *(source.solution(self.module, helper) for helper in self.helpers)])
+
+    def arguments(self):
+        """The names of the function's arguments."""
+        return [argument.arg for argument in ast.parse(self.solution()).body[0].args.args]
+
+    def stub(self):
+        """The text of the function as the learner gets it."""
+        with_blanks = source.blank if self.from_blank else source.completion
+        return _renamed(with_blanks(self.module, self.function, self.asked), self.function, self.name)
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One file of tasks.
+
+    Attributes:
+        number, name, title: of the file and in listings; `lesson` is the lesson that goes with it.
+        says: what the file says at its top.
+        tasks: what is to be written.
+        given: (module, function) of the functions that stand in it complete.
+        header: the first lines of its code, imports and constants.
+    """
+
+    number: int
+    name: str
+    title: str
+    lesson: str
+    says: str
+    tasks: tuple
+    given: tuple = ()
+    header: str = "import numpy as np"
+
+    @property
+    def file(self):
+        """Its file's name in the learner's folder."""
+        return f"{self.number:02}_{self.name}.py"
+
+    def stub(self):
+        """The whole file as the learner gets it."""
+        return self._text(Task.stub)
+
+    def solution(self):
+        """The whole file with every task solved."""
+        return self._text(Task.solution)
+
+    def _text(self, of_task):
+        many = f"{len(self.tasks)} tasks" if len(self.tasks) > 1 else "one task"
+        says = self.says.strip("\n")
+        head = (
+            f'"""Exercise {self.number}: {self.title}, {many}.\n\n{says}\n\n'
+            f'Read first: lessons/{self.lesson}.py\nThen check:  minicnn learn check {self.name}\n"""\n'
+        )
+        parts = [head + "\n" + self.header + "\n"]
+        parts += [
+            _renamed(source.solution(module, function), function, name_of(function)) for module, function in self.given
+        ]
+        parts += [of_task(task) for task in self.tasks]
+        return "\n\n".join(parts)
+
+
+def name_of(function):
+    """What a function of the framework is called in a learner's file, where methods are functions.
+
+    >>> name_of("relu_backward"), name_of("CrossEntropyLoss.backward")
+    ('relu_backward', 'cross_entropy_loss_backward')
+    """
+    owner, _, name = function.rpartition(".")
+    words = re.findall("[A-Z][a-z]*", owner)
+    return "_".join([*(word.lower() for word in words), name])
+
+
+def _renamed(text, function, name):
+    return text.replace(f"def {function.rpartition('.')[2]}(", f"def {name}(", 1)

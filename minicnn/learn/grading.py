@@ -1,0 +1,221 @@
+"""The grader: is it right, and if not, what can be said that helps?
+
+Right means: the numbers of the framework's own function, in float64, on small cases and random ones, by code that
+stands in the learner's file. Everything is compared here, in the grader's process; the learner's only computes.
+"""
+
+import ast
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.learn import answers, source
+from minicnn.learn.cases import cases
+from minicnn.learn.differences import around, striking, worst_index
+from minicnn.learn.exercises import TASKS
+from minicnn.learn.running import SECONDS, run
+
+PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
+SMALL = 16  # numbers in an argument, up to which it is shown
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the grader says of one task.
+
+    Attributes:
+        task, exercise: their names.
+        status: "passed"; "blank", not written yet; "wrong", other numbers; "broken", it gave no numbers.
+        headline: the verdict in a sentence.
+        details: paragraphs for the learner, in their order.
+        mistakes: the names of the known mistakes whose numbers these are.
+        printed: what the learner's code printed.
+        seconds: how long it ran.
+    """
+
+    task: str
+    exercise: str
+    status: str
+    headline: str
+    details: tuple = ()
+    mistakes: tuple = ()
+    printed: str = ""
+    seconds: float = 0.0
+
+    @property
+    def passed(self):
+        return self.status == PASSED
+
+    def as_dict(self):
+        """The verdict as JSON can hold it."""
+        return asdict(self)
+
+    def __str__(self):
+        return "\n\n".join([f"{self.task}: {self.headline}", *self.details])
+
+
+def check(file, task, seconds=SECONDS):
+    """Grade the function of a task in a learner's file. Returns a `Verdict`, whatever the file holds.
+
+    The code runs in a process of its own, for at most `seconds`.
+
+    Raises KeyError for a task that there is not.
+    """
+    exercise, _ = TASKS[task]
+
+    def verdict(status, headline, *details, mistakes=(), printed="", took=0.0):
+        return Verdict(task, exercise.name, status, headline, details, mistakes, printed, took)
+
+    before = _without_running(Path(file), task)
+    if before is not None:
+        return verdict(*before)
+    ran = run(file, task, seconds)
+    judged = _judged(task, ran)
+    if not judged["details"] and judged["status"] == PASSED:
+        judged["details"] = (_whose_code(task, ran),)
+    return verdict(
+        judged["status"],
+        judged["headline"],
+        *judged["details"],
+        mistakes=judged.get("mistakes", ()),
+        printed=ran.printed,
+        took=round(ran.seconds, 3),
+    )
+
+
+def _without_running(file, task):
+    """(status, headline, details …) of what can be said of the text alone, or None."""
+    try:
+        text = file.read_text()
+    except FileNotFoundError:
+        return BROKEN, f"there is no file {file}; `minicnn learn start` writes those that are missing"
+    except (OSError, UnicodeDecodeError) as error:
+        return BROKEN, f"{file} cannot be read as text: {error}"
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"line {line}: {(error.text or '').strip()}" if line else str(error)
+        return BROKEN, "Python cannot read the file", f"{where}\n{type(error).__name__}: {getattr(error, 'msg', error)}"
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == task]
+    if functions:
+        lines = source.blanks_left(functions[-1])
+        if lines:
+            where = f"line {lines[0]}" if len(lines) == 1 else f"lines {', '.join(map(str, lines))}"
+            return BLANK, f"not written yet: `...` in {where}"
+    return None
+
+
+def _judged(task, ran):
+    """A dict of status, headline, details and mistakes for what came of running."""
+    if ran.broken is not None:
+        return _broken("it gave no result", ran.broken)
+    if not ran.calls["calls"] and not ran.calls["ours"]:
+        return _broken(
+            "none of your code ran", f"The function {task} must be written in your own file, with `def {task}(…):`."
+        )
+    if ran.calls["ours"]:
+        return _broken(
+            "it was not your code that did the work",
+            f"The framework's own {ran.calls['ours']} was called from your function. Write out what it does.",
+        )
+    kinds = {case.get("kind") for case in ran.cases.values() if case["error"]}
+    if len(kinds) == 1 and all(case["error"] for case in ran.cases.values()):
+        return _broken("it stopped with an error", next(iter(ran.cases.values()))["error"])
+    wrong = _first_wrong(task, ran)
+    if wrong is None:
+        changed = _changed_argument(task, ran)
+        return changed or {"status": PASSED, "headline": "right", "details": ()}
+    details, together = [_shown(task, ran, *wrong)], answers.named(task, ran)
+    if together:
+        details = [*(mistake.says for mistake in together), *details, *(f"Ask yourself: {m.asks}" for m in together)]
+        headline = " and ".join(mistake.name for mistake in together)
+        return {
+            "status": WRONG,
+            "headline": f"not right yet: {headline}",
+            "details": tuple(details),
+            "mistakes": tuple(mistake.name for mistake in together),
+        }
+    error = ran.cases[wrong[0]]["error"]
+    return {"status": BROKEN if error else WRONG, "headline": "not right yet", "details": tuple(details)}
+
+
+def _broken(headline, *details):
+    return {"status": BROKEN, "headline": headline, "details": details}
+
+
+def _first_wrong(task, ran):
+    """((seed, position), name or None) of the first case that is not right, its first wrong output; None if all are."""
+    for seed in ran.seeds:
+        for position, expected in enumerate(answers.right(task, seed)):
+            key = seed, position
+            if key not in ran.cases or ran.cases[key]["error"]:
+                return key, None
+            for name, array in expected.items():
+                got = ran.arrays.get((seed, position, name))
+                if got is None or not answers.agree(array, got):
+                    return key, name
+    return None
+
+
+def _shown(task, ran, key, name):
+    """The paragraph about the first wrong case."""
+    seed, position = key
+    label, arguments = cases(task, seed)[position]
+    named = dict(zip(TASKS[task][1].arguments(), arguments, strict=False))
+    lines = [f"The case “{label}”:"]
+    if name is None:
+        return "\n".join([lines[0], ran.cases[key]["error"]]) if key in ran.cases else f"{lines[0]} there is no result."
+    lines += [_assigned(argument, value) for argument, value in named.items() if _is_small(value)]
+    expected, got = answers.right(task, seed)[position][name], ran.arrays.get((seed, position, name))
+    if got is None:
+        return "\n".join([*lines, f"there is no {name}."])
+    if expected.shape == got.shape:
+        index = worst_index(expected, got)
+        wrong = int((~np.isclose(got, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())).sum())
+        where = f"{name}{list(index)}" if index else name
+        lines.append(
+            f"{wrong} of {got.size} numbers of {name} are wrong; "
+            f"the worst is {where}: expected {expected[index]:.6g}, got {got[index]:.6g}"
+        )
+        if got.size > 1:
+            lines += ["    " + line for line in around(expected, got, index).splitlines()]
+    arrays = {argument: value for argument, value in named.items() if isinstance(value, np.ndarray)}
+    return "\n".join([*lines, *striking(expected, got, arrays)])
+
+
+def _changed_argument(task, ran):
+    """A verdict where the function wrote into an argument that is not its own to change."""
+    asked = TASKS[task][1]
+    names = asked.arguments()
+    for case in ran.cases.values():
+        for index in case["changed"]:
+            if names[index] not in asked.changes:
+                return {
+                    "status": WRONG,
+                    "headline": f"the numbers are right, but it changed its argument {names[index]}",
+                    "details": (
+                        f"Whoever called it may need {names[index]} again: a layer's input is the output of the layer "
+                        "before. Operators like += and slices on the left of = write into an array; work on a new one.",
+                    ),
+                }
+    return None
+
+
+def _whose_code(task, ran):
+    """What shows that it was the learner's code."""
+    calls = ran.calls["calls"]
+    return f"{calls} calls of your {task}, line {ran.calls['first_line']} of your file, on {len(ran.cases)} cases."
+
+
+def _is_small(value):
+    return value.size <= SMALL if isinstance(value, np.ndarray) else len(str(value)) <= 60
+
+
+def _assigned(name, value):
+    """The line `name = value`, of a matrix several lines under each other."""
+    start = f"    {name} = "
+    if not isinstance(value, np.ndarray):
+        return start + str(value)
+    return start + np.array2string(value, separator=", ", precision=4, prefix=start)

@@ -1,0 +1,24 @@
+"""The mistakes that the grader knows by name, each as an edit of the framework's own text.
+
+A learner's function is not searched for them. It is called, and where its numbers are those of a known mistake, on
+every case, the learner is told which mistake that is.
+"""
+
+from minicnn.learn.mistakes import batchnorm, conv, linear, losses, pooling, training
+from minicnn.learn.mistakes.mistake import Mistake
+
+__all__ = ["MISTAKES", "Mistake", "of_task"]
+
+MISTAKES = (
+    *linear.MISTAKES,
+    *losses.MISTAKES,
+    *pooling.MISTAKES,
+    *conv.MISTAKES,
+    *batchnorm.MISTAKES,
+    *training.MISTAKES,
+)
+
+
+def of_task(task):
+    """The known mistakes with the task of this name."""
+    return [mistake for mistake in MISTAKES if mistake.task == task]

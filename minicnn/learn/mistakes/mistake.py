@@ -1,0 +1,22 @@
+"""What a known mistake is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong version of a task's function, as the framework's own text with a piece of it exchanged.
+
+    Attributes:
+        task: the task's name.
+        name: the mistake in a few words.
+        edits: dict from a piece of the solution's text to what stands there wrongly.
+        says: what is told to a learner whose numbers are these: what the numbers show, not what to write.
+        asks: the question that leads out of it.
+    """
+
+    task: str
+    name: str
+    edits: dict
+    says: str
+    asks: str

@@ -1,0 +1,133 @@
+"""The framework's own functions as text: with their solutions, with blanks in place of them, or with a mistake.
+
+Nothing of an exercise is written twice. A function that learners complete carries markers in the framework's source,
+
+    # learn: what this tap sends back to the cells that it saw
+    view += np.einsum(…)
+
+and a marker speaks of the lines below it, down to the next blank line, comment or `return` (or of the `return` itself).
+What the learner gets is that function with `...` in place of these lines, or with its whole body blank; the solution
+is the function as it stands; and a known mistake is the function with one piece of it exchanged.
+
+Two things are left out, since the course has them nowhere: the branch for `Images` of different sizes with which some
+functions begin, and the underscore of private names.
+"""
+
+import ast
+import inspect
+import textwrap
+from functools import lru_cache
+from importlib import import_module
+
+MARKER = "# learn: "
+BLANK = "..."
+
+
+def solution(module, name, docstring=None):
+    """The text of the function `name` ("relu_backward", "Sequential.backward") of a module, its markers plain comments.
+
+    With `docstring` that one stands in place of its own.
+    """
+    lines = _function_lines(module, name, docstring)
+    return "\n".join(line.replace(MARKER, "# ") for line in lines) + "\n"
+
+
+def completion(module, name, docstring):
+    """The text of a function with `...` in place of what its markers speak of. Raises ValueError without a marker."""
+    lines = _function_lines(module, name, docstring)
+    kept, position = [], 0
+    while position < len(lines):
+        line = lines[position]
+        position += 1
+        if not line.lstrip().startswith(MARKER):
+            kept.append(line)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        end = _end_of_marked(lines, position)
+        kept += [line.replace(MARKER, "# TODO: "), *_placeholder(lines[position:end], indent)]
+        position = end
+    if not any("# TODO: " in line for line in kept):
+        raise ValueError(f"completion: expected a marker {MARKER!r} in {module}.{name}, got none")
+    return "\n".join(kept) + "\n"
+
+
+def blank(module, name, docstring):
+    """The text of a function of which only the first line and the docstring are left."""
+    tree = ast.parse(solution(module, name, docstring)).body[0]
+    lines = solution(module, name, docstring).splitlines()
+    head = lines[: tree.body[0].end_lineno]  # signature and docstring
+    return "\n".join([*head, "    # TODO: write it", f"    {BLANK}"]) + "\n"
+
+
+def exchanged(text, edits):
+    """`text` with pieces of it exchanged. Raises ValueError where one does not stand in it exactly once."""
+    for old, new in edits.items():
+        if text.count(old) != 1:
+            raise ValueError(f"exchanged: expected {old!r} once, found it {text.count(old)} times")
+        text = text.replace(old, new)
+    return text
+
+
+def blanks_left(function):
+    """The line numbers of `...` in place of code in a function's syntax tree; x[...] is code."""
+    values = [node.value for node in ast.walk(function) if isinstance(node, (ast.Expr, ast.Assign, ast.Return))]
+    return sorted({value.lineno for value in values if isinstance(value, ast.Constant) and value.value is ...})
+
+
+def _end_of_marked(lines, position):
+    """One past the last line that a marker above `position` speaks of."""
+    end = position
+    indent = len(lines[position]) - len(lines[position].lstrip())
+    while end < len(lines):
+        text = lines[end].lstrip()
+        outside = not text or text.startswith("#") or len(lines[end]) - len(text) < indent
+        if outside or (end > position and text.startswith("return")):
+            break
+        end += 1
+    return end
+
+
+def _placeholder(lines, indent):
+    """What stands in place of these lines: the names that they assign to, or `return`, and `...`."""
+    text = textwrap.dedent("\n".join(lines))
+    if text.startswith("return"):
+        return [f"{indent}return {BLANK}"]
+    statements = ast.parse(text).body
+    if all(
+        isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) for statement in statements
+    ):
+        return [f"{indent}{statement.targets[0].id} = {BLANK}" for statement in statements]
+    return [indent + BLANK]
+
+
+@lru_cache(maxsize=256)
+def _function_lines(module, name, docstring):
+    """The lines of a function, dedented, with the given docstring or its own, without what the course leaves out."""
+    source = inspect.getsource(import_module(module))
+    node = ast.parse(source)
+    for part in name.split("."):
+        node = next(child for child in node.body if getattr(child, "name", None) == part)
+    lines = source.splitlines()
+    own, body = ast.get_docstring(node), node.body
+    signature_end = body[0].lineno - 1
+    if own is not None:
+        body = body[1:]
+    if ast.unparse(body[0]).startswith("if isinstance(") and "Images)" in ast.unparse(body[0].test):
+        body = body[1:]
+    start = body[0].lineno - 1
+    while lines[start - 1].lstrip().startswith("#"):  # what is said of its first line
+        start -= 1
+    decorators = [lines[decorator.lineno - 1] for decorator in node.decorator_list]
+    signature = lines[node.lineno - 1 : min(signature_end, start) if own is None else signature_end]
+    said = _quoted(docstring or own, " " * (node.col_offset + 4))
+    return textwrap.dedent("\n".join([*decorators, *signature, *said, *lines[start : node.end_lineno]])).splitlines()
+
+
+def _quoted(docstring, indent):
+    """The lines of a docstring with its quotes; none for None."""
+    if docstring is None:
+        return []
+    first, *rest = docstring.strip().splitlines()
+    if not rest:
+        return [f'{indent}"""{first}"""']
+    return [f'{indent}"""{first}', *(indent + line if line.strip() else "" for line in rest), f'{indent}"""']
