@@ -2,12 +2,23 @@
 
 import click
 
+from minicnn.cli.learn.check import check
 from minicnn.cli.learn.lessons import lessons
+from minicnn.cli.learn.show import solution, stub
+from minicnn.cli.learn.start import start
 
 
 @click.group(short_help="Learn backpropagation by writing it.")
 def learn():
-    """Learn how backpropagation works by writing it yourself."""
+    """Learn how backpropagation works by writing it yourself.
+
+    \b
+    Lessons to read, exercises to write, and a grader that names the mistake:
+      minicnn learn start backprop
+      cd backprop
+      minicnn learn check linear
+    """
 
 
-learn.add_command(lessons)
+for command in (start, check, stub, solution, lessons):
+    learn.add_command(command)

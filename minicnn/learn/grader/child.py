@@ -1,6 +1,6 @@
-"""The process that runs a learner's code: `python -m minicnn.learn.child FILE TASK FOLDER SEED …`.
+"""The process that runs a learner's code: `python -m minicnn.learn.grader.child FILE TASK FOLDER SEED …`.
 
-It knows no right answers. It calls the learner's function on the cases of each seed and writes what came out, as
+It judges nothing. It calls the learner's function on the cases of each seed and writes what came out, as
 numbers, into FOLDER; whatever the function prints, breaks or ends, the grader only reads what lies there afterwards.
 
     now                  what it is doing, for the case that it does not come to an end
@@ -18,8 +18,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import minicnn
-from minicnn.learn.cases import cases, results
-from minicnn.learn.exercises import TASKS
+from minicnn.learn.exercises.cases import cases, results
+from minicnn.learn.exercises.catalogue import TASKS
 
 try:
     import resource  # Linux and macOS have it

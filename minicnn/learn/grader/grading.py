@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.learn import answers, source
-from minicnn.learn.cases import cases
-from minicnn.learn.differences import around, striking, worst_index
-from minicnn.learn.exercises import TASKS
-from minicnn.learn.running import SECONDS, run
+from minicnn.learn.exercises import source
+from minicnn.learn.exercises.cases import cases
+from minicnn.learn.exercises.catalogue import TASKS
+from minicnn.learn.grader import answers
+from minicnn.learn.grader.differences import around, striking, worst_index
+from minicnn.learn.grader.running import SECONDS, run
 
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
 SMALL = 16  # numbers in an argument, up to which it is shown

@@ -9,7 +9,7 @@ import ast
 import re
 from dataclasses import dataclass
 
-from minicnn.learn import source
+from minicnn.learn.exercises import source
 
 
 @dataclass(frozen=True)

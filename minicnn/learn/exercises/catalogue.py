@@ -1,6 +1,6 @@
 """The list of exercises, in the order of the course: from one line of a matrix product to kernels in loops."""
 
-from minicnn.learn.exercise import Exercise, Task
+from minicnn.learn.exercises.exercise import Exercise, Task
 
 REFERENCE = "minicnn.backends.reference"
 LINEAR, ACTIVATION, LOG_SOFTMAX, LOSSES, POOLING, CONV, BATCHNORM, OPTIM = (

@@ -5,9 +5,9 @@ from itertools import combinations
 
 import numpy as np
 
-from minicnn.learn import source
-from minicnn.learn.cases import cases, results
-from minicnn.learn.exercises import TASKS
+from minicnn.learn.exercises import source
+from minicnn.learn.exercises.cases import cases, results
+from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.mistakes import of_task
 
 # How far a number may be from the right one, as a share of the largest number of the array; everything is float64, so

@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 import minicnn
-from minicnn.learn.cases import SEEDS
+from minicnn.learn.exercises.cases import SEEDS
 
 SECONDS = 30
 PRINTED = 4000  # characters of what the learner's code prints that are handed on
@@ -69,7 +69,7 @@ def run(file, task, seconds=SECONDS):
 
 def _process(file, task, folder, seeds, seconds):
     """The exit status of the learner's process; None where it had to be ended."""
-    command = [sys.executable, "-m", "minicnn.learn.child", str(file), task, str(folder), *map(str, seeds)]
+    command = [sys.executable, "-m", "minicnn.learn.grader.child", str(file), task, str(folder), *map(str, seeds)]
     package = str(Path(minicnn.__file__).parent.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")

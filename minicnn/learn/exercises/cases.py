@@ -11,7 +11,7 @@ import numpy as np
 
 import minicnn
 from minicnn.geometry import adaptive_windows, fixed_windows
-from minicnn.learn.exercises import TASKS
+from minicnn.learn.exercises.catalogue import TASKS
 
 SEEDS = (1, 2)  # of the random cases; a check adds one that nobody knows before
 

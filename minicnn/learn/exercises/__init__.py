@@ -1,0 +1,12 @@
+"""The exercises: files of functions to be written, made out of the framework's own.
+
+catalogue.py   which functions, in which order, and what is asked
+exercise.py    what an exercise and a task are, and their text
+source.py      the framework's functions as text, with blanks or with a mistake
+cases.py       what a function is called with to see whether it is right
+"""
+
+from minicnn.learn.exercises.catalogue import EXERCISES, TASKS
+from minicnn.learn.exercises.exercise import Exercise, Task
+
+__all__ = ["EXERCISES", "TASKS", "Exercise", "Task"]
