@@ -102,8 +102,13 @@ class ConvBlocks(Sequential):
         x = self.blocks[0][0].as_images(x)
         if x.ndim != 4:  # batchnorm takes no single images
             raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}")
-        for layer in self.children.values():
+        for name, layer in self.children.items():
             layer.require_dtype(x)
+            if layer.own_operations:
+                raise RuntimeError(
+                    f"ConvBlocks: {name} was given operations of its own after the network was fused, and a block "
+                    "would not call them; give them first, then fuse (or make the Trainer)"
+                )
         return x
 
     def _counts(self, x):
@@ -121,8 +126,8 @@ def fuse(network):
     """The network with its runs of Conv2d → BatchNorm2d → ReLU computed together; see `ConvBlocks`.
 
     The layers are shared with `network`, and so are names and `state_dict`. Returns a Sequential; where there is
-    nothing to fuse it does what the plain one does. A subclass with a forward, backward or predict of its own is
-    left as it is. Raises TypeError for anything but a Sequential.
+    nothing to fuse it does what the plain one does. A layer of a subclass, or with operations of its own (see
+    `Layer.use`), is left as it is. Raises TypeError for anything but a Sequential.
 
     >>> import minicnn
     >>> list(fuse(minicnn.SimpleNet(rng=0)).children)
@@ -152,7 +157,7 @@ def fuse(network):
             continue
         layer, name = layers[position], names[position]
         position += 1
-        if run and isinstance(layer, AdaptiveMaxPool2d) and layer.output_size == (1, 1):
+        if run and type(layer) is AdaptiveMaxPool2d and layer.output_size == (1, 1) and not layer.own_operations:
             run[name] = layer
             close_run()
             continue
@@ -164,7 +169,9 @@ def fuse(network):
 
 def _is_block(layers):
     kinds = [type(layer) for layer in layers]
-    return kinds == [Conv2d, BatchNorm2d, ReLU] and layers[0].out_channels == layers[1].num_features
+    if kinds != [Conv2d, BatchNorm2d, ReLU] or any(layer.own_operations for layer in layers):
+        return False
+    return layers[0].out_channels == layers[1].num_features
 
 
 def _fits(run, conv):

@@ -87,6 +87,11 @@ class Sequential(Layer):
             child.to(backend, dtype)
         return super().to(backend, dtype)
 
+    def use(self, **operations):
+        for child in self.children.values():
+            child.use(**operations)
+        return super().use(**operations)
+
     def __getitem__(self, name):
         """The child called `name`, or at a position; a dotted name reaches into nested networks."""
         if isinstance(name, int):

@@ -265,3 +265,26 @@ def test_training_with_and_without_fusion_is_the_same_up_to_rounding():
         x, y = published_batch(rng=0)
         losses.append([trainer.step(x, y) for _ in range(5)])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_layers_with_operations_of_their_own_are_left_as_they_are():
+    network = minicnn.SimpleNet(in_channels=1, rng=0)
+    network["conv2"].use(conv2d_input_gradient=lambda *arguments: 1 / 0)
+    assert list(minicnn.fuse(network).children)[:4] == ["conv1_to_relu1", "conv2", "bn2", "relu2"]
+    network["conv2"].use(conv2d_input_gradient=None)
+    fused = minicnn.fuse(network)
+    network["bn3"].use(batchnorm2d_forward=lambda *arguments: 1 / 0)
+    with pytest.raises(
+        RuntimeError, match="ConvBlocks: bn3 was given operations of its own after the network was fused"
+    ):
+        fused.forward(np.zeros((2, 1, 5, 5), np.float32))
+
+
+def test_a_pooling_layer_of_ones_own_is_not_fused():
+    class Halved(minicnn.AdaptiveMaxPool2d):
+        def backward(self, dy, need_dx=True):
+            return super().backward(dy) / 2
+
+    network = minicnn.SimpleNet(in_channels=1, rng=0)
+    layers = dict(network.children) | {"adaptive_pool": Halved((1, 1))}
+    assert "adaptive_pool" in minicnn.fuse(minicnn.Sequential(**layers)).children

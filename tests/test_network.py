@@ -1,9 +1,13 @@
 """Sequential and SimpleNet: the chain rule through many layers, and the state dict."""
 
+import copy
+import sys
+
 import numpy as np
 import pytest
 
 import minicnn
+from minicnn.backends import get_backend
 from tests import checks, stored
 
 
@@ -284,3 +288,40 @@ def test_training_lowers_the_loss(backend):
         network.backward(loss.backward(), need_dx=False)
         optimizer.step()
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_own_operations_are_used_and_stay():
+    calls = []
+
+    def doubled(dy, y):
+        calls.append(dy.shape)
+        return 2 * get_backend("reference").relu_backward(dy, y)
+
+    x, dy = np.random.default_rng(0).standard_normal((2, 2, 3, 6, 5), np.float32)
+    network = minicnn.Sequential(relu=minicnn.ReLU())
+    network.forward(x)
+    expected = 2 * network.backward(dy)
+    assert network.use(relu_backward=doubled) is network
+    for backend in ("cpu", "reference"):
+        network.to(backend).forward(x)
+        np.testing.assert_array_equal(network.backward(dy), expected)
+    assert len(calls) == 2
+    copied = copy.deepcopy(network["relu"], {id(module): module for module in list(sys.modules.values())})
+    copied.forward(x)
+    np.testing.assert_array_equal(copied.backward(dy), expected)
+    network.use(relu_backward=None)
+    assert network["relu"].own_operations == {}
+    assert network["relu"].ops is get_backend("reference")
+    network.forward(x)
+    np.testing.assert_array_equal(network.backward(dy), expected / 2)
+
+
+def test_own_operations_must_be_operations():
+    layer = minicnn.ReLU()
+    with pytest.raises(
+        ValueError, match=r"ReLU\.use: expected the name of an operation, got 'relu_bakward'; there are"
+    ):
+        layer.use(relu_bakward=np.sin)
+    with pytest.raises(TypeError, match=r"ReLU\.use: expected a function as relu_backward, got 3"):
+        layer.use(relu_backward=3)
+    assert layer.own_operations == {}

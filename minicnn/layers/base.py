@@ -20,6 +20,7 @@ import numpy as np
 
 from minicnn import geometry
 from minicnn.backends import get_backend
+from minicnn.backends.own import OwnOperations
 from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
 
 
@@ -31,7 +32,8 @@ class Layer:
         grads: dict with the same keys, filled by `backward`.
         state: dict of arrays that are kept but not learned (running statistics).
         training: True in training mode, the mode of a new layer.
-        ops: the backend module whose operations it calls, "cpu" for a new layer; `to` changes it.
+        ops: the backend module whose operations it calls, "cpu" for a new layer; `to` changes it, and `use` single
+            operations of it.
         memory: what the last `forward` kept for `backward`; None when there is nothing.
         operations: the files of the backend whose operations it calls.
         takes_images: whether its input may be `Images`, each then treated at its own size.
@@ -91,7 +93,7 @@ class Layer:
         >>> Linear(2, 1).to("reference", np.float64).params["weight"].dtype
         dtype('float64')
         """
-        ops = self.ops if backend is None else get_backend(backend)
+        ops = self._ops if backend is None else _with_own(get_backend(backend), self.own_operations)
         if dtype is not None and np.dtype(dtype) not in DTYPES:
             raise TypeError(f"{type(self).__name__}.to: expected dtype float32 or float64, got {np.dtype(dtype)}")
         for arrays in (self.params, self.state):
@@ -101,6 +103,38 @@ class Layer:
                     arrays[name] = ops.asarray(host if dtype is None else host.astype(dtype))
         self._ops, self.grads, self.memory = ops, {}, None
         return self
+
+    def use(self, **operations):
+        """Compute with these functions in place of the backend's operations of the same names. Returns the layer.
+
+        They keep the contract of `minicnn.backends` and stay where the layer is moved by `to`; `fuse` leaves such a
+        layer as it is. Given None, an operation is the backend's again.
+
+        Raises ValueError for a name that is no operation, TypeError for what is no function.
+
+        >>> from minicnn import ReLU
+        >>> upside_down = ReLU().use(relu_backward=lambda dy, y: dy * (y <= 0))
+        >>> y = upside_down.forward(np.float32([-1, 2]))
+        >>> upside_down.backward(np.float32([5, 5]))
+        array([5., 0.], dtype=float32)
+        """
+        backend = getattr(self._ops, "backend", self._ops)
+        for name, function in operations.items():
+            if name not in backend.__all__:
+                raise ValueError(
+                    f"{type(self).__name__}.use: expected the name of an operation, got {name!r}; "
+                    f"there are {', '.join(backend.__all__)}"
+                )
+            if function is not None and not callable(function):
+                raise TypeError(f"{type(self).__name__}.use: expected a function as {name}, got {function!r}")
+        own = {name: function for name, function in (self.own_operations | operations).items() if function is not None}
+        self._ops, self.memory = _with_own(backend, own), None
+        return self
+
+    @property
+    def own_operations(self):
+        """The functions that `use` was given, by the operation's name."""
+        return getattr(self._ops, "own", {})
 
     def remember(self, y, /, **values):
         """Keep `values` for backward, and the form of the output y, which dy must have."""
@@ -166,6 +200,10 @@ class SpatialLayer(Layer):
         if x.ndim not in (3, 4):
             raise ValueError(f"{type(self).__name__}: expected input of shape (N, C, H, W) or (C, H, W), got {x.shape}")
         return x
+
+
+def _with_own(backend, own):
+    return OwnOperations(backend, own) if own else backend
 
 
 def batched(x):

@@ -8,8 +8,8 @@ from minicnn.learn.lesson_files import copy_lessons
 
 README = """# Backpropagation, by writing it
 
-Every file `NN_name.py` is an exercise: read its first lines and the lesson that they name, write what is missing (`...`),
-save, and ask
+Every file `NN_name.py` is an exercise: read its first lines and the lesson that they name, write what is missing
+(`...`), save, and ask
 
     minicnn learn check linear
 
