@@ -110,6 +110,14 @@
     event.preventDefault();
     document.getElementById("view").focus();
   });
+  // In a notebook the page stands in a frame, whose links are read as addresses of the notebook: "#/loss" would open
+  // the notebook itself in the frame. The frame's own address is set instead.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#/"]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    location.hash = link.getAttribute("href");
+  });
   settings();
   navigation();
   show();
