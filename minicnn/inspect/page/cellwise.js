@@ -68,6 +68,10 @@
     );
   }
 
+  /** Of a parameter with more than two axes only the last two are drawn, and where on the others is said. */
+  const restOf = (array) =>
+    array.shape.length > 2 ? `, of ${array.shape.join(" × ")} the part [${M.firstOf(array)}]` : "";
+
   /** A layer of the user's own: what went through it and what came back, without a story about it. */
   function plainView(layer) {
     const channels = [M.channelsOf(layer.x), M.channelsOf(layer.y)];
@@ -85,8 +89,8 @@
                 ? M.map({
                     role: which ? `d${key}` : key,
                     name: which ? `d${key}` : key,
-                    about: which ? "its gradient" : "parameter",
-                    plane: M.planeOf(numbers, numbers.kept(0)[0], M.channelsOf(numbers)[0]),
+                    about: `${which ? "its gradient" : "parameter"}${restOf(numbers)}`,
+                    plane: M.planeAt(numbers, M.firstOf(numbers)),
                     scale: M.scale(which ? "gradient" : "weight", M.reach(numbers)),
                   }).element
                 : M.absent(`${key} got no gradient.`),

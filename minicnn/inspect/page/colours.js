@@ -61,10 +61,12 @@
     };
   }
 
-  /** The largest distance from zero among the numbers of a decoded array that are in the page. */
+  /** The largest finite distance from zero among the numbers of a decoded array that are in the page.
+
+      Not all of them need be finite: a run that blew up can be replayed. */
   function reach(array) {
     let most = 0;
-    for (const value of array.values()) most = Math.max(most, Math.abs(value));
+    for (const value of array.values()) if (Number.isFinite(value)) most = Math.max(most, Math.abs(value));
     return most;
   }
 

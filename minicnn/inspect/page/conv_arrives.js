@@ -183,8 +183,10 @@
         h(
           "p",
           {},
-          `The pixel at row ${r}, column ${s} of channel ${c} was looked at by ${positions(results.scatter)}, in ` +
-            `each of ${layer.y.shape[1]} filters. What each of them sends is added up.`,
+          count === 0
+            ? `The pixel at row ${r}, column ${s} lies between the windows: no output looked at it, so nothing arrives.`
+            : `The pixel at row ${r}, column ${s} of channel ${c} was looked at by ${positions(results.scatter)}, in ` +
+                `each of ${layer.y.shape[1]} filters. What each of them sends is added up.`,
         ),
         M.asked(
           {

@@ -7,7 +7,7 @@
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  /** Stripes for cells whose number is not there: padding, or left out. */
+  /** Stripes for cells whose number is not there: padding, left out, or NaN. */
   function stripes(context) {
     const tile = document.createElement("canvas");
     tile.width = tile.height = 6;
@@ -41,11 +41,12 @@
       for (let column = -pad[1]; column < plane.columns + pad[1]; column++) {
         const inside = row >= 0 && column >= 0 && row < plane.rows && column < plane.columns;
         const value = inside && plane.index(row, column) ? plane.get(row, column) : undefined;
+        const isNumber = value !== undefined && !Number.isNaN(value);
         const [left, top] = [(column + pad[1]) * cell, (row + pad[0]) * cell];
-        pen.fillStyle = value === undefined ? absent : scale.colour(value);
+        pen.fillStyle = isNumber ? scale.colour(value) : absent;
         // A hair more than the cell where there is no line, or rounding would leave one.
         pen.fillRect(left, top, cell - line + (line ? 0 : 0.5), cell - line + (line ? 0 : 0.5));
-        if (value === undefined) continue;
+        if (!isNumber) continue;
         if (cell >= NUMBER_FROM) write(pen, figures, M.short(value), scale.colour(value), [left, top], cell);
         else if (value === 0 && scale.kind === "gradient" && cell >= DOT_FROM) {
           pen.fillStyle = dot;
@@ -75,7 +76,7 @@
       for (let row = 0; row < plane.rows; row++) {
         for (let column = 0; column < plane.columns; column++) {
           const value = plane.index(row, column) ? plane.get(row, column) : undefined;
-          pixels[row * plane.columns + column] = value === undefined ? absent : pixel(value);
+          pixels[row * plane.columns + column] = value === undefined || Number.isNaN(value) ? absent : pixel(value);
         }
       }
       pen.putImageData(image, 0, 0);

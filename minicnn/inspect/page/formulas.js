@@ -77,6 +77,7 @@
 
   /** a × b + c × d + ⋯ for the first few terms; `factors` names the two numbers of a term that make its product. */
   function filledIn(terms, factors, shown = 4) {
+    if (terms.length === 0) return [mathml("mtext", {}, "no product")];
     const parts = terms
       .slice(0, shown)
       .flatMap((term, place) => [

@@ -119,6 +119,12 @@
     return image(array, [n, ...M.range(between).map((axis) => (axis === 0 ? c : array.kept(axis + 1)[0]))]);
   }
 
+  /** The plane over the last two axes, of a vector over its only one; the axes before are at `first`. */
+  const planeAt = (array, first) => (array.shape.length === 1 ? vector(array, []) : image(array, first));
+
+  /** The first indices that are in the page of all axes but the last two. */
+  const firstOf = (array) => M.range(Math.max(0, array.shape.length - 2)).map((axis) => array.kept(axis)[0]);
+
   /** The true indices of the cell of a plane that is farthest from 0. */
   function strongest(plane) {
     const cells = d3
@@ -130,5 +136,5 @@
   /** The channels of an activation that are in the page; none where it is a vector. */
   const channelsOf = (array) => (array.shape.length >= 4 ? array.kept(1) : []);
 
-  Object.assign(M, { planes: { image, vector, column, made }, planeOf, channelsOf, strongest });
+  Object.assign(M, { planes: { image, vector, column, made }, planeOf, planeAt, firstOf, channelsOf, strongest });
 })();

@@ -2,8 +2,8 @@
 
 (() => {
   const M = window.MINICNN;
-  const { h } = M;
-  const { atStep, planeAt, firstOf, thumbnails, cellPanel } = M.replayParts;
+  const { h, planeAt, firstOf } = M;
+  const { atStep, thumbnails, cellPanel } = M.replayParts;
 
   const hasMaps = (array) => array.shape.length >= 3;
 

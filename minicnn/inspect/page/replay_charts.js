@@ -13,7 +13,7 @@
 
   /** A number as text, or a dash where there is none: a ratio to a weight of norm 0. */
   const numberOr = (value, attributes) =>
-    finite(value) ? M.num(value, attributes) : h("span", { ...attributes, "data-value": String(value) }, "–");
+    Number.isNaN(value) ? h("span", { ...attributes, "data-value": "NaN" }, "–") : M.num(value, attributes);
 
   /** A table that is written when it is opened. */
   function lateTable(caption, head, count, row) {
@@ -40,7 +40,7 @@
     function draw(width) {
       const [height, left, right, bottom, top] = [190, 56, 16, 26, 10];
       const known = [...values].filter(finite);
-      const [low, high] = d3.extent(fromZero ? [0, ...known] : known);
+      const [low = 0, high = 0] = d3.extent(fromZero ? [0, ...known] : known); // there may be no number at all
       const x = d3.scaleLinear(d3.extent(steps), [left, width - right]);
       const y = d3.scaleLinear(low < high ? [low, high] : [low - 0.5, high + 0.5], [height - bottom, top]).nice(4);
       const plot = canvas(width, height);
@@ -152,7 +152,11 @@
       const dot = point.append("circle").attr("class", `dot-${kind}`).attr("r", 4.5);
       const text = point.append("text").attr("class", "point-value").attr("dy", "0.32em");
       place = () => {
-        const at = (row) => (get(position, row) > 0 ? x(get(position, row)) : left); // 0 and no number: at the left end
+        const at = (row) => {
+          const value = get(position, row);
+          if (value === Infinity) return width - right;
+          return value > 0 ? x(value) : left; // 0 and no number: at the left end
+        };
         curve.attr(
           "d",
           d3.line(
@@ -163,7 +167,7 @@
         dot.attr("cx", at);
         text
           .attr("x", (row) => at(row) + 9)
-          .text((row) => (finite(get(position, row)) ? M.short(get(position, row)) : "–"));
+          .text((row) => (Number.isNaN(get(position, row)) ? "–" : M.short(get(position, row))));
       };
       place();
       return plot.node();

@@ -19,13 +19,6 @@
     };
   }
 
-  /** The plane over the last two axes, of a vector over its only one; the axes before are at `first`. */
-  const planeAt = (array, first) =>
-    array.shape.length === 1 ? M.planes.vector(array, []) : M.planes.image(array, first);
-
-  /** The first indices that are in the page of all axes but the last two. */
-  const firstOf = (array) => M.range(Math.max(0, array.shape.length - 2)).map((axis) => array.kept(axis)[0]);
-
   /** A row of small maps, each a button: `planes` is a list of {value, name, plane}. */
   function thumbnails({ planes, scale, chosen, onpick }) {
     const canvases = planes.map(({ name, plane }) => M.thumbnail(plane, scale, name));
@@ -85,5 +78,5 @@
     };
   }
 
-  Object.assign(M, { replayParts: { atStep, planeAt, firstOf, thumbnails, cellPanel } });
+  Object.assign(M, { replayParts: { atStep, thumbnails, cellPanel } });
 })();

@@ -2,8 +2,8 @@
 
 (() => {
   const M = window.MINICNN;
-  const { h } = M;
-  const { atStep, planeAt, firstOf, thumbnails, cellPanel } = M.replayParts;
+  const { h, planeAt, firstOf } = M;
+  const { atStep, thumbnails, cellPanel } = M.replayParts;
   const KINDS = [
     { kind: "weight", letter: "W", about: "weight before the step", colours: "weight" },
     { kind: "gradient", letter: "G", about: "gradient of the loss", colours: "gradient" },
