@@ -1,5 +1,6 @@
 """Asking before telling: a wrong answer is refused, and nothing is given away until the right one is there."""
 
+import numpy as np
 import pytest
 
 from . import inspector as checks
@@ -41,6 +42,47 @@ def test_the_winner_of_a_window(inspect):
     assert not inspector.map("dx").locator(".map-veil").is_visible()
 
 
+def test_how_many_products_make_a_cell_of_y(inspect):
+    inspector = inspect("own")
+    at = asking(inspector, "edges")
+    inspector.click("y", 0, 0, at.y.shape[2:])  # a corner, where part of the kernel lies on the padding
+    right = at.x.shape[1] * len(checks.seen(at, 0, 0))
+    assert right < at.layer.params["weight"][0].size
+    answer_number(inspector, at.layer.params["weight"][0].size)
+    assert "fewer" in verdict(inspector)
+    assert inspector.page.locator(REVEALED).count() == 0
+    answer_number(inspector, right)
+    assert verdict(inspector).startswith("Right.")
+    assert inspector.array_value("forward") == at.y[0, 0, 0, 0]
+
+
+def test_what_a_cell_of_dy_sends_to_a_weight_of_a_linear_layer(inspect):
+    inspector = inspect("own")
+    at = asking(inspector, "answer")
+    inspector.click("dy", 2, 0, (5, 1))
+    d = int(np.abs(at.x[0]).argmax())
+    assert inspector.page.locator('form[data-question="number"]').inner_text().startswith(f"Input {d} is ")
+    assert inspector.map("dweight").locator(".map-veil").is_visible()
+    answer_number(inspector, at.dy[0, 2] * at.x[0, d] * 1.05)
+    assert verdict(inspector) == "Nearer to zero than that."
+    assert inspector.page.locator(REVEALED).count() == 0
+    answer_number(inspector, at.dy[0, 2] * at.x[0, d])
+    assert verdict(inspector).startswith("Right.")
+    assert not inspector.map("dweight").locator(".map-veil").is_visible()
+    assert inspector.array_value("bias") == at.layer.grads["bias"][2]
+
+
+def test_how_many_products_make_an_output_of_a_linear_layer(inspect):
+    inspector = inspect("own")
+    at = asking(inspector, "answer")
+    inspector.click("y", 3, 0, (5, 1))
+    answer_number(inspector, 47)
+    assert "more" in verdict(inspector)
+    assert inspector.page.locator(REVEALED).count() == 0
+    answer_number(inspector, 48)
+    assert inspector.array_value("forward") == at.y[0, 3]
+
+
 @pytest.mark.parametrize("view", ["norm", "answer", "loss"])
 def test_what_will_this_number_be(inspect, view):
     inspector = inspect("own")
@@ -70,7 +112,7 @@ def test_what_will_this_number_be(inspect, view):
         answer_number(inspector, wrong)
         assert words in verdict(inspector)
         assert inspector.page.locator(f'#view [data-result="{where}"]').count() == 0
-    answer_number(inspector, f"{expected:.3g}".replace("-", "−").replace(".", ","))
+    answer_number(inspector, f"{expected:.3e}".replace("-", "−").replace(".", ","))  # as the page writes it
     assert verdict(inspector).startswith("Right.")
     assert inspector.array_value(where) == array
 

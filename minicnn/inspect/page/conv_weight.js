@@ -150,25 +150,19 @@
     return [{ rows: [rows[0], rows[1] + 1], columns: [columns[0], columns[1] + 1], kind: "window" }];
   }
 
-  function convForward({ layer, sums, chosen: { n, c, f } }, [p, q]) {
+  function convForward({ layer, sums, revealing, chosen: { n, c, f } }, [p, q]) {
     const result = sums.forward(n, f, p, q);
     const window = M.convWindow(layer, p, q);
     const [kernelH, kernelW] = layer.extra.kernel_size;
     const kernel = { rows: [0, kernelH], columns: [0, kernelW], kind: "window" };
     const inArray = layer.y.get(n, f, p, q);
-    return {
-      on: ["y"],
-      marks: { x: [window], dx: [], weight: [kernel], dweight: [], dy: [] },
-      said: `y at row ${p}, column ${q} is ${number(inArray)}, the sum of ${result.terms.length} products.`,
-      content: [
-        h("h2", {}, "How one output was made"),
-        h(
-          "p",
-          {},
-          "Forward, to compare: the kernel lies on its window, and weight times pixel is added up over all " +
-            "channels. Every one of these products comes back in backward, once with dy in place of x and once in " +
-            "place of the weight.",
-        ),
+    const channels = layer.x.shape[1];
+    const allChannels = channels > 1 ? `each of the ${channels} channels` : "the one channel";
+    const count = result.terms.length + result.missing;
+    const told = () =>
+      h(
+        "div",
+        {},
         formula(
           "the forward sum",
           indexed("y", "n", "f", "p", "q"),
@@ -210,6 +204,31 @@
             { head: "x", of: (term) => term.x },
           ],
         }),
+      );
+    return {
+      on: ["y"],
+      marks: { x: [window], dx: [], weight: [kernel], dweight: [], dy: [] },
+      said: `y at row ${p}, column ${q} is ${number(inArray)}, the sum of ${count} products.`,
+      content: [
+        h("h2", {}, "How one output was made"),
+        h(
+          "p",
+          {},
+          "Forward, to compare: the kernel lies on its window, and weight times pixel is added up over all " +
+            "channels. Every one of these products comes back in backward, once with dy in place of x and once in " +
+            "place of the weight.",
+        ),
+        M.asked(
+          {
+            ask:
+              `How many products are added up for this one cell of y, over ${allChannels}? The zeros of the padding ` +
+              "do not count.",
+            answer: count,
+            whole: true,
+            why: `Of the kernel ${count / channels} cells lie on the map, and it has a slice for ${allChannels}.`,
+          },
+          revealing(told),
+        ),
       ],
     };
   }

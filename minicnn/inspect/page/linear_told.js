@@ -141,15 +141,14 @@
     };
   }
 
-  function linearSent({ layer, sums, n }, [, k]) {
+  function linearSent({ layer, sums, n, revealing }, [, k]) {
     const from = layer.dy.get(n, k);
-    return {
-      on: ["y", "dy"],
-      rows: { weight: k, dweight: k },
-      said: `dy of output ${k} is ${number(from)}.`,
-      content: [
-        h("h2", {}, "What one cell of dy sends"),
-        formula("the chosen cell", indexed("dy", n, k), "=", figure(from, true)),
+    const d = d3.greatest(layer.x.kept(1), (input) => Math.abs(layer.x.get(n, input)));
+    const x = layer.x.get(n, d);
+    const told = () =>
+      h(
+        "div",
+        {},
         h(
           "p",
           {},
@@ -164,6 +163,23 @@
               sums: [{ way: "bias", label: "sum of dy over the images", result: sums.biasGradient(k) }],
             })
           : null,
+      );
+    return {
+      on: ["y", "dy"],
+      secret: "dweight",
+      rows: { weight: k, dweight: k },
+      said: `dy of output ${k} is ${number(from)}.`,
+      content: [
+        h("h2", {}, "What one cell of dy sends"),
+        formula("the chosen cell", indexed("dy", n, k), "=", figure(from, true)),
+        M.asked(
+          {
+            ask: `Input ${d} is ${number(x)}. What does this cell of dy send to the weight between the two?`,
+            answer: from * x,
+            why: `It is dy times x: ${number(from)} · ${number(x)}.`,
+          },
+          revealing(told),
+        ),
       ],
     };
   }
@@ -172,12 +188,11 @@
     const result = sums.forward(n, k);
     const inArray = layer.y.get(n, k);
     const { bias } = layer.params;
-    return {
-      on: ["y", "dy"],
-      rows: { weight: k },
-      said: `Output ${k} is ${number(inArray)}.`,
-      content: [
-        h("h2", {}, "How one output was made"),
+    const count = result.terms.length + result.missing;
+    const told = () =>
+      h(
+        "div",
+        {},
         formula(
           "filled in",
           indexed("y", n, k),
@@ -200,6 +215,22 @@
             { head: "x", of: (term) => term.x },
           ],
         }),
+      );
+    return {
+      on: ["y", "dy"],
+      rows: { weight: k },
+      said: `Output ${k} is ${number(inArray)}.`,
+      content: [
+        h("h2", {}, "How one output was made"),
+        M.asked(
+          {
+            ask: "How many products are added up?",
+            answer: count,
+            whole: true,
+            why: `One for each input${bias ? "; the bias comes on top" : ""}.`,
+          },
+          told,
+        ),
       ],
     };
   }

@@ -4,6 +4,7 @@
   const M = window.MINICNN;
   const { h, number, record } = M;
   const { indexed, figure, sum, formula, letter } = M.formulas;
+  const ASKED = 12; // classes in a question
 
   function lossView() {
     const view = record.loss_view;
@@ -194,7 +195,9 @@
     );
 
     function nonzero() {
-      const shown = classes.slice(0, 12);
+      // The right one among them, or the answer of a long list would be "none of these".
+      const shown = classes.slice(0, ASKED);
+      if (classes.includes(label) && !shown.includes(label)) shown[ASKED - 1] = label;
       return {
         ask:
           "The loss looks at log p. Which classes get a gradient there, before log-softmax? " +

@@ -69,7 +69,7 @@
     return {
       element: input,
       check: () => {
-        const typed = Number(input.value.trim().replace("−", "-").replace(",", "."));
+        const typed = Number(input.value.trim().replaceAll("−", "-").replace(",", "."));
         if (input.value.trim() === "" || Number.isNaN(typed)) return "Please type a number, such as −0.012 or 3e-5.";
         if (whole) return typed === answer ? null : typed < answer ? "There are more." : "There are fewer.";
         if (Math.abs(typed - answer) <= CLOSE * Math.abs(answer)) return null;
