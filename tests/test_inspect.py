@@ -833,11 +833,11 @@ def test_a_network_that_does_not_fit_at_all():
 class Wrong(minicnn.Layer):
     """A layer that gives what it is told to give."""
 
-    def __init__(self, y=None, dx=None, grad=None):
+    def __init__(self, y=None, dx=None, grad=None, shape=(2,)):
         super().__init__()
         self.y, self.dx = y, dx
         if grad is not None:
-            self.params["weight"], self.grad = np.ones(2, np.float32), grad
+            self.params["weight"], self.grad = np.ones(shape, np.float32), grad
 
     def forward(self, x):
         return x if self.y is None else self.y(x)
@@ -904,6 +904,14 @@ PROBLEMS = {  # the network, x, y, options; the error, and what the message hold
     "infinity in x": (own_net, strewn(IMAGE.shape, (0, 0, 0, 0), -np.inf), LABEL, {}, ValueError, ["x:", "1 infinite"]),
     "NaN in a weight": (poisoned, IMAGE, LABEL, {}, ValueError, ["fc.weight", "1 NaN", "[1, 2]"]),
     "infinity in a statistic": (poisoned_statistics, IMAGE, LABEL, {}, ValueError, ["bn2.running_var", "1 infinite"]),
+    "a parameter without axes": (
+        lambda: relus(wrong=Wrong(grad=np.float32(1), shape=())),
+        VECTOR,
+        LABEL,
+        {},
+        ValueError,
+        ["wrong.weight", "at least one axis", "shape (1,)"],
+    ),
     "an output that overflows": (
         exploding,
         IMAGE,

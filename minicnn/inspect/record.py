@@ -98,6 +98,11 @@ def _as_batch(x, y, layers):
         raise ValueError(f"inspect: expected x with at least one element, got shape {x.shape}")
     for name, layer in layers:
         for key, param in _named_arrays(layer, "params"):
+            if not param.ndim:
+                raise ValueError(
+                    f"inspect: expected {name}.{key} with at least one axis, got a single number; make it an array of "
+                    "shape (1,)"
+                )
             if param.dtype != x.dtype:
                 raise TypeError(
                     f"inspect: expected x of the dtype of {name}.{key}, {param.dtype}, got {x.dtype}; convert it with "
