@@ -166,8 +166,8 @@
         y: paying.map(({ p, q }) => view.outputMark(p, q)),
       },
       said:
-        `dx at row ${r}, column ${s} is ${number(inArray)}: ${holding} windows hold the cell, ${paying.length} ` +
-        "pay into it.",
+        `dx at row ${r}, column ${s} is ${number(inArray)}: it lies in ${holding} window${holding === 1 ? "" : "s"}, ` +
+        `of which ${paying.length} pay${paying.length === 1 ? "s" : ""} into it.`,
       content: [
         h("h2", {}, "What the windows pay into one cell"),
         h("p", {}, `The cell at row ${r}, column ${s} lies in ${holding} window${holding === 1 ? "" : "s"}.`),
