@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import minicnn
+
 from . import audit
+from .inspector import Inspector
+from .networks import step
 
 pytestmark = pytest.mark.browser
 
@@ -16,10 +20,15 @@ VIEWS = {
 }
 
 
-@pytest.mark.parametrize(("width", "color_scheme"), [(360, "light"), (1920, "dark")])
+# A telephone is touched, and then every map has buttons to go from cell to cell.
+PHONE, PROJECTOR = {"width": 360, "has_touch": True}, {"width": 1920}
+
+
+@pytest.mark.parametrize(("screen", "color_scheme"), [(PHONE, "light"), (PROJECTOR, "dark")])
 @pytest.mark.parametrize("name", VIEWS)
-def test_every_kind_of_view_fits_and_is_accessible(inspect, name, width, color_scheme):
-    inspector = inspect(name, width=width, color_scheme=color_scheme)
+def test_every_kind_of_view_fits_and_is_accessible(inspect, name, screen, color_scheme):
+    inspector = inspect(name, color_scheme=color_scheme, **screen)
+    assert inspector.page.evaluate("matchMedia('(pointer: coarse)').matches") == (screen is PHONE)
     problems = []
     for view in VIEWS[name]:
         inspector.show(view)
@@ -31,11 +40,24 @@ def test_every_kind_of_view_fits_and_is_accessible(inspect, name, width, color_s
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("width", [360, 1920])
-def test_every_view_of_simplenet_fits(inspect, width):
-    inspector = inspect("simplenet", width=width)
+@pytest.mark.parametrize("screen", [PHONE, PROJECTOR])
+def test_every_view_of_simplenet_fits(inspect, screen):
+    inspector = inspect("simplenet", **screen)
     problems = []
     for view in ("overview", *inspector.step.layers, "loss"):
+        inspector.show(view)
+        problems += [f"{view}: {problem}" for problem in audit.overflow(inspector.page)]
+    assert not problems, "\n".join(problems)
+
+
+def test_long_names_fit(visits, tmp_path):
+    first, last = "the_first_layer_of_all_that_there_are", "and_the_last_of_them_which_gives_the_answer"
+    network = minicnn.Sequential(**{first: minicnn.Flatten(), last: minicnn.Linear(6, 2, rng=0)})
+    x = np.random.default_rng(8).standard_normal((1, 1, 2, 3)).astype(np.float32)
+    network.inspect(x, [1], path=tmp_path / "page.html", classes=["a class with a name like this", "x" * 40])
+    inspector = Inspector(visits.open(tmp_path / "page.html", **PHONE), step(network, x, np.array([1])))
+    problems = []
+    for view in ("overview", first, last, "loss"):
         inspector.show(view)
         problems += [f"{view}: {problem}" for problem in audit.overflow(inspector.page)]
     assert not problems, "\n".join(problems)
@@ -93,6 +115,7 @@ def test_a_map_can_be_read_as_a_table(inspect):
     at = inspector.show("edges")
     inspector.map("dx").locator(".as-table summary").click()
     rows = inspector.map("dx").locator("tbody tr")
+    rows.first.wait_for()  # the browser says a moment later that the table was opened
     numbers = rows.evaluate_all(
         "all => all.map(row => [...row.querySelectorAll('[data-value]')].map(cell => Number(cell.dataset.value)))"
     )

@@ -265,7 +265,7 @@ def test_without_an_image_it_says_how_to_get_activations(replay):
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_can_be_used_by_everybody(replay, width, color_scheme):
-    inspector, _ = replay(width=width, color_scheme=color_scheme)
+    inspector, _ = replay(width=width, color_scheme=color_scheme, has_touch=width == 360)
     inspector.click("replay-weight", 0, 0, (3, 3))
     for details in inspector.page.locator("#view details > summary").all():
         details.click()

@@ -85,8 +85,8 @@
     return h(
       "nav",
       { class: "neighbours", "aria-label": "Neighbours" },
-      before ? h("a", { href: before.hash }, `↑ ${before.name}`) : h("span", {}),
-      after ? h("a", { href: after.hash }, `${after.name} ↓`) : null,
+      before ? h("a", { href: before.hash }, `↑ ${before.name}`) : null,
+      after ? h("a", { href: after.hash, class: "after" }, `${after.name} ↓`) : null,
     );
   }
 
