@@ -16,7 +16,8 @@
     const channels = M.channelsOf(layer.x);
     const chosen = { n: M.state.image, c: channels[0] };
     const told = M.panel();
-    const body = h("div", { class: "maps-and-panel" });
+    // Of vectors the maps are strips: what is told has more room below them than beside.
+    const body = h("div", { class: `maps-and-panel ${channels.length ? "" : "below"}` });
     let picked = null;
 
     function build() {

@@ -138,10 +138,7 @@
             scale: M.scale(kind, M.reach(array)),
           })
         : null;
-    return [
-      of(params.weight, "weight", "weight", about),
-      of(grads.weight, "dweight", "gradient", `gradient, ${about}`),
-    ];
+    return [of(params.weight, "weight", "weight", about), of(grads.weight, "dweight", "gradient", "its gradient")];
   }
 
   M.convView = convView;

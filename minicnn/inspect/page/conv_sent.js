@@ -129,7 +129,7 @@
         h(
           "p",
           {},
-          "By so much the loss rises for each unit that this output rises. The output came from a window of " +
+          "By so much the loss changes for each unit that this output rises. The output came from a window of " +
             `${kernelH} × ${kernelW} cells in each of ${x.shape[1]} channel${x.shape[1] > 1 ? "s" : ""}. Each ` +
             `product in it sends two messages, ${M.count(all)} in all; here are those of channel ${c}. Every other ` +
             "cell of dy does the same, and what arrives is added up.",

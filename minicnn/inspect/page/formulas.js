@@ -36,7 +36,9 @@
       place ? operator(",") : null,
       mathml(typeof index === "number" ? "mn" : "mi", {}, String(index)),
     ]);
-    return mathml("msub", {}, letter, mathml("mrow", {}, list));
+    // As deep as a letter with a tail, or without a font for mathematics the indices of x would stand higher than y's.
+    const base = mathml("mpadded", { depth: "0.2em" }, letter);
+    return mathml("msub", {}, base, mathml("mrow", {}, list));
   }
 
   /** A number, in parentheses where it follows a sign. */

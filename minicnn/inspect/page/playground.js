@@ -3,13 +3,24 @@
 (() => {
   const M = window.MINICNN;
   const { h } = M;
-  const NUMBERED = 40; // cells that still have room for their numbers
+  const NARROWEST = 330; // pixels of a strip on a telephone
+  const [LETTER, RIM] = [7, 4]; // pixels of a figure, and of what is around it
   const PRESETS = [
     [10, 3],
     [14, 4],
     [5, 8],
   ];
   const LONGEST = 64;
+
+  const cellsInWindows = (nIn, nOut) => `${nIn} cell${nIn > 1 ? "s" : ""} in ${nOut} window${nOut > 1 ? "s" : ""}`;
+
+  /** The number of a cell or window, where its text fits into so many of `size` cells; of cells every fifth or tenth
+      may stand in the room of its neighbours. */
+  const fits = (text, cells, size) => text.length * LETTER + RIM <= (cells * NARROWEST) / size;
+  const cellNumber = (at, size) => {
+    const every = [1, 5, 10].find((step) => fits(String(size - 1), step, size)) ?? size;
+    return at % every === 0 ? String(at) : "";
+  };
 
   /** The cells of an axis, and below them each window as a bar; in as many lanes as it takes for none to overlap. */
   function windowStrip({ windows, size, label, chosen = [] }) {
@@ -27,7 +38,7 @@
           "data-stop": stop,
           style: `grid-column: ${start + 1} / ${stop + 1}; grid-row: ${lane + 2}`,
         },
-        String(p),
+        fits(String(p), stop - start, size) ? String(p) : "",
       );
     });
     const holders = (at) => windows.filter(([start, stop]) => start <= at && at < stop).length;
@@ -38,7 +49,7 @@
           class: `strip-cell ${holders(at) > 1 ? "shared" : ""}`,
           style: `grid-column: ${at + 1}; grid-row: 1`,
         },
-        size <= NUMBERED ? String(at) : "",
+        cellNumber(at, size),
       ),
     );
     const said = windows.map(([start, stop], p) => `window ${p}: ${start} to ${stop - 1}`).join("; ");
@@ -87,7 +98,7 @@
       const windows = M.adaptiveWindows(nIn, nOut);
       const shared = M.range(nIn).filter((at) => windows.filter(([a, b]) => a <= at && at < b).length > 1);
       shown.replaceChildren(
-        windowStrip({ windows, size: nIn, label: `${nIn} cells in ${nOut} windows` }),
+        windowStrip({ windows, size: nIn, label: cellsInWindows(nIn, nOut) }),
         h(
           "p",
           {},
@@ -114,7 +125,8 @@
         `${nIn} → ${nOut}`,
       );
     draw();
-    const { letter, formula, fraction } = M.formulas;
+    const { letter, indexed, formula, fraction } = M.formulas;
+    const share = (place) => fraction([letter(place), letter("·"), indexed("n", "in")], indexed("n", "out"));
     const rounded = (open, inside, close) => [open, inside, close];
     return h(
       "section",
@@ -130,30 +142,16 @@
         "the rule of the windows",
         letter("start"),
         "=",
-        rounded(
-          "⌊",
-          fraction(
-            ["p", "·", "n_in"].map((text) => letter(text)),
-            letter("n_out"),
-          ),
-          "⌋",
-        ),
+        rounded("⌊", share("p"), "⌋"),
         ",",
         letter("stop"),
         "=",
-        rounded(
-          "⌈",
-          fraction(
-            ["(p + 1)", "·", "n_in"].map((text) => letter(text)),
-            letter("n_out"),
-          ),
-          "⌉",
-        ),
+        rounded("⌈", share("(p + 1)"), "⌉"),
       ),
       h("div", { class: "controls" }, fields, h("div", { class: "buttons" }, PRESETS.map(preset))),
       shown,
     );
   }
 
-  Object.assign(M, { windowStrip, playground });
+  Object.assign(M, { windowStrip, cellsInWindows, playground });
 })();

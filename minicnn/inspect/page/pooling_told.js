@@ -10,7 +10,7 @@
   function strips({ layer }, chosenRows, chosenColumns) {
     const { rows, columns } = layer.extra;
     const strip = (word, windows, size, chosen) =>
-      M.windowStrip({ windows, size, chosen, label: `${word}: ${size} cells in ${windows.length} windows` });
+      M.windowStrip({ windows, size, chosen, label: `${word}: ${M.cellsInWindows(size, windows.length)}` });
     return [
       strip("rows", rows, layer.x.shape[2], chosenRows),
       strip("columns", columns, layer.x.shape[3], chosenColumns),

@@ -53,7 +53,13 @@
           ),
         ),
       }),
-      h("p", {}, most ? `By rounding they differ, by at most ${number(most)}.` : "They are the same to the last bit."),
+      h(
+        "p",
+        {},
+        most
+          ? `By rounding they differ, by at most ${number(most)}.`
+          : "They are the same to the last bit: what rounding leaves of the log of 1 is too small to show in them.",
+      ),
       inside
         ? h(
             "p",
