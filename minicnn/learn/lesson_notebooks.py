@@ -1,6 +1,7 @@
 """Lessons as notebooks of Jupyter's, with their outputs."""
 
 import base64
+import itertools
 
 from minicnn.checkpoint import write_whole
 from minicnn.learn.figures import as_png
@@ -16,9 +17,11 @@ def notebook_of(path):
     """
     notebook = read_lesson(path)
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    for position, (cell, ran) in enumerate(zip(notebook.cells, run_lesson(path), strict=True)):
-        cell.id = f"cell-{position + 1}"  # not a random one, so that the same lesson gives the same file
+    executed = itertools.count(1)
+    for number, (cell, ran) in enumerate(zip(notebook.cells, run_lesson(path), strict=True), start=1):
+        cell.id = f"cell-{number}"  # not a random one, so that the same lesson gives the same file
         if isinstance(ran, Code):
+            cell.execution_count = next(executed)
             cell.outputs = [output for made in ran.outputs for output in _outputs(made)]
     return notebook
 

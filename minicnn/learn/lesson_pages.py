@@ -7,6 +7,7 @@ to questions are folded away until they are asked for.
 import base64
 import html
 import io
+import re
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from minicnn.learn.lesson_files import lesson_paths, title_of
 from minicnn.learn.lesson_run import ANSWER, PICTURE, Picture, Text, needing_lesson_packages, run_lesson
 
 STYLE = Path(__file__).parent / "page" / "lesson.css"
+
+# A table may be wider than a phone, and then scrolls by itself; its upper left corner may be empty, which is no heading.
+REPLACED = {
+    "<table>": '<div class="table" tabindex="0"><table>',
+    "</table>": "</table></div>",
+    "<th></th>": "<td></td>",
+}
+
+# What follows a formula in the line is taken into its element, which is not broken.
+PUNCTUATION = re.compile(r"(?<=</math>)(</span>)([.,:;?!)]+)")
 
 # Text and axes of a picture are drawn in this colour, and the picture says what it stands for in light and in dark.
 INK = "#1c1f26"
@@ -61,9 +72,9 @@ def page_of(path):
             if answers:
                 content = _folded("Answer", content)
             parts.append(content)
-    links = _links(path)
-    body = f"<header>{links}</header>\n<main>\n{chr(10).join(parts)}\n</main>\n<footer>{links}</footer>"
-    return _page(title_of(path), body)
+    links, content = _links(path), "\n".join(parts)
+    top, end = (f'<nav aria-label="Lessons, {place}">{links}</nav>' for place in ("at the top", "at the end"))
+    return _page(title_of(path), f"<header>{top}</header>\n<main>\n{content}\n</main>\n<footer>{end}</footer>")
 
 
 def _page(title, body):
@@ -85,7 +96,7 @@ def _links(path):
             links.insert(0, f'<a rel="prev" href="{paths[place - 1].stem}.html">← {title_of(paths[place - 1])}</a>')
         if place + 1 < len(paths):
             links.append(f'<a rel="next" href="{paths[place + 1].stem}.html">{title_of(paths[place + 1])} →</a>')
-    return f"<nav>{''.join(links)}</nav>"
+    return "".join(links)
 
 
 def _cell(cell):
@@ -134,7 +145,10 @@ def _markdown(source):
         from markdown_it import MarkdownIt
         from mdit_py_plugins.dollarmath import dollarmath_plugin
     markdown = MarkdownIt("commonmark", {"html": False, "highlight": _fenced}).enable("table")
-    return markdown.use(dollarmath_plugin, allow_labels=False, renderer=_mathml).render(source).strip()
+    text = markdown.use(dollarmath_plugin, allow_labels=False, renderer=_mathml).render(source).strip()
+    for made, wanted in REPLACED.items():
+        text = text.replace(made, wanted)
+    return PUNCTUATION.sub(r"\2\1", text)
 
 
 def _fenced(source, language, _):

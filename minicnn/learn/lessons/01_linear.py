@@ -167,7 +167,7 @@ assert np.array_equal(fc.grads["weight"], sum(np.outer(dy[n], x[n]) for n in ran
 
 # %%
 def measured_gradient(loss, array, h=1e-5):
-    """d loss() / d array, by moving each number of `array` up and down; `loss` takes no argument."""
+    """The gradient of loss() by `array`, whose numbers are moved up and down."""
     gradient = np.zeros_like(array)
     for index in np.ndindex(array.shape):
         kept = array[index]
@@ -236,7 +236,8 @@ axes.set(xlabel="step h", ylabel="error of the derivative of sin at 1")
 axes.legend(frameon=False)
 show(
     figure,
-    "To the right the formula's error, to the left that of rounding; in between the central difference is best.",
+    "To the right the formula's error, to the left that of rounding. "
+    "Between them, up and down is best.",
 )
 assert central.min() < 1e-10
 assert central.min() < one_sided.min() / 10
@@ -259,9 +260,8 @@ for name, chosen in (("all ones", np.ones_like(dy)), ("drawn at random", drawn))
     error = np.abs(
         measured_gradient(loss, fc.params["weight"]) - wrong_weight_gradient(dy, x)
     ).max()
-    print(
-        f"dy {name:16} largest difference {error:.0e}   {'caught' if error > 1e-6 else 'passed as right!'}"
-    )
+    verdict = "caught" if error > 1e-6 else "passed as right!"
+    print(f"dy {name:16} largest difference {error:.0e}   {verdict}")
     assert (error > 1e-6) == (name == "drawn at random")
 
 # %% [markdown]

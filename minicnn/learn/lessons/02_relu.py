@@ -66,7 +66,8 @@ figure = tables(
 )
 show(
     figure,
-    "The framed cells are those where x is positive: numbers pass there in both directions, elsewhere in none.",
+    "The framed cells are those where x is positive: "
+    "numbers pass there in both directions, elsewhere in none.",
 )
 
 # %% [markdown]
@@ -135,7 +136,7 @@ axes.set(xlabel="x", ylabel="slope of max(x, 0)")
 axes.legend(frameon=False)
 show(
     figure,
-    "Closer to the kink than h, a measurement says nothing about backward, and both may still be right.",
+    "Closer to the kink than h, a measurement says nothing about backward.",
 )
 
 # %% [markdown]
@@ -187,7 +188,7 @@ def make(seed=0):
 
 
 def train(network, lr, steps=100):
-    """Gradient descent on all points; returns how many units are off for every point, after each step."""
+    """Gradient descent; returns after each step how many units are off for all points."""
     loss, optimizer, dead = (
         minicnn.CrossEntropyLoss().to("reference"),
         minicnn.SGD(network, lr=lr),
@@ -237,7 +238,8 @@ axes.set(xlabel="step", ylabel="dead units, of 32", ylim=(-1, 33))
 axes.legend(frameon=False)
 show(
     figure,
-    "The larger the steps, the more units end where no point reaches them. With all 32 dead, nothing is learnt.",
+    "The larger the steps, the more units end where no point reaches them. "
+    "With all 32 dead, nothing is learnt.",
 )
 
 # %% [markdown]

@@ -25,7 +25,7 @@ from minicnn.learn.figures import COLOURS, show, tables
 #   \qquad\qquad
 #   y_k = \log p_k = x_k - \log \sum_l e^{x_l}$$
 #
-# Take three classes with the scores $\log 1$, $\log 2$ and $\log 5$. Then the powers are 1, 2 and 5, and the
+# Take three classes with the scores $\log\,1$, $\log\,2$ and $\log\,5$. Then the powers are 1, 2 and 5, and the
 # probabilities are eighths. Let class 1 be the true one: the *target* is $t = 1$, counted from 0.
 
 # %%
@@ -45,7 +45,7 @@ assert np.allclose(np.exp(y) * 8, [[1, 2, 5]])
 #
 # Why a logarithm? The probability that all $N$ answers are right together is a product, and the logarithm makes it a
 # sum, one term for each image. And it is strict: a true class that was given the probability 1 costs 0, one that was
-# given $\tfrac12$ costs $\log 2 = 0.69$, and one that was thought impossible costs without bound.
+# given $\tfrac12$ costs $\log\,2 = 0.69$, and one that was thought impossible costs without bound.
 
 # %%
 nll = minicnn.NLLLoss().to("reference")
@@ -96,7 +96,7 @@ assert np.allclose(
 # > **Question.** Softmax with the shift is safe. Could one compute that, and take its logarithm afterwards?
 
 # %% [markdown] tags=["answer"]
-# No. For the scores 0 and 1000 the first probability is $e^{-1000}$, which a computer rounds to 0, and $\log 0$ is
+# No. For the scores 0 and 1000 the first probability is $e^{-1000}$, which a computer rounds to 0, and $\log\,0$ is
 # $-\infty$: the loss is infinite and its gradient useless, though the right answer is just $-1000$. Log-softmax never
 # goes by way of the probability. That is why it is a layer of its own.
 
@@ -183,7 +183,8 @@ figure = tables(
 )
 show(
     figure,
-    "The true class is framed. Its score is to rise and the others are to fall, the likeliest of them most.",
+    "The true class is framed. Its score is to rise and the others are to fall, "
+    "the likeliest of them most.",
 )
 
 # %%
@@ -209,7 +210,7 @@ for index in np.ndindex(x.shape):
 #
 # **Forward.** Let $y$ be the output of the first. Its powers are the probabilities, and these add to 1:
 #
-# $$y_k - \log \sum_l e^{y_l} = y_k - \log \sum_l p_l = y_k - \log 1 = y_k$$
+# $$y_k - \log \sum_l e^{y_l} = y_k - \log \sum_l p_l = y_k - \log\,1 = y_k$$
 #
 # The second log-softmax gives back what it was given.
 #
@@ -236,9 +237,8 @@ for loss in (
     gradients.append(network["conv1"].grads["weight"])
 
 print(f"NLLLoss {losses[0]:.12f}, CrossEntropyLoss {losses[1]:.12f}")
-print(
-    f"largest difference of conv1's weight gradient: {np.abs(gradients[0] - gradients[1]).max():.0e}"
-)
+largest = np.abs(gradients[0] - gradients[1]).max()
+print(f"largest difference of conv1's weight gradient: {largest:.0e}")
 assert np.isclose(*losses, rtol=1e-12)
 assert np.allclose(*gradients, atol=1e-12)
 
@@ -284,7 +284,8 @@ axes.set(xlabel="score of the true class, above the other's", ylabel="CrossEntro
 axes.legend(title="given", frameon=False)
 show(
     figure,
-    "Given scores or log-probabilities the loss is the same curve; given probabilities it is flat at both ends.",
+    "Given scores or log-probabilities the loss is the same curve; "
+    "given probabilities it is flat at both ends.",
 )
 
 # %% [markdown]

@@ -60,7 +60,8 @@ figure = tables(
 )
 show(
     figure,
-    "Each window has one winner, framed. It alone passed a number on, so it alone gets the price.",
+    "Each window has one winner, framed. "
+    "It alone passed a number on, so it alone gets the price.",
 )
 
 # %% [markdown]
@@ -139,9 +140,8 @@ dense.forward(x)
 assigned = np.zeros((5, 5))
 for place in dense.memory.argmax.flat:  # who won each window
     assigned[divmod(place, 5)] = 1  # the mistake: = for +=
-print(
-    f"prices sent {dy.sum():.0f}, arrived {dx.sum():.0f}, with the mistake {assigned.sum():.0f}"
-)
+print(f"prices sent {dy.sum():.0f}, arrived {dx.sum():.0f}")
+print(f"with the mistake {assigned.sum():.0f}")
 assert dx.sum() == dy.sum() == 16
 assert assigned.sum() < 16
 

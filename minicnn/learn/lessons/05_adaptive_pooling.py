@@ -55,9 +55,8 @@ assert "(N, 256), got (1, 288)" in refusal
 
 # %% tags=["answer"]
 for p, (start, stop, _) in enumerate(geometry.adaptive_windows(5, 3)):
-    print(
-        f"window {p}: ideally {p * 5 / 3:.2f} to {(p + 1) * 5 / 3:.2f}, so cells {start} to {stop - 1}"
-    )
+    ideal = f"{p * 5 / 3:.2f} to {(p + 1) * 5 / 3:.2f}"
+    print(f"window {p}: ideally {ideal}, so cells {start} to {stop - 1}")
 assert geometry.adaptive_windows(5, 3).tolist() == [[0, 2, 2], [1, 4, 3], [3, 5, 2]]
 
 # %% [markdown] tags=["answer"]
@@ -106,7 +105,8 @@ for axes, (n, m) in zip(rows, [(14, 4), (5, 3), (3, 5)], strict=True):
     axes.set_axis_off()
 show(
     figure,
-    "The thin line is the ideal stretch, the bar is the window: every cell that the stretch touches.",
+    "The thin line is the ideal stretch, the bar is the window: "
+    "every cell that the stretch touches.",
 )
 
 # %% [markdown]
@@ -122,13 +122,11 @@ wrong = [
     if math.ceil((p + 1) * (n / m)) != geometry.adaptive_stop(p, n, m)
 ]
 n, m, p = wrong[0]
-print(
-    f"{len(wrong)} wrong stops for sizes up to 64; the first: {n} cells, {m} windows, window {p}"
-)
-print(
-    f"(p + 1) * (n / m) = {(p + 1) * (n / m)!r}, rounded up {math.ceil((p + 1) * (n / m))}"
-)
-print(f"in whole numbers      {geometry.adaptive_stop(p, n, m)}")
+print(f"{len(wrong)} wrong stops for sizes up to 64")
+print(f"the first: {n} cells, {m} windows, window {p}")
+rounded = (p + 1) * (n / m)
+print(f"  (p + 1) * (n / m) = {rounded!r}, rounded up {math.ceil(rounded)}")
+print(f"  in whole numbers      {geometry.adaptive_stop(p, n, m)}")
 assert wrong
 assert math.ceil(25 * (7 / 25)) == 8  # of 7, one cell past the end
 
@@ -272,9 +270,8 @@ few, many = (
     rng.standard_normal((1000, 6)).max(axis=1),
     rng.standard_normal((1000, 600)).max(axis=1),
 )
-print(
-    f"largest of 6 random numbers {as_text(few.mean())}, of 600 {as_text(many.mean())}, on average"
-)
+print(f"the largest of 6 random numbers is {as_text(few.mean())} on average")
+print(f"the largest of 600 is {as_text(many.mean())}")
 assert few.mean() + 1 < many.mean()
 
 # %% [markdown]

@@ -138,8 +138,8 @@ for axes in (left, middle, right):
     axes.set(xticks=[], yticks=[])
 show(
     figure,
-    "Nine weights find the left edge of a disc (red, positive) and its right edge (blue, negative), "
-    "wherever the disc lies.",
+    "Nine weights find the left edge of a disc (red, positive) "
+    "and its right edge (blue, negative), wherever the disc lies.",
 )
 
 # %% [markdown]

@@ -1,0 +1,58 @@
+"""The lessons' pages in a real Chromium: nothing fetched, nothing said, nothing cut off, and readable by everybody."""
+
+import pytest
+
+from minicnn.learn.lesson_files import lesson_paths
+from minicnn.learn.lesson_pages import write_index, write_page
+
+from . import audit
+
+pytestmark = pytest.mark.browser
+
+NAMES = [path.stem for path in lesson_paths()]
+
+
+@pytest.fixture(scope="module")
+def lessons(browser, tmp_path_factory):
+    """A folder with every page, and their list."""
+    folder = tmp_path_factory.mktemp("lessons")
+    for path in lesson_paths():
+        write_page(path, folder / f"{path.stem}.html")
+    write_index(folder / "index.html")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["index", *NAMES])
+def test_a_lesson_fits_a_phone(visits, lessons, name):
+    page = visits.open(lessons / f"{name}.html", width=390, height=844)
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert audit.overflow(page) == []
+
+
+@pytest.mark.parametrize("name", ["index", *NAMES])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_lesson_is_accessible(visits, lessons, name, scheme):
+    page = visits.open(lessons / f"{name}.html", color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert audit.accessibility_problems(page) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_drawn_and_formulas_have_a_size(visits, lessons, name):
+    page = visits.open(lessons / f"{name}.html")
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    widths = page.evaluate("[...document.images].map(image => image.complete ? image.naturalWidth : 0)")
+    assert widths
+    assert min(widths) > 50
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('math')].map(math => Math.min(...['width', 'height'].map(side => "
+        "math.getBoundingClientRect()[side])))"
+    )
+    assert min(sizes) > 4
+
+
+def test_printed_a_lesson_shows_its_answers(visits, lessons):
+    page = visits.open(lessons / f"{NAMES[0]}.html")
+    page.emulate_media(media="print")
+    heights = page.evaluate("[...document.querySelectorAll('details')].map(details => details.offsetHeight)")
+    assert min(heights) > 60
