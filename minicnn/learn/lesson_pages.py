@@ -17,7 +17,7 @@ from minicnn.learn.lesson_run import ANSWER, PICTURE, Picture, Text, needing_les
 
 STYLE = Path(__file__).parent / "page" / "lesson.css"
 
-# A table may be wider than a phone, and then scrolls by itself; its upper left corner may be empty, which is no heading.
+# A table may be wider than a phone, and then scrolls by itself; its empty upper left corner is no heading.
 REPLACED = {
     "<table>": '<div class="table" tabindex="0"><table>',
     "</table>": "</table></div>",
