@@ -190,8 +190,9 @@
 
   /** A bar for each name: probabilities, from 0 to 1. */
   function bars({ caption, rows }) {
+    const longest = d3.max(rows, (row) => shorten(row.name).length);
     const draw = (width) => {
-      const [line, left, right] = [24, 88, 60];
+      const [line, left, right] = [24, 16 + 8 * longest, 60]; // 8 pixels for a letter, also of bold ones
       const x = d3.scaleLinear([0, 1], [left, width - right]);
       const plot = canvas(width, rows.length * line);
       const bar = plot

@@ -130,7 +130,7 @@
           "p",
           {},
           "By so much the loss changes for each unit that this output rises. The output came from a window of " +
-            `${kernelH} × ${kernelW} cells in each of ${x.shape[1]} channel${x.shape[1] > 1 ? "s" : ""}. Each ` +
+            `${kernelH} × ${kernelW} cells${x.shape[1] > 1 ? ` in each of ${x.shape[1]} channels` : ""}. Each ` +
             `product in it sends two messages, ${M.count(all)} in all; here are those of channel ${c}. Every other ` +
             "cell of dy does the same, and what arrives is added up.",
         ),

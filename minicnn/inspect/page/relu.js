@@ -87,7 +87,10 @@
       const from = (centre, size) => Math.max(0, Math.min(centre - PATCH / 2, size - PATCH));
       const [top, left] = [from(at.row, plane.rows), from(at.column, plane.columns)];
       const [rows, columns] = [Math.min(PATCH, plane.rows), Math.min(PATCH, plane.columns)];
-      const name = (row, column) => `cell ${(plane.index(top + row, left + column) ?? []).slice(1).join(", ")}`;
+      const name = (row, column) => {
+        const [, ...cell] = plane.index(top + row, left + column) ?? [];
+        return cell.length === 3 ? `row ${cell[1]}, column ${cell[2]}` : `cell ${cell.join(", ")}`;
+      };
       return {
         ask:
           "Which of these cells of dx are not 0? Look at y and dy. They are those around the chosen cell, from " +
