@@ -138,7 +138,9 @@ def check_arrays(inspector):
 
 def check_texts(inspector):
     """What stands in letters is the exact number beside it, with 6 digits."""
-    found = inspector.page.locator("#view .num[title]").evaluate_all("all => all.map(e => [e.textContent, e.title])")
+    found = inspector.page.locator("#view :is(.num, mn)[title]").evaluate_all(
+        "all => all.map(e => [e.textContent, e.getAttribute('title')])"
+    )
     assert found
     for text, exact in found:
         shown, exact = float(text.replace("−", "-")), float(exact)
@@ -238,6 +240,11 @@ def check_arrives(inspector, name, n, c, r, s):
         assert close(inspector.value(f'[data-result="{way}"]'), at.dx[n, c, r, s], largest)
         assert int(inspector.page.locator(f'#view [data-result="{way}"]').get_attribute("data-missing")) == 0
         products = inspector.values("tr[data-product]")
+        filled = inspector.page.locator('.panel .formula[aria-label="filled in"] mn[title]')
+        *factors, total = filled.evaluate_all("all => all.map(e => Number(e.getAttribute('title')))")
+        assert total == inspector.value(f'[data-result="{way}"]')
+        pairs = zip(factors[::2], factors[1::2], strict=True)
+        assert [weight * dy for weight, dy in pairs] == products[:4]
         if way == "scatter":
             assert sorted(products) == sorted(expected.values())
         else:  # the put-in zeros are products too

@@ -1,6 +1,9 @@
 """The inspector's page in a real browser: each view opened, cells clicked, and every number the framework's."""
 
+import numpy as np
 import pytest
+
+import minicnn
 
 from . import inspector as checks
 from .networks import MAKERS
@@ -23,6 +26,32 @@ def test_every_view_opens_and_its_letters_are_its_numbers(inspect, name):
         checks.check_texts(inspector)
         if view != "overview":
             checks.check_agreement(inspector)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_overview_tells_of_each_layer(inspect, name):
+    inspector = inspect(name)
+    inspector.show("overview")
+    ratios, norms = [], []
+    for layer_name, at in inspector.step.layers.items():
+        text = inspector.page.locator(f'[data-card="{layer_name}"]').inner_text()
+        assert " → ".join(" × ".join(map(str, array.shape)) for array in (at.x, at.y)) in text
+        size = sum(param.size for param in at.layer.params.values())
+        assert (f"{size:,} parameters".replace(",", "\u202f") if size else "no parameters") in text
+        norms.append(np.linalg.norm(at.dy.astype(np.float64)))
+        shown = inspector.values(f'[data-card="{layer_name}"] .stats .num')
+        np.testing.assert_allclose(shown, [np.linalg.norm(at.y.astype(np.float64)), norms[-1]], rtol=1e-12)
+        if isinstance(at.layer, minicnn.ReLU):
+            dead = (at.y == 0).all(axis=(0, 2, 3)).mean()
+            assert (f"{100 * dead:.2g} % of its channels are dead" if dead else "None of its channels is dead") in text
+        for key, param in at.layer.params.items():
+            grad, weights = (np.linalg.norm(array.astype(np.float64)) for array in (at.layer.grads[key], param))
+            if weights:
+                ratios.append(0.01 * grad / weights)  # of plain SGD with the rate that `inspect` takes unless told
+    charts = inspector.page.locator("#view .charts .chart")
+    for chart, expected in zip(charts.all(), (norms, ratios), strict=True):
+        found = chart.locator("td [data-value]").evaluate_all("all => all.map(e => Number(e.dataset.value))")
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", MAKERS)
