@@ -6,6 +6,7 @@ from minicnn.cli.learn.check import check
 from minicnn.cli.learn.lessons import lessons
 from minicnn.cli.learn.show import solution, stub
 from minicnn.cli.learn.start import start
+from minicnn.cli.learn.train import train
 
 
 @click.group(short_help="Learn backpropagation by writing it.")
@@ -20,5 +21,5 @@ def learn():
     """
 
 
-for command in (start, check, stub, solution, lessons):
+for command in (start, check, stub, solution, train, lessons):
     learn.add_command(command)

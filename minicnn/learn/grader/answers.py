@@ -17,20 +17,49 @@ TOLERANCE = 1e-9
 
 def right(task, seed):
     """What the framework's function gives: for each case of the seed a dict of arrays."""
-    return _all_cases(task, _function(task, {}), seed)
+    return outcomes(task, seed)
 
 
-def named(task, run):
-    """The known mistakes whose numbers those of a `Run` are on every case: none, one, or two at once, as a tuple."""
+def outcomes(task, seed, *mistakes):
+    """For each case of the seed what a function with these mistakes gives: a dict of arrays, or an error's class name.
+
+    Raises ValueError where two mistakes do not go together, since they change one piece of the text.
+    """
+    function = _function(task, mistakes)
+    found = []
+    with np.errstate(all="ignore"):
+        for _, arguments in cases(task, seed):
+            try:
+                found.append(results(task, function, arguments))
+            except Exception as error:
+                found.append(type(error).__name__)
+    return found
+
+
+def named(task, given):
+    """The known mistakes that would have given just this: none, one, or two at once, as a tuple.
+
+    `given` is a dict from seeds to outcomes.
+    """
     mistakes = of_task(task)
     for together in (*((mistake,) for mistake in mistakes), *combinations(mistakes, 2)):
         try:
-            function = _function(task, *(mistake.edits for mistake in together))
-        except (ValueError, SyntaxError):  # two that change the same piece
+            if all(alike(outcomes(task, seed, *together), given[seed]) for seed in given):
+                return together
+        except (ValueError, SyntaxError):  # two that do not go together
             continue
-        if all(_gave(run, task, seed, function) for seed in run.seeds):
-            return together
     return ()
+
+
+def alike(expected, given):
+    """Whether two lists of outcomes are the same, errors included."""
+    return len(expected) == len(given) and all(map(_one_alike, expected, given))
+
+
+def _one_alike(expected, given):
+    if isinstance(expected, str) or isinstance(given, str):
+        return expected == given
+    return expected.keys() == given.keys() and all(agree(array, given[name]) for name, array in expected.items())
 
 
 def agree(expected, got):
@@ -42,36 +71,12 @@ def agree(expected, got):
         return bool(np.isclose(got, expected, rtol=0, atol=TOLERANCE * max(largest, 1e-300), equal_nan=True).all())
 
 
-def _gave(run, task, seed, function):
-    """Whether the learner's function gave on all cases of a seed what `function` gives, errors included."""
-    for position, expected in enumerate(_all_cases(task, function, seed)):
-        case = run.cases[seed, position]
-        if isinstance(expected, str) or case["error"]:
-            if case.get("kind") != expected:
-                return False
-        elif not all(agree(array, run.arrays[seed, position, name]) for name, array in expected.items()):
-            return False
-    return True
-
-
-def _all_cases(task, function, seed):
-    """For each case a dict of arrays, or the name of the error that it ended in."""
-    found = []
-    with np.errstate(all="ignore"):
-        for _, arguments in cases(task, seed):
-            try:
-                found.append(results(task, function, arguments))
-            except Exception as error:
-                found.append(type(error).__name__)
-    return found
-
-
-def _function(task, *edits):
+def _function(task, mistakes):
     """The framework's function, or one with mistakes, as Python that is not compiled."""
     exercise, asked = TASKS[task]
     text = asked.solution()
-    for edit in edits:
-        text = source.exchanged(text, edit)
+    for mistake in mistakes:
+        text = source.exchanged(text, mistake.edits)
     namespace = dict(_given(exercise.name))
     exec(compile(text, f"<{task}>", "exec"), namespace)
     function = namespace[task]

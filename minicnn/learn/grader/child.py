@@ -55,7 +55,7 @@ def _run(file, task, folder, seeds):
     for seed in seeds:
         for position, (label, args) in enumerate(cases(task, seed)):
             (folder / "now").write_text(f"the case “{label}”")
-            outcome = {"seed": seed, "position": position, "error": None, "changed": []}
+            outcome = {"seed": seed, "position": position, "error": None, "kind": None, "changed": []}
             before = [np.copy(argument) if isinstance(argument, np.ndarray) else None for argument in args]
             try:
                 found = results(task, watch.called, args)

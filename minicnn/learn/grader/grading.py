@@ -128,7 +128,7 @@ def _judged(task, ran):
     if wrong is None:
         changed = _changed_argument(task, ran)
         return changed or {"status": PASSED, "headline": "right", "details": ()}
-    details, together = [_shown(task, ran, *wrong)], answers.named(task, ran)
+    details, together = [_shown(task, ran, *wrong)], answers.named(task, ran.outcomes())
     if together:
         details = [*(mistake.says for mistake in together), *details, *(f"Ask yourself: {m.asks}" for m in together)]
         headline = " and ".join(mistake.name for mistake in together)

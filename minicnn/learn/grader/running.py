@@ -29,7 +29,8 @@ class Run:
         seeds: of the cases, in order.
         broken: None, or why there are no results, for the learner to read.
         arrays: dict from (seed, position, name) to an array.
-        cases: dict from (seed, position) to {"error", "kind", "changed"}.
+        cases: dict from (seed, position) to {"error", "kind", "changed"}: the error for the learner to read, its class,
+            and the positions of the arguments that were changed.
         calls: whose code ran: {"calls", "first_line", "ours"}.
         printed: what the learner's code printed.
         seconds: how long it took, the start of Python included.
@@ -42,6 +43,14 @@ class Run:
     calls: dict = field(default_factory=dict)
     printed: str = ""
     seconds: float = 0.0
+
+    def outcomes(self):
+        """For each seed the list of what came of its cases: a dict of arrays, or the name of an error's class."""
+        found = {seed: [] for seed in self.seeds}
+        for (seed, position), case in sorted(self.cases.items()):
+            arrays = {name: array for (*key, name), array in self.arrays.items() if key == [seed, position]}
+            found[seed].append(case["kind"] if case["error"] else arrays)
+        return found
 
 
 def run(file, task, seconds=SECONDS):

@@ -1,0 +1,73 @@
+"""minicnn learn train: the learner's own functions in SimpleNet, beside the framework's."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from minicnn.learn.exercises import TASKS
+from minicnn.learn.folder import tasks_called
+from minicnn.learn.grader import check
+from minicnn.learn.own import load, operations_among
+from minicnn.learn.own import train as trained
+
+
+@click.command(short_help="Train SimpleNet with your own functions in it.")
+@click.argument("names", nargs=-1)
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="Where the exercises are.  [default: here]",
+)
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Passes over the digits.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and order.")
+@click.pass_context
+def train(context, names, folder, epochs, seed):
+    """Train SimpleNet on handwritten digits with your own functions in it, and beside it with the framework's.
+
+    Both runs begin with the same weights and see the same batches. Used are your functions that are right; or those
+    called NAMES as they are, right or wrong: a wrong gradient is worth seeing in action.
+
+    \b
+    Examples:
+      minicnn learn train
+      minicnn learn train conv2d_input_gradient
+    """
+    tasks = operations_among(tasks_called(names))
+    if not names:
+        click.echo("checking which of your functions are right …", err=True)
+        tasks = [task for task in tasks if check(folder / TASKS[task][0].file, task).passed]
+    if not tasks:
+        raise click.UsageError(
+            "there is no function of yours that is right and an operation of the network; "
+            "see minicnn learn check, or name one.",
+            context,
+        )
+    click.echo(f"training twice, with your {', '.join(tasks)} and without …", err=True)
+    comparison = trained(load(folder, tasks), epochs, seed)
+    console = Console(highlight=False)
+    console.print(_epochs(comparison))
+    if comparison.operations:
+        console.print(_operations(comparison))
+    unused = [task for task in tasks if task not in comparison.operations]
+    if unused:
+        click.echo(f"not called in training a SimpleNet: {', '.join(unused)}")
+
+
+def _epochs(comparison):
+    table = Table("epoch", "", "loss", "validation accuracy", "seconds", box=None, pad_edge=False)
+    for pair in zip(comparison.yours, comparison.ours, strict=True):
+        for who, row in zip(("yours", "the framework's"), pair, strict=True):
+            numbers = f"{row['loss']:.6f}", f"{row['val_accuracy']:.4f}", f"{row['seconds']:.2f}"
+            table.add_row(str(row["epoch"]), who, *numbers)
+    return table
+
+
+def _operations(comparison):
+    table = Table("operation", "calls", "yours, ms a call", "the framework's", "ratio", box=None, pad_edge=False)
+    for name, (calls, yours, ours) in comparison.operations.items():
+        each = [1e3 * seconds / calls for seconds in (yours, ours)]
+        table.add_row(name, str(calls), f"{each[0]:.3f}", f"{each[1]:.3f}", f"{yours / ours:.1f}")
+    return table

@@ -1,0 +1,107 @@
+"""One's own functions in the real network: SimpleNet trained with them, and beside it with the framework's."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minicnn.backends import get_backend
+from minicnn.data import Batches, load_digits
+from minicnn.learn.exercises import TASKS
+from minicnn.losses import CrossEntropyLoss
+from minicnn.network import SimpleNet
+from minicnn.optim import Adam
+from minicnn.trainer import Trainer
+
+BATCH_SIZE, LR = 64, 0.004
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """SimpleNet on handwritten digits, trained twice from the same weights on the same batches.
+
+    Attributes:
+        yours, ours: the histories of the two runs, see `Trainer`.
+        operations: dict from the name of an operation that was called to (calls, seconds of yours, seconds of ours),
+            over the whole run.
+    """
+
+    yours: list
+    ours: list
+    operations: dict
+
+
+def operations_among(tasks):
+    """Those of the tasks that are operations of a layer, the loss or the optimiser, and so can stand in a network."""
+    contract = get_backend("reference").__all__
+    return [task for task in tasks if task in contract]
+
+
+def load(folder, tasks):
+    """The learner's functions of these tasks, as a dict, from the files in `folder`; the code of the files is run here.
+
+    Raises OSError where a file cannot be read, ValueError where it has no such function, and whatever its code raises.
+    """
+    functions, files = {}, {}
+    for task in tasks:
+        path = Path(folder) / TASKS[task][0].file
+        if path not in files:
+            files[path] = {"__name__": "learner", "__file__": str(path)}
+            exec(compile(path.read_text(), str(path), "exec"), files[path])
+        if not callable(files[path].get(task)):
+            raise ValueError(f"load: expected a function {task} in {path}, got none")
+        functions[task] = files[path][task]
+    return functions
+
+
+def train(functions, epochs=3, seed=0):
+    """Train SimpleNet on scikit-learn's digits with these operations, and with the framework's. Returns a `Comparison`.
+
+    Raises what the functions raise, RuntimeError where the loss becomes infinite or NaN, ImportError without
+    scikit-learn.
+    """
+    times = {name: [0, 0.0, 0.0] for name in functions}
+    backend = get_backend("cpu")
+    timed_own = {name: _timed(function, times[name], 1) for name, function in functions.items()}
+    timed_ours = {name: _timed(getattr(backend, name), times[name], 2) for name in functions}
+    ours = _history(timed_ours, epochs, seed)  # first, so that kernels are compiled apart from the times
+    for of_name in times.values():
+        of_name[0] = 0
+    yours = _history(timed_own, epochs, seed)
+    return Comparison(yours, ours, {name: tuple(of_name) for name, of_name in times.items() if of_name[0]})
+
+
+def _history(operations, epochs, seed):
+    """The history of a run with these operations in every layer, the loss and the optimiser."""
+    digits = load_digits()
+    training, validation = digits.train.split(144, rng=seed)
+    network = SimpleNet(num_classes=10, in_channels=1, rng=seed).use(**operations)
+    loss, optimizer = CrossEntropyLoss(), Adam(network, lr=LR)
+    trainer = Trainer(network, loss, optimizer, fuse=False, quiet=True)
+    trainer.compile_kernels()
+    batches = Batches(training.images, training.labels, BATCH_SIZE, shuffle=True, rng=seed)
+    return trainer.fit(batches, [(validation.images, validation.labels)], epochs)
+
+
+def _timed(function, of_name, column):
+    """The function, whose calls and seconds are added to `of_name`; what it returns is made contiguous float."""
+
+    def timed(*arguments):
+        started = time.perf_counter()
+        returned = function(*arguments)
+        of_name[0] += 1
+        of_name[column] += time.perf_counter() - started
+        if isinstance(returned, tuple):
+            return tuple(_as_operations_return(part, arguments) for part in returned)
+        return _as_operations_return(returned, arguments)
+
+    return timed
+
+
+def _as_operations_return(value, arguments):
+    """An array as the contract has it, contiguous and of its inputs' dtype; NumPy easily makes it float64."""
+    floats = [array.dtype for array in arguments if isinstance(array, np.ndarray) and array.dtype.kind == "f"]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and floats:
+        return np.asarray(value, floats[0], order="C")
+    return value

@@ -1,0 +1,51 @@
+"""Every known mistake, handed in as a learner's file: rejected, and named. The table of it all is docs/mistakes.md."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from minicnn.learn.confusion import as_markdown, confusion
+
+from minicnn.learn.exercises import TASKS, source
+from minicnn.learn.grader import check
+from minicnn.learn.mistakes import MISTAKES, of_task
+
+PAGE = Path(__file__).parent.parent / "docs" / "mistakes.md"
+
+
+def handed_in(mistake, folder):
+    """The verdict on a file in which this mistake was made."""
+    exercise, asked = TASKS[mistake.task]
+    wrong = source.exchanged(asked.solution(), mistake.edits)
+    path = folder / f"{mistake.task}-{of_task(mistake.task).index(mistake)}.py"
+    path.write_text(exercise.solution().replace(asked.solution(), wrong))
+    assert wrong in path.read_text()
+    return check(path, mistake.task)
+
+
+@pytest.mark.slow
+def test_every_mistake_is_rejected_and_named_in_a_process_of_its_own(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        verdicts = list(pool.map(lambda mistake: handed_in(mistake, tmp_path), MISTAKES))
+    for mistake, verdict in zip(MISTAKES, verdicts, strict=True):
+        assert verdict.status == "wrong", f"{mistake.task}, {mistake.name}: {verdict}"
+        assert verdict.mistakes == (mistake.name,), f"{mistake.task}, {mistake.name}: {verdict.mistakes}"
+        assert mistake.says in verdict.details
+        assert f"Ask yourself: {mistake.asks}" in verdict.details
+
+
+def test_two_mistakes_at_once_are_both_named(tmp_path):
+    exercise, asked = TASKS["batchnorm2d_train_backward"]
+    path = tmp_path / "mine.py"
+    text = asked.solution().replace("(dy - via_mean - via_variance)", "(dy - via_mean)")
+    path.write_text(exercise.solution().replace(asked.solution(), text.replace("dbias / count", "dbias / len(x_hat)")))
+    assert check(path, asked.name).mistakes == ()  # half of a known mistake is none
+
+    sgd, asked = TASKS["sgd_step_"]
+    text = asked.solution().replace("param -= lr", "param += lr").replace("velocity *= momentum", "velocity *= 0")
+    path.write_text(sgd.solution().replace(asked.solution(), text))
+    assert check(path, asked.name).mistakes == ("uphill", "momentum forgotten")
+
+
+def test_the_published_table_is_the_one_of_this_code():
+    assert PAGE.read_text() == as_markdown(confusion())
