@@ -90,9 +90,24 @@ def test_a_driver_too_old_for_the_toolkit(numba_cuda):
     assert layer.ops is backends.get_backend("cpu")
 
 
+NO_TOOLKIT = "needs the CUDA toolkit, which numba-cuda does not find; pip install"
+
+
 def test_no_toolkit(numba_cuda):
     numba_cuda((13, 0), None)
-    with pytest.raises(RuntimeError, match="needs the CUDA toolkit, which numba-cuda does not find; pip install"):
+    with pytest.raises(RuntimeError, match=NO_TOOLKIT):
+        backends.get_backend("cuda")
+
+
+def test_a_toolkit_whose_libraries_are_not_there(numba_cuda, monkeypatch):
+    """numba-cuda without its extras thinks that all is well until a library is called for."""
+
+    def get_version():
+        raise RuntimeError("Failure finding libnvrtc.so.13")  # as cuda.pathfinder does
+
+    numba_cuda((13, 0), (13, 5))
+    monkeypatch.setattr(device.cuda.runtime, "get_version", get_version)
+    with pytest.raises(RuntimeError, match=NO_TOOLKIT):
         backends.get_backend("cuda")
 
 

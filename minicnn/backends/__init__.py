@@ -41,7 +41,7 @@ conv          conv2d_forward(x, weight, bias, stride, padding) -> y
               conv2d_weight_gradient(dy, x, kernel_size, stride, padding) -> dweight (F, C, KH, KW)
               conv2d_bias_gradient(dy) -> dbias (F,)
 
-batchnorm     batchnorm2d_statistics(x) -> mean (C,), var (C,)             float64; var is the biased one
+batchnorm     batchnorm2d_statistics(x) -> mean (C,), var (C,)             float64, on cuda that of x; var is biased
               batchnorm2d_forward(x, weight, bias, mean, var, eps) -> y    training and evaluation alike
               batchnorm2d_train_backward(dy, x, weight, mean, var, eps) -> dx, dweight (C,), dbias (C,)
               batchnorm2d_eval_backward(dy, x, weight, mean, var, eps) -> dx, dweight (C,), dbias (C,)
