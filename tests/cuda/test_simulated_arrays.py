@@ -1,6 +1,7 @@
 """DeviceArray, the pool behind it, and the ways in and out of the device."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -83,6 +84,47 @@ def test_memory_is_used_again_when_the_last_view_has_died():
     device_array.release()
 
 
+def test_memory_of_arrays_that_die_in_a_cycle_is_not_freed(monkeypatch):
+    """Numba frees memory when it is told that an array is gone, and a free buffer must not be one of those."""
+    freed, allocate = [], device.allocate
+
+    def watched(size, dtype):
+        buffer = allocate(size, dtype)
+        weakref.finalize(buffer, freed.append, size)
+        return buffer
+
+    monkeypatch.setattr(device, "allocate", watched)
+    device_array.release()
+    cycle = [device_array.empty(3000, np.float32)]
+    place = device.pointer(cycle[0].flat)
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    assert freed == []
+    assert device.pointer(device_array.empty(3000, np.float32).flat) == place
+    device_array.release()
+    assert freed == [3072]
+
+
+def test_where_the_device_is_full_free_buffers_of_other_sizes_go_back_to_the_driver(monkeypatch):
+    allocate, in_use = device.allocate, []
+
+    def from_one_place(size, dtype):
+        if sum(buffer() is not None for buffer in in_use):
+            raise MemoryError("the device has no room")
+        buffer = allocate(size, dtype)
+        in_use.append(weakref.ref(buffer))
+        return buffer
+
+    device_array.release()
+    monkeypatch.setattr(device, "allocate", from_one_place)
+    device_array.empty(1000, np.float32)
+    held = device_array.empty(9000, np.float32)
+    with pytest.raises(MemoryError, match="no room"):
+        device_array.empty(1000, np.float32)
+    assert held.size == 9000
+
+
 def test_memory_that_another_library_has_seen_is_not_used_again():
     def free_buffers():
         gc.collect()
@@ -106,6 +148,22 @@ def test_dlpack_is_the_same_memory_and_keeps_it_alive():
     del array
     gc.collect()
     np.testing.assert_array_equal(seen, 3 * host)
+
+
+def test_dlpack_of_a_copy_and_of_another_device():
+    class Copied:
+        def __dlpack__(self, **_):
+            return array.__dlpack__(copy=True)
+
+        def __dlpack_device__(self):
+            return array.__dlpack_device__()
+
+    array = arrays.asarray(np.arange(3.0))
+    copied = np.from_dlpack(Copied())
+    arrays.scale_(array, 2)
+    np.testing.assert_array_equal(copied, [0, 1, 2])
+    with pytest.raises(BufferError, match=r"numpy\(\)"):
+        array.__dlpack__(dl_device=(2, 0))
 
 
 def test_a_capsule_that_nobody_takes_lets_go():

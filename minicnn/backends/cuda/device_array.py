@@ -14,19 +14,27 @@ import numpy as np
 from minicnn.backends.cuda import device, dlpack
 
 _free_buffers = {}  # (size, dtype) -> list of flat arrays
+_let_buffers = {}  # id -> flat array that others rest on
 
 
 class _Lease:
-    """Owns a buffer for as long as an array rests on it."""
+    """Owns a buffer for as long as an array rests on it.
 
-    __slots__ = ("_buffer", "_shelf", "shared")
+    Until then `_let_buffers` has it, too. Where arrays die in a cycle of references, Python tells whoever watches the
+    objects in it that they are gone before it calls `__del__`; and Numba watches a buffer, to free its memory. So no
+    buffer may be in such a cycle alone.
+    """
+
+    __slots__ = ("_number", "_shelf", "shared")
 
     def __init__(self, buffer, shelf):
-        self._buffer, self._shelf, self.shared = buffer, shelf, False
+        self._number, self._shelf, self.shared = id(buffer), shelf, False
+        _let_buffers[self._number] = buffer
 
-    def __del__(self):
+    def __del__(self, let=_let_buffers):  # named here, since when Python ends modules are emptied first
+        buffer = let.pop(self._number)
         if not self.shared:
-            self._shelf.append(self._buffer)
+            self._shelf.append(buffer)
 
 
 class DeviceArray:
@@ -103,12 +111,17 @@ class DeviceArray:
     def __cuda_array_interface__(self):
         """Version 3 of the interface; who reads the memory on another stream waits for ours first."""
         self._share()
-        return self.flat.__cuda_array_interface__ | {"shape": self.shape, "strides": None}
+        own = {"shape": self.shape, "strides": None, "stream": int(device.stream())}
+        return self.flat.__cuda_array_interface__ | own
 
-    def __dlpack__(self, **_):
-        """The memory as a DLPack capsule. Everything asked for is finished first, so that any stream may read it."""
-        self._share()
-        return dlpack.capsule(self)
+    def __dlpack__(self, *, dl_device=None, copy=None, **_):
+        """The memory, or if asked for a copy of it, as a DLPack capsule. Everything asked for is finished first, so
+        that any stream may read it. Raises BufferError where it is wanted on another device."""
+        if dl_device is not None and tuple(dl_device) != device.place():
+            raise BufferError("DeviceArray: cannot be handed out on another device; copy it to the host with numpy()")
+        handed_out = self.copy() if copy else self
+        handed_out._share()
+        return dlpack.capsule(handed_out)
 
     def __dlpack_device__(self):
         return device.place()
@@ -127,8 +140,17 @@ def empty(shape, dtype):
     size, dtype = math.prod(shape), np.dtype(dtype)
     room = _room(size)
     shelf = _free_buffers.setdefault((room, dtype), [])
-    buffer = shelf.pop() if shelf else device.allocate(room, dtype)
+    buffer = shelf.pop() if shelf else _new_buffer(room, dtype)
     return DeviceArray(buffer[:size], shape, _Lease(buffer, shelf))
+
+
+def _new_buffer(room, dtype):
+    """From the driver; where it has no room, once more after it was given back what is free here in other sizes."""
+    try:
+        return device.allocate(room, dtype)
+    except MemoryError:
+        release()
+        return device.allocate(room, dtype)
 
 
 def from_host(array):
