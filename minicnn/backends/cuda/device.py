@@ -14,6 +14,7 @@ import numpy as np
 from numba import config, cuda
 
 HOST, CUDA = 1, 2  # kinds of devices, by DLPack's count
+OUT_OF_MEMORY = 2  # the driver's CUDA_ERROR_OUT_OF_MEMORY
 REMEDY = 'pip install "minicnn-numba[cuda13]", or [cuda12] for a driver of CUDA 12'
 
 
@@ -23,21 +24,29 @@ def require_device():
         return
     if getattr(cuda, "implementation", None) != "NVIDIA":
         raise RuntimeError(f"the cuda backend needs the package numba-cuda, which is not installed; {REMEDY}")
-    available = cuda.is_available()  # this starts the driver, too
+    found = _toolkit()  # this starts the driver, too
     if cuda.cuda_error():
         reason = " ".join(str(cuda.cuda_error()).split())
         raise RuntimeError(
             f"the cuda backend needs an NVIDIA GPU and its driver, and found none ({reason}); "
             'install the driver, or use the backend "cpu"'
         )
-    if not available:
+    if found is None:
         raise RuntimeError(f"the cuda backend needs the CUDA toolkit, which numba-cuda does not find; {REMEDY}")
-    driver, toolkit = cuda.cudadrv.driver.get_version(), cuda.runtime.get_version()
-    if driver[0] < toolkit[0]:  # of one major version, any minor ones go together
+    driver = cuda.cudadrv.driver.get_version()
+    if driver[0] < found[0]:  # of one major version, any minor ones go together
         raise RuntimeError(
             "the cuda backend found a driver of CUDA {}.{}, too old for the installed toolkit of CUDA {}.{}; "
-            'update the driver, or for one of CUDA 12 pip install "minicnn-numba[cuda12]"'.format(*driver, *toolkit)
+            'update the driver, or for one of CUDA 12 pip install "minicnn-numba[cuda12]"'.format(*driver, *found)
         )
+
+
+def _toolkit():
+    """(major, minor) of the toolkit, or None where there is none, or no driver."""
+    try:
+        return cuda.runtime.get_version() if cuda.is_available() else None
+    except RuntimeError:  # its libraries are looked for only when they are called
+        return None
 
 
 @functools.cache
@@ -51,13 +60,24 @@ part = cuda.jit(device=True, inline="always")
 
 
 def allocate(size, dtype):
-    """A flat array of `size` numbers on the device, with anything in it."""
-    return cuda.device_array(size, dtype, stream=stream())
+    """A flat array of `size` numbers on the device, with anything in it. Raises MemoryError where there is no room."""
+    try:
+        return cuda.device_array(size, dtype, stream=stream())
+    except cuda.cudadrv.driver.CudaAPIError as error:
+        if getattr(error, "code", None) != OUT_OF_MEMORY:
+            raise
+        raise MemoryError(
+            f"the device has no room for {size} more numbers of {np.dtype(dtype)}; take smaller batches"
+        ) from error
 
 
 def upload(flat, host):
-    """Copy a flat host array into a flat device array. `host` may be changed as soon as this returns."""
-    flat.copy_to_device(host, stream=stream())
+    """Copy a flat host array into a flat device array. `host` may be changed as soon as this returns.
+
+    Of ordinary memory the driver takes a copy before it goes on, but from pinned memory, which `host` may be without
+    our knowledge, the device reads when its turn comes. So what is sent is a copy in ordinary memory.
+    """
+    flat.copy_to_device(np.array(host), stream=stream())
 
 
 def copy(target, source):
@@ -86,11 +106,11 @@ class Passage:
 
     def send(self, host):
         """Have a flat host array copied; returns the flat device array that it will be in. `host` is free at once."""
+        self._there.synchronize()  # the copy before this one has left the pinned memory,
+        self._used.wait(_copy_stream())  # and kernels have read what it made
         if self._host is None or self._host.dtype != host.dtype or self._host.size < host.size:
             self._host = cuda.pinned_array(host.size, host.dtype)
             self._device = allocate(host.size, host.dtype)
-        self._there.synchronize()  # the copy before this one has left the pinned memory,
-        self._used.wait(_copy_stream())  # and kernels have read what it made
         pinned, target = self._host[: host.size], self._device[: host.size]
         pinned[:] = host
         target.copy_to_device(pinned, stream=_copy_stream())
@@ -129,11 +149,15 @@ def is_on_device(array):
 
 
 def seen(owner):
-    """Such an array as Numba's, without a copy, after what its own library has asked for on it is done."""
-    if not hasattr(owner, "__cuda_array_interface__"):
+    """Such an array as Numba's, without a copy. Our stream waits for what its own library has asked for on it.
+
+    By DLPack where it is offered, since there the library is told which stream is to wait; the other interface need
+    not say on which stream the array is made, and PyTorch's does not.
+    """
+    if hasattr(owner, "__dlpack__"):
         from cuda.core.utils import StridedMemoryView  # comes with numba-cuda
 
-        view = StridedMemoryView.from_dlpack(owner, stream_ptr=int(stream().handle.value or 0))
+        view = StridedMemoryView.from_dlpack(owner, stream_ptr=int(stream()))
         strides = None if view.strides is None else tuple(step * view.dtype.itemsize for step in view.strides)
         interface = {"shape": view.shape, "strides": strides, "typestr": view.dtype.str, "version": 3}
         return cuda.from_cuda_array_interface(interface | {"data": (view.ptr, view.readonly)}, owner=view)
