@@ -94,7 +94,9 @@ def draw_cells(axes, array, title, kind="value", mark=()):
         strength = 0.55 * abs(number) / largest
         shade = [1 - strength * (1 - part) for part in to_rgb(COLOURS[kind])]
         axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor="#8b8f99", clip_on=False))
-        axes.text(s + 0.5, r + 0.5, as_text(number), ha="center", va="center", color="black")
+        text = as_text(number)
+        size = 10 if len(text) < 5 else 8  # so that it keeps clear of its neighbours
+        axes.text(s + 0.5, r + 0.5, text, ha="center", va="center", color="black", fontsize=size)
     for r, s in mark:
         axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, clip_on=False, zorder=3))
     height, width = array.shape

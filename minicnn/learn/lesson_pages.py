@@ -33,7 +33,6 @@ INK_STYLE = "<style>svg{color:#1c1f26}@media(prefers-color-scheme:dark){svg{colo
 DRAWN = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
-    "font.size": 11,
     "svg.hashsalt": "minicnn",  # the same picture gives the same file
 }
 

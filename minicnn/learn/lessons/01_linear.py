@@ -15,13 +15,11 @@
 # to say what its inputs and its weights are worth. This lesson does that for the layer that only multiplies and adds.
 
 # %%
-import inspect
-
 import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
-from minicnn.backends.reference import linear as operations
+from minicnn.learn.exercises.source import solution
 from minicnn.learn.figures import COLOURS, show, tables
 
 # %% [markdown]
@@ -130,22 +128,19 @@ show(
 #   \mathrm{dW}_{kd} = \sum_n \mathrm{dy}_{nk} \, x_{nd} \qquad
 #   \mathrm{db}_k = \sum_n \mathrm{dy}_{nk}$$
 #
-# A sum over a shared index is what a matrix product does. The framework's three functions are these three sums, each
-# in a line:
+# A sum over an index that two arrays share is what a matrix product does.
+#
+# > **Question.** Write each of the three sums as one line of NumPy, with `dy`, `x` and `weight`. The shapes lead the
+# > way: `dy` is $N \times K$, `x` is $N \times D$, `weight` is $K \times D$.
+
+# %% tags=["answer"]
+for name in ("input_gradient", "weight_gradient", "bias_gradient"):
+    print(solution("minicnn.backends.reference.linear", f"linear_{name}"))
 
 # %%
-for function in (
-    operations.linear_input_gradient,
-    operations.linear_weight_gradient,
-    operations.linear_bias_gradient,
-):
-    print(inspect.getsource(function))
-
 rng = np.random.default_rng(0)
-x, dy = (
-    rng.integers(-3, 4, (4, 2)).astype(float),
-    rng.integers(-3, 4, (4, 3)).astype(float),
-)
+x = rng.integers(-3, 4, (4, 2)).astype(float)
+dy = rng.integers(-3, 4, (4, 3)).astype(float)
 fc.forward(x)
 fc.backward(dy)
 assert np.array_equal(fc.grads["weight"], sum(np.outer(dy[n], x[n]) for n in range(4)))

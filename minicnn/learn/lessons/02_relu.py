@@ -11,13 +11,12 @@
 # answer, and about the way in which it can stop a network from learning.
 
 # %%
-import inspect
-
 import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.backends.reference import activation as operations
+from minicnn.learn.exercises.source import solution
 from minicnn.learn.figures import COLOURS, show, tables
 
 rng = np.random.default_rng(0)
@@ -163,8 +162,8 @@ for place in (-1.0, 0.0, 1.0):
 
 # %% [markdown]
 # How much does the choice at 0 matter in training? Next to nothing: a sum of many random products is hardly ever
-# exactly zero. But a network whose pictures have black borders, and whose biases begin at 0, has many exact zeros, and
-# then all who compare their gradients with yours must have chosen alike.
+# exactly zero. But a network whose pictures have black borders, and whose biases begin at 0, has many exact zeros,
+# and then all who compare their gradients with yours must have chosen alike.
 #
 # ## Units that never switch on again
 #
@@ -248,31 +247,31 @@ show(
 # a smaller learning rate, and batch normalisation in front of the switch (lesson 8): it shifts each channel so that
 # about half of its values are positive, wherever the weights have wandered.
 #
-# ## Now you
+# ## Numbers that are none
 #
-# Here is the framework's backward. It asks `y <= 0` instead of multiplying by `y > 0`. For ordinary numbers that is
-# the same. The cell below shows two for which it is not.
+# > **Question.** Write backward as one line of NumPy, given `dy` and `y`. The obvious `dy * (y > 0)` is right for all
+# > ordinary numbers. What does it do where a price is infinite and the switch closed? And where $y$ is "not a number"
+# > (NaN, what a computer gives for $0 / 0$)?
 
-# %%
-print(inspect.getsource(operations.relu_backward))
+# %% [markdown] tags=["answer"]
+# Infinity times 0 is NaN, so an infinite price would come through a closed switch. And NaN is not larger than 0, so
+# the product would turn a broken number into an innocent 0, and hide that something broke. Better ask for what is
+# *known not to be positive*, and choose instead of multiplying:
+
+# %% tags=["answer"]
+print(solution("minicnn.backends.reference.activation", "relu_backward"))
 
 nan, inf = np.nan, np.inf
-assert (
-    operations.relu_backward(np.array([inf]), np.array([0.0]))[0] == 0
-)  # behind a closed switch: no gradient
+assert operations.relu_backward(np.array([inf]), np.array([0.0]))[0] == 0
 with np.errstate(invalid="ignore"):
-    assert np.isnan(np.array([inf]) * (np.array([0.0]) > 0))[
-        0
-    ]  # 0 * inf is "not a number"
+    assert np.isnan(np.array([inf]) * (np.array([0.0]) > 0))[0]
 
-assert np.isnan(operations.relu_forward(np.array([nan])))[
-    0
-]  # a bad number is passed on, to be seen in the loss,
-assert (
-    operations.relu_backward(np.array([5.0]), np.array([nan]))[0] == 5
-)  # and backward does not hide it in a 0
+assert np.isnan(operations.relu_forward(np.array([nan])))[0]
+assert operations.relu_backward(np.array([5.0]), np.array([nan]))[0] == 5
 
 # %% [markdown]
+# ## Now you
+#
 # Read the layer in `minicnn/layers/activation.py` and both directions in `minicnn/backends/reference/activation.py`.
 # Then do the exercise `relu`:
 #

@@ -6,13 +6,11 @@
 # joint gradient is the most pleasant one in the whole network.
 
 # %%
-import inspect
-
 import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
-from minicnn.backends.reference import log_softmax as operations
+from minicnn.learn.exercises.source import solution
 from minicnn.learn.figures import COLOURS, show, tables
 
 # %% [markdown]
@@ -87,10 +85,15 @@ with np.errstate(over="ignore"):
 # count.
 
 # %%
-print(inspect.getsource(operations.log_softmax_forward))
 assert np.allclose(
     log_softmax.predict(large), log_softmax.predict(large - 1000), atol=1e-12
 )
+
+# %% [markdown]
+# > **Question.** Write log-softmax with the shift for a batch of rows, in two lines of NumPy.
+
+# %% tags=["answer"]
+print(solution("minicnn.backends.reference.log_softmax", "log_softmax_forward"))
 
 # %% [markdown]
 # > **Question.** Softmax with the shift is safe. Could one compute that, and take its logarithm afterwards?
@@ -133,7 +136,7 @@ assert dy.tolist() == [[0, -1, 0]]
 # logarithm and then what is in it:
 #
 # $$\frac{\partial y_k}{\partial x_l}
-#   = \delta_{kl} - \frac{1}{\sum_m e^{x_m}} \cdot e^{x_l}
+#   = \delta_{kl} - \frac{1}{\sum_j e^{x_j}} \cdot e^{x_l}
 #   = \delta_{kl} - p_l$$
 #
 # The chain rule multiplies by the price of each output and adds:
@@ -148,7 +151,12 @@ assert dy.tolist() == [[0, -1, 0]]
 dx = log_softmax.backward(dy)
 table = np.eye(3) - np.exp(y)  # row k, column l: how y_k changes with x_l
 assert np.allclose(dx, dy @ table)
-print(inspect.getsource(operations.log_softmax_backward))
+
+# %% [markdown]
+# > **Question.** Write that for a batch, in one line of NumPy with `dy` and `y`.
+
+# %% tags=["answer"]
+print(solution("minicnn.backends.reference.log_softmax", "log_softmax_backward"))
 
 # %% [markdown]
 # ## Both together
@@ -163,8 +171,8 @@ print(inspect.getsource(operations.log_softmax_backward))
 # > **Question.** What is the sum of `dx` over a row, and why must it be so?
 
 # %% [markdown] tags=["answer"]
-# Zero: the $p_l$ add to 1, and 1 is taken off. It must be so, since adding the same $t$ to all scores of a row
-# changes no probability, hence not the loss; and that change costs $t$ times the sum of `dx`.
+# Zero: the $p_l$ add to 1, and 1 is taken off. It must be so, since adding the same number $a$ to all scores of a row
+# changes no probability, hence not the loss; and that change costs $a$ times the sum of `dx`.
 
 # %%
 print("dx in eighths:", dx * 8)

@@ -7,15 +7,13 @@
 # that is easy to get wrong.
 
 # %%
-import inspect
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import minicnn
-from minicnn.backends.reference import pooling as operations
 from minicnn.geometry import fixed_windows
+from minicnn.learn.exercises.source import solution
 from minicnn.learn.figures import COLOURS, draw_cells, show, tables
 
 # %% [markdown]
@@ -207,21 +205,27 @@ assert (largest == -5).all()
 assert means[0, 0, 0, 0] == -5 / 4  # one cell of the image and three zeros
 
 # %% [markdown]
-# ## Now you
+# ## All windows of all images
 #
-# This is the whole backward pass of max pooling, for a batch of images with channels; its first lines, for batches of
-# mixed sizes, will make sense after lesson 5. `argmax` holds places in the image laid out as one row of cells. Find the
-# `+=`, and say why one line of NumPy for all windows, `dx[n, c, argmax] += dy`, would be wrong. (Where a place occurs
-# twice among the indices, NumPy adds once.)
+# > **Question.** Let `argmax` $(N, C, OH, OW)$ say for each output which cell won, as its place in the image laid out
+# > as one row, and let `dx` $(N, C, H \cdot W)$ be zeros. Write backward in NumPy. Why would a single line for all
+# > windows, `dx[n, c, argmax] += dy`, be wrong?
 
-# %%
-print(inspect.getsource(operations.max_pool2d_backward))
+# %% [markdown] tags=["answer"]
+# Where a place occurs twice among the indices of one `+=`, NumPy adds once: it computes all sums first, then writes,
+# and the last one stays. Within one window each image and channel has its own place, so taken window by window it is
+# right.
 
+# %% tags=["answer"]
 twice = np.zeros(3)
 twice[[1, 1]] += 1
 assert twice.tolist() == [0, 1, 0]
 
+print(solution("minicnn.backends.reference.pooling", "max_pool2d_backward"))
+
 # %% [markdown]
+# ## Now you
+#
 # Read `minicnn/layers/pooling.py`, where four layers are two questions with two answers each, and
 # `minicnn/backends/reference/pooling.py`. The windows are in `minicnn/geometry.py`. Then do the exercise `pooling`:
 #

@@ -6,7 +6,6 @@
 # become a fixed number of numbers. Here is what happens if nothing does that:
 
 # %%
-import inspect
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 import minicnn
 from minicnn import geometry
+from minicnn.learn.exercises.source import solution
 from minicnn.learn.figures import COLOURS, as_text, show
 
 stubborn = minicnn.Sequential(
@@ -110,8 +110,21 @@ show(
 )
 
 # %% [markdown]
-# The formulas are computed with whole numbers alone, as `p * n // m` and `((p + 1) * n + m - 1) // m`. Whoever
-# divides first and then multiplies, with fractions rounded as computers round them, gets other windows now and then:
+# > **Question.** In Python `a // b` divides whole numbers and rounds down. How does one round *up* with it?
+
+# %% [markdown] tags=["answer"]
+# Add just too little for one more: `(a + b - 1) // b`. If $b$ divides $a$, the $b - 1$ are not enough to reach the
+# next whole number; if it leaves any remainder, they are. (`-(-a // b)` does it too.)
+
+# %% tags=["answer"]
+assert all(
+    (a + b - 1) // b == math.ceil(a / b) for a in range(99) for b in range(1, 99)
+)
+print(solution("minicnn.geometry", "adaptive_stop"))
+
+# %% [markdown]
+# So windows need whole numbers alone. Whoever takes the length $n / m$ first and multiplies it by $p + 1$ then, with
+# fractions rounded as computers round them, gets other windows now and then:
 
 # %%
 wrong = [
@@ -277,14 +290,7 @@ assert few.mean() + 1 < many.mean()
 # %% [markdown]
 # ## Now you
 #
-# All window arithmetic of the framework is in `minicnn/geometry.py`, and what you have read is three of its lines:
-
-# %%
-for function in (geometry.adaptive_start, geometry.adaptive_stop):
-    print(inspect.getsource(function))
-
-# %% [markdown]
-# The layers are in `minicnn/layers/pooling.py`: adaptive and fixed pooling differ in their windows and in nothing
-# else. Then do the exercise `adaptive_pooling`:
+# All window arithmetic of the framework is in `minicnn/geometry.py`. The layers are in `minicnn/layers/pooling.py`:
+# adaptive and fixed pooling differ in their windows and in nothing else. Then do the exercise `adaptive_pooling`:
 #
 #     minicnn learn check adaptive_pooling

@@ -7,13 +7,11 @@
 # pass and the gradients of its weights and bias. The gradient of its input is in lesson 7.
 
 # %%
-import inspect
-
 import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
-from minicnn.backends.reference import conv as operations
+from minicnn.learn.exercises.source import solution
 from minicnn.learn.figures import show, tables
 
 # %% [markdown]
@@ -79,13 +77,13 @@ show(
 # $$y_{nfpq} = b_f + \sum_{c, i, j} w_{fcij} \; x_{n, c, \; p \cdot \text{stride} + i - \text{padding}, \;
 #   q \cdot \text{stride} + j - \text{padding}}$$
 #
-# where a pixel outside the image counts as 0. For a single cell $(i, j)$ of the kernel, what is left is a sum over the
-# channels. That is the linear layer of lesson 1, with a matrix of $F \times C$ weights, applied to every pixel of the
-# view. This is how the framework's readable backend computes it (its first two lines are for batches of mixed sizes):
+# where a pixel outside the image counts as 0. For a single cell $(i, j)$ of the kernel, what is left is a sum over
+# the channels. That is the linear layer of lesson 1, with a matrix of $F \times C$ weights, applied to every pixel of
+# the view. This is how the framework's readable backend computes it:
 
 # %%
-print(inspect.getsource(operations.conv2d_forward))
-print(inspect.getsource(operations._tap_view))
+print(solution("minicnn.backends.reference.conv", "conv2d_forward"))
+print(solution("minicnn.backends.reference.conv", "_tap_view"))
 
 # %% [markdown]
 # > **Question.** SimpleNet's second convolution has 16 channels, 32 filters and kernels of 3 × 3. How many weights
@@ -195,12 +193,12 @@ show(
 )
 
 # %% [markdown]
-# The framework's code is the forward loop with the roles exchanged: for each cell of the kernel the same view,
-# multiplied by `dy` instead of adding to `y`.
+# > **Question.** The forward pass above is a loop over the kernel with one `einsum` in it. (`np.einsum` multiplies
+# > along the letters that both arrays have and adds over those that the result has not.) What has to stand there
+# > instead, to compute `dweight`?
 
-# %%
-print(inspect.getsource(operations.conv2d_weight_gradient))
-print(inspect.getsource(operations.conv2d_bias_gradient))
+# %% tags=["answer"]
+print(solution("minicnn.backends.reference.conv", "conv2d_weight_gradient"))
 
 # %% [markdown]
 # ## Sharing weights adds gradients
@@ -261,7 +259,7 @@ assert largest < 1e-8
 # ## Now you
 #
 # Read `minicnn/layers/conv.py`, the layer, and `minicnn/backends/reference/conv.py`, where forward and both gradients
-# are one and the same loop over the kernel, read in three directions. The third of them is lesson 7. Then do the
-# exercise `conv`:
+# are one and the same loop over the kernel, read in three directions. The exercise `conv` asks for all three
+# gradients of a convolution: do those of the bias and the weights now, and that of the input after lesson 7.
 #
 #     minicnn learn check conv
