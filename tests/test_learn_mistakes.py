@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from minicnn.learn.confusion import as_markdown, confusion
 
 from minicnn.learn.exercises import TASKS, source
 from minicnn.learn.grader import check
 from minicnn.learn.mistakes import MISTAKES, of_task
+from minicnn.learn.mistakes.table import as_markdown, confusion
 
 PAGE = Path(__file__).parent.parent / "docs" / "mistakes.md"
 

@@ -51,16 +51,21 @@ def _run(file, task, folder, seeds):
     if not callable(function):
         return {}, {"error": f"the file has no function {task}; was it renamed? `minicnn learn stub {task}` shows it"}
     watch = _Watch(file, task, function)
-    arrays, outcomes = {}, []
+    arrays, outcomes, out_of_memory = {}, [], None
     for seed in seeds:
         for position, (label, args) in enumerate(cases(task, seed)):
             (folder / "now").write_text(f"the case “{label}”")
             outcome = {"seed": seed, "position": position, "error": None, "kind": None, "changed": []}
+            if out_of_memory:  # once is enough: each time takes long
+                outcomes.append(outcome | out_of_memory)
+                continue
             before = [np.copy(argument) if isinstance(argument, np.ndarray) else None for argument in args]
             try:
                 found = results(task, watch.called, args)
             except BaseException as error:
-                outcome |= {"error": _described(error, file), "kind": type(error).__name__}
+                failure = {"error": _described(error, file), "kind": type(error).__name__}
+                out_of_memory = failure if isinstance(error, MemoryError) else None
+                outcome |= failure
             else:
                 arrays |= {f"{seed}/{position}/{name}": array for name, array in found.items()}
             outcome["changed"] = [

@@ -33,7 +33,7 @@ def around(expected, got, index):
     return "\n".join([head, *(f"{left}  |  {right}" for left, right in zip(*sides, strict=True))])
 
 
-def striking(expected, got, arguments=()):
+def striking(expected, got, arguments):
     """What strikes one about all of the wrong numbers, a sentence each; maybe nothing.
 
     `arguments` are the arrays the function was called with, by name.

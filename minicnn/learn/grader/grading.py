@@ -112,6 +112,11 @@ def _judged(task, ran):
     """A dict of status, headline, details and mistakes for what came of running."""
     if ran.broken is not None:
         return _broken("it gave no result", ran.broken)
+    if any(len(outcomes) != len(cases(task, seed)) for seed, outcomes in ran.outcomes().items()):
+        return _broken("it gave no result", "what the process wrote is not the results of all cases")
+    kinds = {case["kind"] for case in ran.cases.values()}
+    if len(kinds) == 1 and all(case["error"] for case in ran.cases.values()):
+        return _broken("it stopped with an error", next(iter(ran.cases.values()))["error"])
     if not ran.calls["calls"] and not ran.calls["ours"]:
         return _broken(
             "none of your code ran", f"The function {task} must be written in your own file, with `def {task}(…):`."
@@ -121,9 +126,6 @@ def _judged(task, ran):
             "it was not your code that did the work",
             f"The framework's own {ran.calls['ours']} was called from your function. Write out what it does.",
         )
-    kinds = {case.get("kind") for case in ran.cases.values() if case["error"]}
-    if len(kinds) == 1 and all(case["error"] for case in ran.cases.values()):
-        return _broken("it stopped with an error", next(iter(ran.cases.values()))["error"])
     wrong = _first_wrong(task, ran)
     if wrong is None:
         changed = _changed_argument(task, ran)
@@ -151,7 +153,7 @@ def _first_wrong(task, ran):
     for seed in ran.seeds:
         for position, expected in enumerate(answers.right(task, seed)):
             key = seed, position
-            if key not in ran.cases or ran.cases[key]["error"]:
+            if ran.cases[key]["error"]:
                 return key, None
             for name, array in expected.items():
                 got = ran.arrays.get((seed, position, name))
@@ -167,7 +169,7 @@ def _shown(task, ran, key, name):
     named = dict(zip(TASKS[task][1].arguments(), arguments, strict=False))
     lines = [f"The case “{label}”:"]
     if name is None:
-        return "\n".join([lines[0], ran.cases[key]["error"]]) if key in ran.cases else f"{lines[0]} there is no result."
+        return "\n".join([lines[0], ran.cases[key]["error"]])
     lines += [_assigned(argument, value) for argument, value in named.items() if _is_small(value)]
     expected, got = answers.right(task, seed)[position][name], ran.arrays.get((seed, position, name))
     if got is None:

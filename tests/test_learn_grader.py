@@ -1,0 +1,289 @@
+"""The grader against files that are broken, hostile, or right by other means; and what it says of wrong numbers."""
+
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+
+from minicnn.learn.exercises import EXERCISES, TASKS
+from minicnn.learn.grader import check, running
+from minicnn.learn.grader.differences import around, striking, worst_index
+
+TASK = "linear_weight_gradient"
+EXERCISE, ASKED = TASKS[TASK]
+RIGHT = EXERCISE.solution()
+
+
+def hand_in(folder, code, task=TASK, text=RIGHT, seconds=20):
+    """The verdict on the exercise's solution with `code` in place of the body of the task's function."""
+    path = folder / "mine.py"
+    if code is not None:
+        body = ASKED.solution()
+        head, _, _ = body.partition("    # ")
+        text = text.replace(body, head + "".join(f"    {line}\n" for line in code.splitlines()) + "\n\n")
+    path.write_text(text)
+    before = path.read_bytes(), sorted(folder.iterdir())
+    verdict = check(path, task, seconds)
+    assert (path.read_bytes(), sorted(folder.iterdir())) == before, "the grader changed the learner's folder"
+    return verdict
+
+
+def test_the_harness_itself_passes_what_is_right(tmp_path):
+    verdict = hand_in(tmp_path, "return dy.T @ x")
+    assert verdict.passed, str(verdict)
+
+
+# (the function's body, what status, a piece of what must be said)
+HOSTILE = {
+    "endless loop": ("while True: pass", "broken", "did not come to an end within"),
+    "endless sleep": ("import time\ntime.sleep(1e6)", "broken", "did not come to an end within"),
+    "os._exit(0)": ("import os\nos._exit(0)", "broken", "your code ended the process"),
+    "os._exit(7)": ("import os\nos._exit(7)", "broken", "ended with status 7"),
+    "sys.exit": ("import sys\nsys.exit(0)", "broken", "SystemExit"),
+    "kills itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "broken", "killed by SIGKILL"),
+    "segmentation fault": ("import ctypes\nctypes.string_at(0)", "broken", "killed by SIGSEGV"),
+    "endless recursion": ("return linear_weight_gradient(dy, x)", "broken", "RecursionError"),
+    "all memory": ("block = []\nwhile True: block.append(bytearray(1 << 28))", "broken", "MemoryError"),
+    "a huge array": ("import numpy\nreturn numpy.ones((1 << 20, 1 << 20))", "broken", "MemoryError"),
+    "floods the output": ("while True: print('x' * 10000)", "broken", "OSError"),
+    "a file without end": (
+        "with open('big', 'wb') as f:\n    while True: f.write(bytes(1 << 20))",
+        "broken",
+        "OSError",
+    ),
+    "raises": ("raise ValueError('no idea')", "broken", "ValueError: no idea"),
+    "raises BaseException": ("raise KeyboardInterrupt", "broken", "KeyboardInterrupt"),
+    "an undefined name": ("return dwieght", "broken", "NameError: name 'dwieght' is not defined"),
+    "a division by zero": ("return dy.T @ x / (1 // 0)", "broken", "ZeroDivisionError"),
+    "returns None": ("dweight = dy.T @ x", "broken", "is there a `return`?"),
+    "returns a string": ("return 'right'", "broken", "expected dweight to be an array of numbers, got str"),
+    "returns a ragged list": ("return [[1, 2], [3]]", "broken", "ragged list"),
+    "returns an object that lies": (
+        "class Liar(list):\n    def __eq__(self, other): return True\nreturn Liar()",
+        "wrong",
+        "Its shape should be (2, 3), and is (0,)",
+    ),
+    "an array that says it is equal": (
+        "import numpy\nclass Yes(numpy.ndarray):\n    def __eq__(self, other): return True\n"
+        "    def __sub__(self, other): return numpy.zeros(self.shape)\nreturn (2 * dy.T @ x).view(Yes)",
+        "wrong",
+        "Every number is the right one times 2.",
+    ),
+    "NaN": ("import numpy\nreturn numpy.full((dy.shape[1], x.shape[1]), numpy.nan)", "wrong", "There is NaN in it"),
+    "infinity": ("return (dy.T @ x) / 0.0", "wrong", "infinity"),
+    "wrong shape": ("return (dy.T @ x)[:1]", "wrong", "Its shape should be (2, 3), and is (1, 3)."),
+    "complex numbers": ("return (dy.T @ x) * (1 + 0j)", "broken", "expected dweight to be an array of numbers"),
+    "zeros": ("return 0 * (dy.T @ x)", "wrong", "All your numbers are 0."),
+    "float32": ("return (dy.astype('f').T @ x.astype('f')) + 1e-7", "wrong", "rounding of float32"),
+    "writes into dy": ("out = dy.T @ x\ndy *= 2\nreturn out", "wrong", "it changed its argument dy"),
+    "the framework's own": (
+        "from minicnn.backends import reference\nreturn reference.linear_weight_gradient(dy, x)",
+        "broken",
+        "The framework's own linear_weight_gradient",
+    ),
+    "the framework's layer": (
+        "import numpy, minicnn\nlayer = minicnn.Linear(x.shape[1], dy.shape[1]).to('reference', numpy.float64)\n"
+        "layer.forward(x)\nlayer.backward(dy)\nreturn layer.grads['weight']",
+        "broken",
+        "The framework's own linear_weight_gradient",
+    ),
+    "prints a verdict": ("print('passed')\nreturn dy.T @ x * 2", "wrong", "Every number is the right one times 2."),
+    "writes the results itself": (
+        "import os, json, numpy\nfrom safetensors.numpy import save_file\n"
+        "report = {'cases': [], 'calls': {'calls': 12, 'first_line': 1, 'ours': None}}\n"
+        "save_file({}, 'results.safetensors', {'report': json.dumps(report)})\nos._exit(0)",
+        "broken",
+        "it gave no result",
+    ),
+    "writes junk as results": (
+        "import os\nopen('results.safetensors', 'w').write('passed')\nos._exit(0)",
+        "broken",
+        "your code ended the process",
+    ),
+    "right for one image only": ("return dy[:1].T @ x[:1]", "wrong", "numbers of dweight are wrong"),
+    "the known cases by heart": (
+        "import numpy\nif dy.tolist() == [[1, -1], [0, 2]]: return numpy.array([[1., 2, 3], [7, 8, 9]])\n"
+        "return dy.T @ x * 1.001",
+        "wrong",
+        "Every number is the right one times 1.001",
+    ),
+    "random": (
+        "import numpy\nreturn numpy.random.rand(dy.shape[1], x.shape[1])",
+        "wrong",
+        "numbers of dweight are wrong",
+    ),
+    "tampers with NumPy": (
+        "import numpy\nnumpy.isclose = numpy.allclose = numpy.array_equal = lambda *a, **k: True\nreturn dy.T @ x * 3",
+        "wrong",
+        "Every number is the right one times 3.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_and_broken_submissions(name, tmp_path):
+    code, status, said = HOSTILE[name]
+    verdict = hand_in(tmp_path, code, seconds=3 if "endless" in name and "recursion" not in name else 20)
+    assert verdict.status == status, str(verdict)
+    assert said in str(verdict), str(verdict)
+    json.dumps(verdict.as_dict())
+
+
+FILES = {
+    "a syntax error": ("def linear_weight_gradient(dy, x:\n", "Python cannot read the file"),
+    "tabs and spaces": (
+        "def linear_weight_gradient(dy, x):\n\tif 1:\n        return 1\n",
+        "Python cannot read the file",
+    ),
+    "a null byte": ("x = '\0'", "Python cannot read the file"),
+    "an empty file": ("", "has no function linear_weight_gradient"),
+    "another name": ("def linear_weights(dy, x): return 1", "has no function linear_weight_gradient"),
+    "no function": ("linear_weight_gradient = 3", "has no function linear_weight_gradient"),
+    "an error on import": ("import nonsense_that_is_not_there", "ModuleNotFoundError"),
+    "ends on import": ("import os; os._exit(0)", "your code ended the process, while it was reading the file"),
+    "loops on import": ("while True: pass", "did not come to an end"),
+    "the framework's function under its name": (
+        "from minicnn.backends.reference import linear_weight_gradient",
+        "The framework's own linear_weight_gradient",
+    ),
+    "no parameters": ("def linear_weight_gradient(): return 1", "TypeError: linear_weight_gradient() takes 0"),
+    "a class": ("class linear_weight_gradient:\n    def __init__(self, dy, x): pass", "none of your code ran"),
+    "a partial of ours": (
+        "import functools, numpy\nlinear_weight_gradient = functools.partial(lambda f, dy, x: f(dy, x), "
+        "lambda dy, x: numpy.zeros((dy.shape[1], x.shape[1])))",
+        "none of your code ran",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_broken_files(name, tmp_path):
+    text, said = FILES[name]
+    verdict = hand_in(tmp_path, None, text=text, seconds=3 if "loops" in name else 20)
+    assert verdict.status == "broken"
+    assert said in str(verdict), str(verdict)
+
+
+def test_files_that_are_no_text(tmp_path):
+    assert "there is no file" in str(check(tmp_path / "none.py", TASK))
+    (tmp_path / "binary.py").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read as text" in str(check(tmp_path / "binary.py", TASK))
+    (tmp_path / "folder.py").mkdir()
+    assert "cannot be read as text" in str(check(tmp_path / "folder.py", TASK))
+    with pytest.raises(KeyError):
+        check(tmp_path / "none.py", "no_such_task")
+
+
+def test_what_it_started_is_ended_with_it(tmp_path):
+    mark = tmp_path / "alive"
+    code = (
+        "import subprocess, sys\n"
+        f'loop = "import time, pathlib\\nwhile True: pathlib.Path({str(mark)!r}).touch(); time.sleep(0.02)"\n'
+        "subprocess.Popen([sys.executable, '-c', loop])\nreturn dy.T @ x"
+    )
+    folder = tmp_path / "work"
+    folder.mkdir()
+    assert hand_in(folder, code).passed
+    time.sleep(0.2)
+    mark.unlink(missing_ok=True)
+    time.sleep(0.3)
+    assert not mark.exists()
+
+
+def test_the_learners_process_starts_in_a_folder_of_its_own_without_input(tmp_path):
+    code = "import os, sys\nassert sys.stdin.read() == ''\nopen('scratch', 'w').write('x')\nreturn dy.T @ x"
+    assert hand_in(tmp_path, code).passed
+    assert not os.path.exists("scratch")
+
+
+def test_what_the_code_prints_is_handed_on_and_cut(tmp_path):
+    verdict = hand_in(tmp_path, "print('dy is', dy.shape)\nreturn dy.T @ x")
+    assert verdict.passed
+    assert verdict.printed.startswith("dy is (2, 2)\n")
+    verdict = hand_in(tmp_path, "print('x' * 100000)\nreturn dy.T @ x")
+    assert verdict.passed
+    assert len(verdict.printed) == running.PRINTED
+
+
+def test_other_ways_to_be_right(tmp_path):
+    loops = (
+        "import numpy\nout = numpy.zeros((dy.shape[1], x.shape[1]))\nfor n in range(len(x)):\n"
+        "    for k in range(dy.shape[1]):\n        for d in range(x.shape[1]):\n            out[k, d] += dy[n, k] * x[n, d]\n"
+        "return out"
+    )
+    for code in (
+        loops,
+        "return (dy.T @ x).tolist()",
+        "return -((-dy).T @ x)",
+        "f = lambda a, b: a.T @ b\nreturn f(dy, x)",
+    ):
+        verdict = hand_in(tmp_path, code)
+        assert verdict.passed, str(verdict)
+
+
+def test_compiled_functions_are_seen_to_be_the_learners(tmp_path):
+    exercise, _ = TASKS["to_weights"]
+    path = tmp_path / "mine.py"
+    path.write_text(exercise.solution())
+    assert check(path, "to_weights").passed
+    path.write_text(exercise.solution().replace("from numba import njit as serial", "serial = lambda f: f"))
+    assert check(path, "to_weights").passed
+    path.write_text("from minicnn.backends.cpu.convolution.plain import _to_weights as to_weights")
+    assert "none of your code ran" in str(check(path, "to_weights")) or "framework's own" in str(
+        check(path, "to_weights")
+    )
+
+
+def test_blanks_are_no_mistakes(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(EXERCISES[6].stub())
+    verdict = check(path, "conv2d_weight_gradient")
+    assert verdict.status == "blank"
+    assert "`...` in line" in verdict.headline
+    text = EXERCISES[6].solution()
+    path.write_text(text.replace("view += np.einsum", "view[...] += np.einsum"))  # this `...` is code
+    assert check(path, "conv2d_input_gradient").passed
+
+
+def test_the_worst_number_and_what_lies_around_it():
+    expected = np.arange(30.0).reshape(1, 5, 6)
+    got = expected.copy()
+    got[0, 2, 3] = -7
+    index = worst_index(expected, got)
+    assert index == (0, 2, 3)
+    text = around(expected, got, index)
+    assert text.splitlines()[3].split() == ["13", "14", "[15]", "16", "17", "|", "13", "14", "[-7]", "16", "17"]
+    assert len(text.splitlines()) == 6
+    got[0, 0, 0] = np.nan
+    assert worst_index(expected, got) == (0, 0, 0)
+    assert around(np.array(1.0), np.array(2.0), ()) == ""
+    assert "[-7]" in around(np.arange(3.0), np.array([0, -7.0, 2]), (1,))
+
+
+def test_what_is_striking():
+    expected = np.random.default_rng(0).standard_normal((3, 4, 4))
+    said = {
+        "Every number has the wrong sign.": -expected,
+        "Every number is the right one times 0.25 (1/4).": expected / 4,
+        "All your numbers are 0.": np.zeros_like(expected),
+        "Flipped along axis 1 it would be right.": expected[:, ::-1],
+        "Turned by half a turn along the last two axes it would be right.": expected[:, ::-1, ::-1],
+        "With its last two axes exchanged it would be right.": expected.swapaxes(1, 2),
+        "The right numbers are all there, in other places.": np.roll(expected, 5),
+    }
+    rounded = expected.astype(np.float32).astype(float)
+    said["The differences are as small as the rounding of float32: is there a float32 array on the way?"] = rounded
+    for sentence, got in said.items():
+        assert sentence in striking(expected, got, {}), sentence
+    border = expected.copy()
+    border[:, 0] += 1
+    assert striking(expected, border, {}) == ["Only cells at the border are wrong."]
+    one = expected.copy()
+    one[1:] += np.random.default_rng(1).standard_normal((2, 4, 4))
+    assert striking(expected, one, {}) == ["Along the first axis, 0 is right."]
+    assert striking(expected, expected[:2], {}) == ["Its shape should be (3, 4, 4), and is (2, 4, 4)."]
+    assert "Transposed it would be right." in striking(expected[0, :2], expected[0, :2].T, {})
+    dy = expected + 1
+    assert striking(expected, dy, {"dy": dy})[0] == "It is dy as it came in."
