@@ -355,16 +355,17 @@ assert y[1][0, 0, 0] > 15
 # not.
 
 # %% [markdown]
-# ## Read it in the framework
+# ## Now you
+#
+# Read it in the framework:
 #
 # - `minicnn/backends/reference/batchnorm.py`: `batchnorm2d_train_backward` and `batchnorm2d_train_paths`, ten lines
 #   each.
 # - `minicnn/layers/batchnorm.py`: what `forward` keeps ($x$, and not $\hat x$; why?), and how `backward` knows in which
-#   mode the forward pass was, even if you switched since.
+#   mode the forward pass was, even if you have switched since.
 # - `minicnn inspect --digit 4`, layer `bn1`: the three paths to any pixel you pick.
 #
-# ## The exercise
+# Then do the exercise `batchnorm`. If you are told that you treat a statistic as a constant, go back to the small case:
+# the rows $(8, 0, 4, 0)$, $(-3, -3, -3, -3)$ and $(-1, -1, 1, 1)$ tell you which one.
 #
-# Write all three paths yourself: `minicnn learn check batchnorm`. If you are told that you treat a statistic as a
-# constant, go back to the small case: the three rows $(8, 0, 4, 0)$, $(-3, -3, -3, -3)$, $(-1, -1, 1, 1)$ tell you
-# which one.
+#     minicnn learn check batchnorm

@@ -342,13 +342,15 @@ assert after["Adam", 10.0] > 0.85
 # altogether. AdamW (Loshchilov and Hutter, 2019) decouples the two, and all decay alike. That is all the W stands for.
 
 # %% [markdown]
-# ## Read it in the framework
+# ## Now you
+#
+# Read it in the framework:
 #
 # - `minicnn/backends/reference/optim.py`: both steps, fifteen lines.
 # - `minicnn/optim.py`: what is kept for each parameter, where `steps` is counted, and why a run that is saved and
 #   resumed must save them.
 # - `minicnn/backends/cpu/optim.py`: the same in one loop for each parameter. Each number is read and written once.
 #
-# ## The exercise
+# Then do the exercise `optimisers`:
 #
-# Write them: `minicnn learn check optimisers`.
+#     minicnn learn check optimisers

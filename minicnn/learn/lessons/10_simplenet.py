@@ -59,11 +59,7 @@ assert gradients_at(-5.0) == (0, 0, 0)
 # $$ \frac{\partial L}{\partial x} = \frac{\partial L}{\partial a_m} \; J_m \, J_{m-1} \cdots J_2 \, J_1 $$
 #
 # The first factor is a row with one number for each output. Work from the left, and every step is a row times a matrix,
-# which is a row again: the gradient at the input of that layer. That is the loop in `Sequential.backward`:
-#
-# ```python for child in reversed(later):
-#     dy = child.backward(dy)
-# ```
+# which is a row again: the gradient at the input of that layer. That is what `Sequential.backward` does.
 #
 # Each layer's `backward` is its row times its own $J_k$. None of them ever writes the matrix down.
 #
@@ -333,14 +329,15 @@ assert leaky_accuracy > 0.95
 # its own is a layer like any other. (`Trainer` usually computes convolution, batchnorm and ReLU together, see
 # `minicnn.fuse`. It recognises the framework's own classes only, and so leaves yours alone.)
 #
-# ## Read it in the framework
+# ## Now you
 #
-# - `minicnn/network.py`: `Sequential` in three loops, and SimpleNet as a list of layers.
-# - `minicnn/layers/base.py`: what every layer has in common.
-# - `minicnn inspect --digit 4`: one forward and one backward pass of this network, number by number.
-# - `minicnn compare`: the same network in minicnn and in PyTorch, layer by layer.
-# - `examples/train_simplenet.py`: the published program and the digits, with every option.
+# Read `minicnn/network.py`, where `Sequential` is three short loops and SimpleNet a list of layers, and
+# `minicnn/layers/base.py`, what all layers have in common. `minicnn inspect --digit 4` shows one forward and one
+# backward pass of this network, number by number; `examples/train_simplenet.py` has the published program and the
+# digits, with every option.
 #
-# ## The exercise
+# Then do the exercise `simplenet`. It also asks for `clip_gradients`, which keeps a step from going too far: where the
+# gradients of all parameters, taken as one long row, have a norm above a limit, all are multiplied by one and the same
+# factor. The direction of the step stays as it was.
 #
-# Put it together: `minicnn learn check simplenet`.
+#     minicnn learn check simplenet
