@@ -149,7 +149,10 @@ FILES = {
         "The framework's own linear_weight_gradient",
     ),
     "no parameters": ("def linear_weight_gradient(): return 1", "TypeError: linear_weight_gradient() takes 0"),
-    "a class": ("class linear_weight_gradient:\n    def __init__(self, dy, x): pass", "none of your code ran"),
+    "a class": (
+        "class linear_weight_gradient:\n    def __init__(self, dy, x): pass",
+        "got linear_weight_gradient of object",
+    ),
     "a partial of ours": (
         "import functools, numpy\nlinear_weight_gradient = functools.partial(lambda f, dy, x: f(dy, x), "
         "lambda dy, x: numpy.zeros((dy.shape[1], x.shape[1])))",
@@ -210,7 +213,7 @@ def test_what_the_code_prints_is_handed_on_and_cut(tmp_path):
 def test_other_ways_to_be_right(tmp_path):
     loops = (
         "import numpy\nout = numpy.zeros((dy.shape[1], x.shape[1]))\nfor n in range(len(x)):\n"
-        "    for k in range(dy.shape[1]):\n        for d in range(x.shape[1]):\n            out[k, d] += dy[n, k] * x[n, d]\n"
+        "    for k in range(dy.shape[1]):\n        for d in range(x.shape[1]): out[k, d] += dy[n, k] * x[n, d]\n"
         "return out"
     )
     for code in (
