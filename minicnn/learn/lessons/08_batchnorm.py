@@ -145,7 +145,7 @@ def loss(pixels, for_mean, for_variance):
 
 
 def slopes(which, step=1e-5):
-    """The slope of the loss in each pixel of input number `which`, by central differences."""
+    """The measured slope of the loss in each pixel of input number `which`."""
     gradient = np.empty_like(x)
     for k in np.ndindex(x.shape):
         up, down = [x.copy(), x.copy(), x.copy()], [x.copy(), x.copy(), x.copy()]
@@ -246,9 +246,7 @@ for name, chosen in (("ones", np.ones_like(x)), ("random", rng.normal(size=x.sha
     right, *_ = reference.batchnorm2d_train_backward(chosen, x, weight, mean, var, eps)
     wrong = forgetful(chosen, x, weight, mean, var, eps)
     size, difference = np.abs(right).max(), np.abs(right - wrong).max()
-    print(
-        f"dy {name:7} the right numbers reach {size:.0e}, the differences {difference:.0e}"
-    )
+    print(f"dy {name:7} right numbers up to {size:.0e}, differences {difference:.0e}")
     if name == "ones":
         assert max(size, difference) < 1e-12  # 0, and no difference from 0
     else:

@@ -15,7 +15,7 @@ from minicnn.learn.figures import show
 
 
 def at(*numbers):
-    """A network whose only parameter is a row of numbers: something for an optimiser to move."""
+    """A network whose only parameter is a row of numbers, for an optimiser to move."""
     network = minicnn.Sequential(fc=minicnn.Linear(len(numbers), 1, bias=False))
     network.to("reference", np.float64)["fc"].params["weight"][:] = numbers
     return network
@@ -90,7 +90,7 @@ assert np.allclose(np.abs(velocities), [8 / (1 - 0.5), 8 / (1 + 0.5)])
 
 # %% tags=["answer"]
 def walk(optimizer, steps):
-    """Follow the valley's gradient from where the optimiser's point is; returns all places, (steps + 1, 2)."""
+    """Follow the valley's gradient; returns all places, (steps + 1, 2)."""
     places = [optimizer.network["fc"].params["weight"][0].copy()]
     for _ in range(steps):
         u, v = places[-1]
@@ -248,7 +248,8 @@ axes.minorticks_off()
 axes.legend(frameon=False)
 show(
     figure,
-    "Adam's step under a constant gradient. Right, its length is the learning rate every time.",
+    "Adam's step under a constant gradient; "
+    "done right, its length is the learning rate every time.",
 )
 
 # %% [markdown]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.data import Batches, load_digits, published_batch
-from minicnn.learn.figures import COLOURS, show
+from minicnn.learn.figures import COLOURS, MARK, show
 
 # %% [markdown]
 # ## A small case first
@@ -140,10 +140,10 @@ show(
 # Ask first what the loss is before anything is learned. Let a picture's ten scores be $s_1 \ldots s_{10}$. With label
 # $t$ the loss is $\log \sum_k e^{s_k} - s_t$. Averaged over all ten labels it is
 #
-# $$ \log \sum_k e^{s_k} - \bar s \;\ge\; \log 10 , $$
+# $$ \log \sum_k e^{s_k} - \bar s \;\ge\; \log\,10 , $$
 #
 # where $\bar s$ is the mean of the scores, and the two sides are equal only if all scores are (the exponential bends
-# upwards, so the mean of the $e^{s_k}$ is at least $e^{\bar s}$). So a loss of $\log 10 = 2.3026$ is that of a network
+# upwards, so the mean of the $e^{s_k}$ is at least $e^{\bar s}$). So a loss of $\log\,10 = 2.3026$ is that of a network
 # which finds all ten classes equally likely.
 #
 # > **Question.** Does a new SimpleNet find them equally likely? Before `fc` stand 64 maxima, each over 1024 pixels that
@@ -250,10 +250,12 @@ for axes, (name, cells) in zip(figure.subplots(1, 4), maps.items(), strict=True)
     axes.imshow(cells, cmap="gray_r" if name == "input" else "magma")
     axes.set(title=name, xticks=[], yticks=[])
 r, s = np.unravel_index(cells.argmax(), cells.shape)
-axes.plot(s, r, "o", color="none", markeredgecolor=COLOURS["weight"], markersize=22)
+ring = {"markerfacecolor": "none", "markeredgecolor": MARK, "markeredgewidth": 2}
+axes.plot(s, r, "o", markersize=24, **ring)
 show(
     figure,
-    "A digit on its way through the network; the ring is where the last channel's maximum is.",
+    "A digit on its way through the network; "
+    "the ring is where the last channel's maximum is.",
 )
 
 # %% [markdown]

@@ -2,9 +2,9 @@
 # # 11 · Fast kernels: the same sum, sooner
 #
 # The convolution you wrote in lesson 6 is right, and slow. `minicnn/backends/cpu/convolution` has it four times, each
-# rung of the ladder with the numbers of the one below, and each several times as fast. Nothing on it is a trick of one
-# machine. All of it follows from three facts: memory is slow and comes in lines, registers are fast and few, and a
-# product that is not computed costs nothing.
+# rung of the ladder with the numbers of the one below and made to be faster. Nothing on it is a trick of one machine.
+# All of it follows from three facts: memory is slow and comes in lines, registers are fast and few, and a product that
+# is not computed costs nothing.
 #
 # Times below are *printed* when the lesson runs and belong to the machine it ran on. What the text claims does not
 # depend on them.
@@ -46,7 +46,7 @@ assert 90 < operations / smallest < 95
 assert 350 < 8 * (operations / 2) / smallest < 400  # bytes, two numbers a product
 
 # %% [markdown] tags=["answer"]
-# 151 million operations on 1.6 million bytes, 92 for each. That is much, and good news. Say memory delivers 20 billion
+# 151 million operations on 1.65 million bytes, 92 for each. That is much, and good news. Say memory delivers 20 billion
 # bytes a second. Fetched once, the numbers are there in a tenth of a millisecond, and from then on only arithmetic
 # counts. But plain loops do not fetch a number once. They fetch two numbers, 8 bytes, for every *two* operations. If
 # all of these came from memory, they would be nearly four hundred times as many bytes. So the whole art is: once a
@@ -202,8 +202,9 @@ assert sums + weights_held + pixels_held <= (16 if ROWS == 6 else 32)
 #
 # Six products. Winograd (1980) found that four are enough:
 #
-# $$ m_1 = (d_0 - d_2)\, g_0 \qquad m_2 = (d_1 + d_2)\, \frac{g_0 + g_1 + g_2}{2} \qquad
-#    m_3 = (d_2 - d_1)\, \frac{g_0 - g_1 + g_2}{2} \qquad m_4 = (d_1 - d_3)\, g_2 $$
+# $$ m_1 = (d_0 - d_2)\, g_0 \qquad m_2 = (d_1 + d_2)\, \frac{g_0 + g_1 + g_2}{2} $$
+#
+# $$ m_3 = (d_2 - d_1)\, \frac{g_0 - g_1 + g_2}{2} \qquad m_4 = (d_1 - d_3)\, g_2 $$
 #
 # $$ y_0 = m_1 + m_2 + m_3 \qquad\qquad y_1 = m_2 - m_3 - m_4 $$
 #
@@ -307,14 +308,14 @@ for name, forward in rungs.items():
         f"largest error {errors[name]:.0e}"
     )
 
-assert all(error < 2e-5 for error in errors.values())  # float32, and the same numbers
+assert all(error < 2e-5 for error in errors.values())  # in float32
 
 spoilt = x.copy()
 spoilt[0, 0, 9, 9] = np.nan
 not_numbers = {
     name: np.isnan(rungs[name](spoilt, w)[0, 0]).sum() for name in ("tile", "winograd")
 }
-print("outputs spoilt by one pixel:", {name: int(n) for name, n in not_numbers.items()})
+print("spoilt by one pixel:", {name: int(n) for name, n in not_numbers.items()})
 assert not_numbers == {"tile": 9, "winograd": 16}
 
 # %% tags=["picture"]
