@@ -58,7 +58,7 @@ def needing_lesson_packages(who):
     except ImportError as error:
         raise ImportError(
             f"{who}: lessons are built with {error.name}, which is not installed; "
-            "get it with: pip install 'minicnn-numba[lessons]'"
+            "get it with: pip install 'minicnn-numba[learn]'"
         ) from error
 
 
