@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minicnn.learn.exercises import EXERCISES, TASKS
-from minicnn.learn.grader import check, running
+from minicnn.learn.grader import check, grading, running
 from minicnn.learn.grader.differences import around, striking, worst_index
 
 TASK = "linear_weight_gradient"
@@ -137,6 +137,8 @@ FILES = {
         "def linear_weight_gradient(dy, x):\n\tif 1:\n        return 1\n",
         "Python cannot read the file",
     ),
+    "nested without end": ("x = " + "-" * 100_000 + "1", "nested too deeply"),
+    "a sum without end": ("x = " + "1 + " * 100_000 + "1", "nested too deeply"),
     "a null byte": ("x = '\0'", "Python cannot read the file"),
     "an empty file": ("", "has no function linear_weight_gradient"),
     "another name": ("def linear_weights(dy, x): return 1", "has no function linear_weight_gradient"),
@@ -175,8 +177,23 @@ def test_files_that_are_no_text(tmp_path):
     assert "cannot be read as text" in str(check(tmp_path / "binary.py", TASK))
     (tmp_path / "folder.py").mkdir()
     assert "cannot be read as text" in str(check(tmp_path / "folder.py", TASK))
+    (tmp_path / "large.py").write_text(RIGHT + "#" * grading.LARGEST_FILE)
+    assert "is larger than 1048576 bytes" in str(check(tmp_path / "large.py", TASK))
     with pytest.raises(KeyError):
         check(tmp_path / "none.py", "no_such_task")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_what_never_ends_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "zeros.py").symlink_to("/dev/zero")
+    for name in ("pipe.py", "zeros.py"):
+        assert "cannot be read as text: it is no file" in str(check(tmp_path / name, TASK))
+
+
+def test_a_file_as_editors_on_windows_write_it(tmp_path):
+    (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + RIGHT.replace("\n", "\r\n").encode())
+    assert check(tmp_path / "mine.py", TASK).passed
 
 
 def test_what_it_started_is_ended_with_it(tmp_path):

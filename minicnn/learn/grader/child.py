@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 import minicnn
 from minicnn.learn.exercises.cases import cases, results
 from minicnn.learn.exercises.catalogue import TASKS
+from minicnn.learn.grader.running import TEXT
 
 try:
     import resource  # Linux and macOS have it
@@ -44,7 +45,7 @@ def _run(file, task, folder, seeds):
     (folder / "now").write_text("reading the file")
     namespace = {"__name__": "learner", "__file__": str(file)}
     try:
-        exec(compile(file.read_text(), str(file), "exec"), namespace)
+        exec(compile(file.read_text(TEXT), str(file), "exec"), namespace)
     except BaseException as error:
         return {}, {"error": _described(error, file)}
     function = namespace.get(task)

@@ -15,10 +15,11 @@ from minicnn.learn.exercises.cases import cases
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader import answers
 from minicnn.learn.grader.differences import around, striking, worst_index
-from minicnn.learn.grader.running import SECONDS, run
+from minicnn.learn.grader.running import SECONDS, TEXT, run
 
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
 SMALL = 16  # numbers in an argument, up to which it is shown
+LARGEST_FILE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,19 @@ def check(file, task, seconds=SECONDS):
 def _without_running(file, task):
     """(status, headline, details …) of what can be said of the text alone, or None."""
     try:
-        text = file.read_text()
+        if file.exists() and not file.is_file():  # to read from a pipe or a device may never end
+            return BROKEN, f"{file} cannot be read as text: it is no file"
+        if file.exists() and file.stat().st_size > LARGEST_FILE:
+            return BROKEN, f"{file} is larger than {LARGEST_FILE} bytes; is it the right file?"
+        text = file.read_text(TEXT)
     except FileNotFoundError:
         return BROKEN, f"there is no file {file}; `minicnn learn start` writes those that are missing"
     except (OSError, UnicodeDecodeError) as error:
         return BROKEN, f"{file} cannot be read as text: {error}"
     try:
         tree = ast.parse(text)
+    except (RecursionError, MemoryError):
+        return BROKEN, "Python cannot read the file", "Some expression in it is nested too deeply."
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"line {line}: {(error.text or '').strip()}" if line else str(error)

@@ -18,6 +18,7 @@ import minicnn
 from minicnn.learn.exercises.cases import SEEDS
 
 SECONDS = 30
+TEXT = "utf-8-sig"  # what learners' files are written in; editors on Windows begin UTF-8 with a mark
 PRINTED = 4000  # characters of what the learner's code prints that are handed on
 
 
