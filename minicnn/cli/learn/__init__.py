@@ -6,6 +6,7 @@ from minicnn.cli.learn.check import check
 from minicnn.cli.learn.lessons import lessons
 from minicnn.cli.learn.show import solution, stub
 from minicnn.cli.learn.start import start
+from minicnn.cli.learn.symptoms import symptoms
 from minicnn.cli.learn.train import train
 
 
@@ -21,5 +22,5 @@ def learn():
     """
 
 
-for command in (start, check, stub, solution, train, lessons):
+for command in (start, check, stub, solution, train, lessons, symptoms):
     learn.add_command(command)

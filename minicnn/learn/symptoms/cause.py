@@ -1,0 +1,65 @@
+"""What a possible cause is: a mistake that can be made, and the signature by which its curves are known."""
+
+import math
+from dataclasses import dataclass
+
+from minicnn.learn.symptoms.experiment import Experiment
+from minicnn.learn.symptoms.measures import Measure
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One prediction: a measure lies between `low` and `high`, both included."""
+
+    measure: Measure
+    low: float = -math.inf
+    high: float = math.inf
+
+    def holds(self, curves):
+        """False, too, where the measure is not a number."""
+        return bool(self.low <= self.measure.of(curves) <= self.high)
+
+    @property
+    def expected(self):
+        """The bounds in words: "at least 0.9"."""
+        if self.low == self.high:
+            return f"{self.low:g}"
+        if self.high == math.inf:
+            return f"at least {self.low:g}"
+        if self.low == -math.inf:
+            return f"at most {self.high:g}"
+        return f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A mistake, and all that is to be said of it.
+
+    Attributes:
+        name: by which it is answered.
+        title: what was done wrong, in a few words.
+        experiment: the `Experiment` with the mistake in it.
+        place: the one method or attribute of `Experiment` that it overrides.
+        signature: the signs that hold together for this mistake and for no other of the ten.
+        shown: why the curves look as they do.
+        confused: causes that look alike, and what tells them apart, by their names.
+        mend: what to change.
+    """
+
+    name: str
+    title: str
+    experiment: type[Experiment]
+    place: str
+    signature: tuple[Sign, ...]
+    shown: str
+    confused: dict[str, str]
+    mend: str
+
+    def matches(self, curves):
+        """Whether the whole signature holds."""
+        return all(sign.holds(curves) for sign in self.signature)
+
+    @property
+    def mended(self):
+        """The same experiment with what it overrides taken back."""
+        return type("Mended", (self.experiment,), {self.place: getattr(Experiment, self.place)})
