@@ -288,7 +288,9 @@ figure = Figure(figsize=(9, 6), layout="constrained")
 for axes, (name, path), colour in zip(
     figure.subplots(2, 2).flat, paths.items(), colours, strict=True
 ):
-    axes.contour(u, v, valley, levels=[1, 5, 15, 30, 50, 80], colors="#8b8f99")
+    axes.contour(
+        u, v, valley, levels=[1, 5, 15, 30, 50, 80], colors="#8b8f99", linewidths=0.7
+    )
     axes.plot(path[:, 0], path[:, 1], ".-", color=colour)
     axes.plot(0, 0, "+", color="#8b8f99", markersize=12)
     axes.set(title=name, xlim=(-11, 6), ylim=(-1.6, 1.6))

@@ -260,10 +260,9 @@ for d, g in itertools.product(units_d, units_g):
 # sum over all channels. Only the four products are made for each pixel, channel and filter.
 #
 # In two dimensions do it along the rows and then along the columns: $4 \cdot 4 = 16$ products for $2 \cdot 2$ outputs,
-# where plain sums need
-# 36. The framework uses the larger $F(4, 3)$, six products for four outputs, so $6 \cdot 6 = 36$ instead of
-#     $16 \cdot 9 = 144$: a quarter. Its transforms are plain Python, too, and can be proved in the same way (up to
-#     rounding, since sixths are no binary fractions).
+# where plain sums need 36. The framework uses the larger $F(4, 3)$, six products for four outputs, so $6 \cdot 6 = 36$
+# instead of $16 \cdot 9 = 144$: a quarter. Its transforms are plain Python, too, and can be proved in the same way (up
+# to rounding, since sixths are no binary fractions).
 
 # %%
 for d, g in itertools.product(np.eye(6).tolist(), np.eye(3).tolist()):
