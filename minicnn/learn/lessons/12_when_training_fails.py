@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.data import Batches, load_digits
+from minicnn.learn import symptoms
 from minicnn.learn.figures import COLOURS, show
 
 digits = load_digits()
@@ -438,8 +439,35 @@ assert all(np.array_equal(before[name], after[name]) for name in before)
 # %% [markdown]
 # ## Now you
 #
-# The symptom lab has ten runs, and in each of them one thing is wrong. You get their curves: losses, accuracies, norms,
-# ratios, dead units, spreads, most of what this lesson measured, beside those of the healthy run. You say what is
-# wrong, and the lab tells you whether the curves agree.
+# The symptom lab has ten runs of another small network on the same digits, and in each of them one thing is wrong. You
+# get their curves, beside those of a healthy run: losses, accuracies, norms, ratios, dead units, spreads, and some that
+# this lesson did not measure. You say what is wrong, and the lab tells you whether the curves agree.
+#
+# Know the healthy run before you look at the others. Here are some of its numbers.
+
+# %%
+curves = symptoms.healthy().curves
+ratio = np.median(curves["update_norm"] / curves["weight_norm"], axis=0)
+print("validation loss, first and last:", curves["val_loss"][[0, -1]].round(3))
+print("update / weights, layer by layer:", ratio.round(4))
+print("dead units at the end:", curves["dead"][-1])
+
+# %% [markdown]
+# > **Question.** Which of the seven questions do these numbers answer, and how?
+
+# %% [markdown] tags=["answer"]
+# The first: the untrained network's loss is close to $\log\,10 = 2.303$. The fifth: each update is a few thousandths of
+# the weights. A part of the fourth: no unit is dead. And the last loss says that it learns, which, as you know, is no
+# proof of the third.
+
+# %% tags=["answer"]
+assert abs(curves["val_loss"][0] - np.log(10)) < 0.05
+assert curves["val_loss"][-1] < 0.2
+assert ratio.min() > 0.0005
+assert ratio.max() < 0.02
+assert not curves["dead"][-1].any()
+
+# %% [markdown]
+# Now the others. The list says what their owners complain of:
 #
 #     minicnn learn symptoms
