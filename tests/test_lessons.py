@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from minicnn.cli.program import program
 from minicnn.learn import lesson_run
 from minicnn.learn.lesson_files import copy_lessons, lesson_paths, title_of
 from minicnn.learn.lesson_notebooks import write_notebook
-from minicnn.learn.lesson_pages import page_of, write_index
+from minicnn.learn.lesson_pages import page_of, write_index, write_page
 from minicnn.learn.lesson_run import Code, LessonError, Picture, Printed, Text, read_lesson, run_lesson
 
 LESSONS = {path.stem: path for path in lesson_paths()}
@@ -26,16 +27,25 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(minicnn.__file__).parent.pare
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A folder with all pages and notebooks, as the command builds them; it runs every lesson."""
+    """Gives the folder with the page and the notebook of a lesson, which is run when it is first asked for."""
     folder = tmp_path_factory.mktemp("lessons")
-    for kind in ("html", "notebooks"):
-        result = CliRunner().invoke(program, ["learn", "lessons", f"--{kind}", str(folder / kind)])
-        assert result.exit_code == 0, result.output
-    return folder
+
+    @cache
+    def build(name):
+        cells = run_lesson(LESSONS[name])
+        write_page(LESSONS[name], cells, folder / f"{name}.html")
+        write_notebook(LESSONS[name], cells, folder / f"{name}.ipynb")
+        return folder
+
+    return build
 
 
 def page(built, name):
-    return (built / "html" / f"{name}.html").read_text("utf-8")
+    return (built(name) / f"{name}.html").read_text("utf-8")
+
+
+def notebook(built, name):
+    return nbformat.read(built(name) / f"{name}.ipynb", as_version=4)
 
 
 def write(folder, text):
@@ -71,7 +81,7 @@ def test_there_are_twelve_lessons_numbered_in_order():
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_has_formulas_code_a_question_and_a_picture(built, name):
-    cells = nbformat.read(built / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    cells = notebook(built, name).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     assert text.count("$$") >= 2
@@ -85,7 +95,7 @@ def test_a_page_needs_nothing_outside_itself(built, name):
     references = References(page(built, name))
     assert references.fetched
     assert all(value.startswith("data:image/svg+xml;base64,") for value in references.fetched)
-    assert all((built / "html" / link).is_file() for link in references.followed)
+    assert {link.removesuffix(".html") for link in references.followed} <= {"index", *LESSONS}
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(references.tags)
     style = page(built, name).partition("</style>")[0]
     assert "url(" not in style
@@ -108,9 +118,8 @@ def test_every_formula_becomes_mathml(built, name):
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_notebook_is_valid_and_has_run(built, name):
-    notebook = nbformat.read(built / "notebooks" / f"{name}.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    nbformat.validate(notebook(built, name))
+    code = [cell for cell in notebook(built, name).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
 
@@ -125,14 +134,15 @@ def test_a_lesson_runs_as_a_plain_script(tmp_path, name):
     assert all((tmp_path / path).read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
-def test_the_list_leads_to_every_lesson(built):
-    references = References((built / "html" / "index.html").read_text("utf-8"))
+def test_the_list_leads_to_every_lesson(tmp_path):
+    write_index(tmp_path / "index.html")
+    references = References((tmp_path / "index.html").read_text("utf-8"))
     assert references.followed == [f"{name}.html" for name in LESSONS]
 
 
 def test_a_page_is_the_same_when_it_is_built_again(built):
     name = next(iter(LESSONS))
-    assert page_of(LESSONS[name]) == page(built, name)
+    assert page_of(LESSONS[name], run_lesson(LESSONS[name])) == page(built, name)
 
 
 # What is kept of a cell.
@@ -189,7 +199,7 @@ def test_answers_and_the_code_of_pictures_are_folded_away(tmp_path):
         show(Figure(), 'a "caption"')
         """,
     )
-    text = page_of(path)
+    text = page_of(path, run_lesson(path))
     answer, drawing = re.findall(r"<details>\n<summary>(?:Answer|How it is drawn)</summary>(.*?)</details>", text, re.S)
     assert "Because &lt;b&gt;." in answer
     assert "6 &lt; 7\n</pre>" in answer
@@ -221,13 +231,43 @@ def test_a_syntax_error_is_reported_with_its_line(tmp_path):
     assert fails(tmp_path, "b = 2\nb = = 3\n") == "lesson 01_own, cell 4, line 12: SyntaxError: invalid syntax"
 
 
-def test_the_command_ends_with_the_lesson_that_does_not_run(tmp_path, monkeypatch):
-    path = write(tmp_path, "# %% [markdown]\n# # 1 · Own\n\n# %%\nraise RuntimeError('no')\n")
+def test_the_second_of_two_equal_cells_is_reported_at_its_own_line(tmp_path):
+    path = write(tmp_path, "# %%\nn = 0\n\n# %%\nn += 1\nassert n < 2\n\n# %%\nn += 1\nassert n < 2\n")
+    with pytest.raises(LessonError, match=r"cell 3, line 10: AssertionError"):
+        run_lesson(path)
+
+
+@pytest.fixture
+def own_lessons(tmp_path, monkeypatch):
+    """A folder of lessons with two short ones in place of the course's; each prints once when it is run."""
+    for number, name in ((1, "one"), (2, "two")):
+        text = f"# %% [markdown]\n# # {number} · {name}\n\n# %%\nwith open(__file__ + '.log', 'a') as file:\n"
+        text += "    file.write('ran')\n"
+        (tmp_path / f"0{number}_{name}.py").write_text(text, "utf-8")
     monkeypatch.setattr("minicnn.learn.lesson_files.FOLDER", tmp_path)
-    result = CliRunner().invoke(program, ["learn", "lessons", "--html", str(tmp_path / "html")])
+    return tmp_path
+
+
+def test_the_command_runs_each_lesson_once_and_writes_what_is_asked_for(own_lessons):
+    html, notebooks = own_lessons / "html", own_lessons / "notebooks"
+    result = CliRunner().invoke(program, ["learn", "lessons", "--html", str(html), "--notebooks", str(notebooks)])
+    assert result.exit_code == 0, result.output
+    said = ["01_one", "02_two", f"pages: {html / 'index.html'}", f"notebooks: {notebooks}"]
+    assert result.output.splitlines() == said
+    assert sorted(path.name for path in html.iterdir()) == ["01_one.html", "02_two.html", "index.html"]
+    assert sorted(path.name for path in notebooks.iterdir()) == ["01_one.ipynb", "02_two.ipynb"]
+    assert (own_lessons / "01_one.py.log").read_text() == "ran"
+    assert '<a rel="next" href="02_two.html">2 · two →</a>' in (html / "01_one.html").read_text("utf-8")
+    assert '<a rel="prev" href="01_one.html">← 1 · one</a>' in (html / "02_two.html").read_text("utf-8")
+
+
+def test_the_command_ends_with_the_lesson_that_does_not_run(own_lessons):
+    with open(own_lessons / "02_two.py", "a") as file:
+        file.write("raise RuntimeError('no')\n")
+    result = CliRunner().invoke(program, ["learn", "lessons", "--html", str(own_lessons / "html")])
     assert result.exit_code == 1
-    assert f"Error: lesson {path.stem}, cell 2, line 5: RuntimeError: no" in result.output
-    assert not list((tmp_path / "html").iterdir())
+    assert "Error: lesson 02_two, cell 2, line 7: RuntimeError: no" in result.output
+    assert [path.name for path in (own_lessons / "html").iterdir()] == ["01_one.html"]
 
 
 def test_a_lesson_without_a_heading_is_refused(tmp_path):
@@ -274,10 +314,3 @@ def test_without_options_the_lessons_are_listed():
     lines = CliRunner().invoke(program, ["learn", "lessons"]).output.splitlines()
     assert [line.split()[0] for line in lines] == list(LESSONS)
     assert all(title_of(path) in line for path, line in zip(LESSONS.values(), lines, strict=True))
-
-
-def test_a_list_and_a_notebook_are_written_whole(tmp_path):
-    write_index(tmp_path / "index.html")
-    with pytest.raises(LessonError):
-        write_notebook(write(tmp_path, "# %% [markdown]\n# # 1 · Own\n\n# %%\n1 / 0\n"), tmp_path / "own.ipynb")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["01_own.py", "index.html"]

@@ -78,7 +78,7 @@ def draw_cells(axes, array, title, kind="value", mark=()):
 
     Args:
         axes: of matplotlib, to draw on.
-        array: (H, W), or (W,) as one row. NaN is left blank.
+        array: (H, W), or (W,) as one row. NaN is left blank, but not everywhere.
         title: a line above it.
         kind: "value", "gradient" or "weight", which chooses the colour.
         mark: (row, column) of cells to be framed.
@@ -88,15 +88,15 @@ def draw_cells(axes, array, title, kind="value", mark=()):
 
     array = np.atleast_2d(np.asarray(array, np.float64))
     largest = np.nanmax(np.abs(array), initial=0) or 1
+    longest = max(len(as_text(number)) for number in array.flat if not np.isnan(number))
+    size = 10 if longest < 5 else 8  # so that numbers keep clear of their neighbours
     for (r, s), number in np.ndenumerate(array):
         if np.isnan(number):
             continue
         strength = 0.55 * abs(number) / largest
         shade = [1 - strength * (1 - part) for part in to_rgb(COLOURS[kind])]
         axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor="#8b8f99", clip_on=False))
-        text = as_text(number)
-        size = 10 if len(text) < 5 else 8  # so that it keeps clear of its neighbours
-        axes.text(s + 0.5, r + 0.5, text, ha="center", va="center", color="black", fontsize=size)
+        axes.text(s + 0.5, r + 0.5, as_text(number), ha="center", va="center", color="black", fontsize=size)
     for r, s in mark:
         axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, clip_on=False, zorder=3))
     height, width = array.shape

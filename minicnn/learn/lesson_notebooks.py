@@ -5,20 +5,20 @@ import itertools
 
 from minicnn.checkpoint import write_whole
 from minicnn.learn.figures import as_png
-from minicnn.learn.lesson_run import Code, Picture, needing_lesson_packages, read_lesson, run_lesson
+from minicnn.learn.lesson_run import Code, Picture, needing_lesson_packages, read_lesson
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
-def notebook_of(path):
-    """Run the lesson in a file; returns it as an nbformat notebook.
+def notebook_of(path, cells):
+    """The lesson in a file as an nbformat notebook, with the outputs of `cells`, which `run_lesson` made of it.
 
-    Raises LessonError where it does not run, ImportError where a package is missing.
+    Raises ImportError where a package is missing.
     """
     notebook = read_lesson(path)
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     executed = itertools.count(1)
-    for number, (cell, ran) in enumerate(zip(notebook.cells, run_lesson(path), strict=True), start=1):
+    for number, (cell, ran) in enumerate(zip(notebook.cells, cells, strict=True), start=1):
         cell.id = f"cell-{number}"  # not a random one, so that the same lesson gives the same file
         if isinstance(ran, Code):
             cell.execution_count = next(executed)
@@ -26,11 +26,11 @@ def notebook_of(path):
     return notebook
 
 
-def write_notebook(path, destination):
-    """Run the lesson in a file and write it as .ipynb. Raises as `notebook_of` does, and OSError."""
+def write_notebook(path, cells, destination):
+    """Write `notebook_of` a lesson as .ipynb. Raises ImportError, and OSError."""
     with needing_lesson_packages("write_notebook"):
         import nbformat
-    notebook = notebook_of(path)
+    notebook = notebook_of(path, cells)
     nbformat.validate(notebook)
     write_whole(destination, (nbformat.writes(notebook) + "\n").encode())
 

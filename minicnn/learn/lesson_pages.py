@@ -13,7 +13,7 @@ from pathlib import Path
 
 from minicnn.checkpoint import write_whole
 from minicnn.learn.lesson_files import lesson_paths, title_of
-from minicnn.learn.lesson_run import ANSWER, PICTURE, Picture, Text, needing_lesson_packages, run_lesson
+from minicnn.learn.lesson_run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
 
 STYLE = Path(__file__).parent / "page" / "lesson.css"
 
@@ -27,22 +27,13 @@ REPLACED = {
 # What follows a formula in the line is taken into its element, which is not broken.
 PUNCTUATION = re.compile(r"(?<=</math>)(</span>)([.,:;?!)]+)")
 
-# Text and axes of a picture are drawn in this colour, and the picture says what it stands for in light and in dark.
-INK = "#1c1f26"
-INK_STYLE = "<style>svg{color:#1c1f26}@media(prefers-color-scheme:dark){svg{color:#e9e6de}}</style>"
-DRAWN = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
-    "svg.hashsalt": "minicnn",  # the same picture gives the same file
-}
+# What the colour of a picture's text and axes stands for, in light and in dark.
+INK_STYLE = f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:#e9e6de}}}}</style>"
 
 
-def write_page(path, destination):
-    """Run the lesson in the file `path` and write it as a page.
-
-    Raises LessonError where it does not run, ImportError where a package is missing, OSError.
-    """
-    write_whole(destination, page_of(path).encode())
+def write_page(path, cells, destination):
+    """Write `page_of` a lesson. Raises ImportError where a package is missing, and OSError."""
+    write_whole(destination, page_of(path, cells).encode())
 
 
 def write_index(destination):
@@ -59,18 +50,15 @@ def write_index(destination):
     write_whole(destination, _page("Learn backpropagation by writing it", body).encode())
 
 
-def page_of(path):
-    """Run the lesson in a file; returns its page, a string. Raises as `write_page` does."""
-    with needing_lesson_packages("page_of"):
-        import matplotlib
-    with matplotlib.rc_context(DRAWN):
-        cells = run_lesson(path)
-        parts = []
-        for answers, group in groupby(cells, key=lambda cell: ANSWER in cell.tags):
-            content = "\n".join(_cell(cell) for cell in group)
-            if answers:
-                content = _folded("Answer", content)
-            parts.append(content)
+def page_of(path, cells):
+    """The page, a string, of the lesson in the file `path` and the `cells` that `run_lesson` made of it.
+
+    Raises ImportError where a package is missing.
+    """
+    parts = []
+    for answers, group in groupby(cells, key=lambda cell: ANSWER in cell.tags):
+        content = "\n".join(_cell(cell) for cell in group)
+        parts.append(_folded("Answer", content) if answers else content)
     links, content = _links(path), "\n".join(parts)
     top, end = (f'<nav aria-label="Lessons, {place}">{links}</nav>' for place in ("at the top", "at the end"))
     return _page(title_of(path), f"<header>{top}</header>\n<main>\n{content}\n</main>\n<footer>{end}</footer>")
@@ -125,8 +113,11 @@ def _output(output):
 
 def _svg(figure):
     """The figure as SVG, in which `INK` follows the reader's light or dark."""
+    with needing_lesson_packages("page_of"):
+        import matplotlib
     content = io.StringIO()
-    figure.savefig(content, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "minicnn"}):  # the same picture gives the same file
+        figure.savefig(content, format="svg", metadata={"Date": None})
     head, _, rest = content.getvalue().partition("<defs>")
     return f"{head}{INK_STYLE}<defs>{rest}".replace(f": {INK}", ": currentColor")
 

@@ -1,8 +1,8 @@
 """Running a lesson: its cells one after another in one namespace, with what each prints, shows and draws.
 
-    cells = run_lesson(path)      a list of `Text` and `Code`
+    cells = run_lesson(path)      a list of `Text` and `Code`, of which pages and notebooks are made
 
-Text that a lesson claims is asserted by its code, so that a lesson which runs tells the truth.
+What the text of a lesson claims, its code asserts: a lesson that runs tells the truth.
 """
 
 import ast
@@ -16,6 +16,14 @@ from minicnn.learn.figures import shown_by
 # Tags of cells, which a page folds away until they are asked for.
 ANSWER = "answer"  # the answer to a question
 PICTURE = "picture"  # code that only draws; what it draws is shown all the same
+
+
+# In pictures text and axes have this colour and nothing is behind them, so that a page can show them in light and dark.
+INK = "#1c1f26"
+DRAWN = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
+}
 
 
 class Text(NamedTuple):
@@ -76,7 +84,7 @@ def run_lesson(path):
     the error.
     """
     with needing_lesson_packages("run_lesson"):
-        import matplotlib  # noqa: F401, since every lesson draws; better said now than from within one
+        import matplotlib
     text = path.read_text("utf-8")
     namespace = {"__name__": "__main__", "__file__": str(path)}
     cells, position = [], 0
@@ -88,7 +96,8 @@ def run_lesson(path):
         position = text.index(cell.source, position)  # cells of code stand in the file as they are
         lines_above = text.count("\n", 0, position)
         position += len(cell.source)
-        outputs = _run_cell(cell.source, lines_above, namespace, f"lesson {path.stem}, cell {number}", path)
+        with matplotlib.rc_context(DRAWN):
+            outputs = _run_cell(cell.source, lines_above, namespace, f"lesson {path.stem}, cell {number}", path)
         cells.append(Code(cell.source, tags, outputs))
     return cells
 

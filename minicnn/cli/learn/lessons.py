@@ -7,6 +7,7 @@ import click
 from minicnn.learn.lesson_files import copy_lessons, lesson_paths, title_of
 from minicnn.learn.lesson_notebooks import write_notebook
 from minicnn.learn.lesson_pages import write_index, write_page
+from minicnn.learn.lesson_run import run_lesson
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -31,16 +32,8 @@ def lessons(copy, html, notebooks):
             click.echo(f"{path.stem:28}{title_of(path)}")
     if copy:
         _copy(copy)
-    if html:
-        html.mkdir(parents=True, exist_ok=True)
-        for path in lesson_paths():
-            _build(path, html / f"{path.stem}.html", write_page)
-        write_index(html / "index.html")
-        click.echo(f"open {click.format_filename(html / 'index.html')}")
-    if notebooks:
-        notebooks.mkdir(parents=True, exist_ok=True)
-        for path in lesson_paths():
-            _build(path, notebooks / f"{path.stem}.ipynb", write_notebook)
+    if html or notebooks:
+        _build(html, notebooks)
 
 
 def _copy(folder):
@@ -50,6 +43,19 @@ def _copy(folder):
     click.echo(f"{len(written)} lessons written to {click.format_filename(folder)}")
 
 
-def _build(path, destination, write):
-    write(path, destination)
-    click.echo(click.format_filename(destination))
+def _build(html, notebooks):
+    """Run each lesson once, and write it in the forms that are asked for."""
+    for folder in filter(None, (html, notebooks)):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path in lesson_paths():
+        cells = run_lesson(path)
+        if html:
+            write_page(path, cells, html / f"{path.stem}.html")
+        if notebooks:
+            write_notebook(path, cells, notebooks / f"{path.stem}.ipynb")
+        click.echo(path.stem)
+    if html:
+        write_index(html / "index.html")
+        click.echo(f"pages: {click.format_filename(html / 'index.html')}")
+    if notebooks:
+        click.echo(f"notebooks: {click.format_filename(notebooks)}")
