@@ -17,6 +17,7 @@ from minicnn.classifier import Classifier
 from minicnn.evaluation import evaluate
 from minicnn.explain import winners
 from minicnn.fusion import fuse
+from minicnn.gradient_check import gradcheck
 from minicnn.images import Images
 from minicnn.inspect import Inspection, Recorder
 from minicnn.layers import (
@@ -74,6 +75,7 @@ __all__ = [
     "compile_kernels",
     "evaluate",
     "fuse",
+    "gradcheck",
     "load_weights",
     "release_memory",
     "save_weights",

@@ -1,4 +1,4 @@
-"""A network taken layer by layer, on a copy: what the inspector and `compare` begin with."""
+"""A network taken layer by layer, on a copy: what the inspector, `compare` and `gradcheck` begin with."""
 
 import copy
 import sys
@@ -6,14 +6,15 @@ import sys
 from minicnn.network import Sequential
 
 
-def own_copy(thing, who, what):
+def own_copy(thing, who, what, instead=None):
     """A copy that shares nothing but modules, of which every layer has one, its backend.
 
+    `instead` maps the id of a part that is not to be copied to what takes its place.
     Raises RuntimeError, which names `who` copies and `what`, where it cannot be copied.
     """
     shared = {id(module): module for module in list(sys.modules.values())}
     try:
-        return copy.deepcopy(thing, shared)
+        return copy.deepcopy(thing, shared | (instead or {}))
     except Exception as error:
         raise RuntimeError(
             f"{who}: {what} is copied before it is run, so that it stays as it is, and the copy failed: "

@@ -441,6 +441,15 @@ def _weighted_output(case, numbers, backend):
     return lambda: float((numbers_of(layer.forward(numbers.x)) * numbers_of(dy)).sum())
 
 
+def run_gradcheck(case, backend):
+    """The report of `minicnn.gradcheck` on a case; a loss is checked behind a layer that changes nothing."""
+    numbers = problem(case)
+    x = with_layout(numbers.x, case.layout)
+    if numbers.targets is not None:
+        return minicnn.gradcheck(minicnn.Flatten().to(backend), x, numbers.targets, loss=new_loss(case, backend))
+    return minicnn.gradcheck(new_layer(case, numbers, backend, np.float64), x)
+
+
 # Optimisers: gradients that depend on the parameters, so that an error at one step moves all later ones.
 STEPS, PULL = 100, 0.5
 

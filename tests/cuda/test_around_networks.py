@@ -78,6 +78,18 @@ def test_winners():
     same_on_both(explanation)
 
 
+def test_gradcheck():
+    """In float64 on the cpu; the network, its memory and its gradients stay where they are."""
+    net, image = network("cuda"), PICTURES[0]
+    y = net.forward(image[None])
+    memory, weight = net["conv1"].memory, net["conv1"].params["weight"]
+    report = minicnn.gradcheck(net, image[None], [1], loss=minicnn.NLLLoss().to("cuda"), elements=8).require()
+    assert report.subject.endswith("float64 on cpu")
+    assert net["conv1"].memory is memory
+    assert net["conv1"].params["weight"] is weight
+    np.testing.assert_array_equal(net.ops.to_numpy(net.forward(image[None])), net.ops.to_numpy(y))
+
+
 def test_a_run_that_is_resumed(tmp_path):
     """With everything that a Trainer does: clipping, a checkpoint, the best weights, an evaluation."""
     images, labels = RNG.random((6, 3, 4, 5), dtype=np.float32), np.array([0, 1] * 3)
