@@ -276,7 +276,7 @@ def test_a_lesson_without_a_heading_is_refused(tmp_path):
 
 
 def test_a_missing_package_is_named_with_the_remedy():
-    said = r"who: lessons are built with nowhere, .* 'minicnn-numba\[lessons\]'"
+    said = r"who: lessons are built with nowhere, .* 'minicnn-numba\[learn\]'"
     with pytest.raises(ImportError, match=said), lesson_run.needing_lesson_packages("who"):
         import nowhere  # noqa: F401
 
