@@ -21,7 +21,7 @@ from minicnn.backends.cuda import passes
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import from_host
 from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
-from minicnn.backends.cuda.tiles import TILES
+from minicnn.backends.cuda.tiles import THREADS, TILES
 from minicnn.geometry import adaptive_windows, output_size
 from tests import checks
 from tests.cuda import ir_on_cpu
@@ -430,6 +430,22 @@ def test_pooling_of_whole_images(name, sizes, values, dtype):
     expected = on_host(getattr(REFERENCE, name)(images, *tables))
     for result, wanted in zip(in_all_orders(on_cuda), expected, strict=True):
         checks.assert_close(result, wanted, dtype, name)
+
+
+@PARAMETRIZE_DTYPE
+@pytest.mark.parametrize("n_classes", [THREADS // 2 + 1, 2 * THREADS + 1])
+def test_log_softmax_of_many_classes(n_classes, dtype):
+    """So many that the second half of a block's threads have something to say, at every barrier."""
+    x, dy = (30 * np.random.default_rng(0).standard_normal((2, 3, n_classes))).astype(dtype)
+    y = REFERENCE.log_softmax_forward(x)
+    for name, arguments in (("log_softmax_forward", (x,)), ("log_softmax_backward", (dy, y))):
+
+        def on_cuda(order, name=name, arguments=arguments):
+            with host_device(order):
+                return on_host(called(backend, name, arguments)[0])
+
+        (result,) = in_all_orders(on_cuda)
+        checks.assert_close(result, getattr(REFERENCE, name)(*arguments), dtype, name)
 
 
 # The kernels of a convolution: every variant that is launched, in every tile. Images are pixels (C, P) side by side.
