@@ -1,6 +1,7 @@
 """The symptom lab: every broken run has its own signature and no other, and what is said of a diagnosis is true."""
 
 import functools
+import itertools
 import sys
 
 import numba
@@ -233,6 +234,10 @@ def test_a_wrong_answer_is_contradicted_with_numbers_and_reveals_nothing(number)
         assert failing
         for sign in failing:
             assert f"{sign.measure.what} would be {sign.expected}, and is {sign.measure.text(curves)}" in said
+        assert said.count(" would be ") == len(failing)
+        fitting = said.partition("What does fit:")[2].partition("Look next")[0]
+        for sign in wrong.signature:
+            assert (f"{sign.measure.what}: {sign.measure.text(curves)}" in fitting) == (sign not in failing)
         look = said.partition("Look next at ")[2]
         measure = next(measure for measure in MEASURES if measure.what in look)
         assert measure.panel in look
@@ -289,19 +294,21 @@ def test_measures_stop_where_numbers_do():
 # Pictures and the command
 
 
-def test_the_picture_has_a_panel_for_every_measure_and_no_text_leaves_it():
+def test_the_picture_has_a_panel_for_every_measure_and_no_text_leaves_its_place():
     figure = symptoms.draw(run(9), run(0))  # with losses that are no numbers
     titles = [axes.get_title() for axes in figure.axes]
     assert len(titles) == 12
     assert {measure.panel for measure in MEASURES} <= {*titles, measures.TABLE}
     assert any("not a number" in text.get_text() for text in figure.axes[0].texts)
     figure.draw_without_rendering()
-    for axes in figure.axes:
-        box = axes.get_tightbbox()
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    for box in boxes:
         assert box.x0 >= 0
         assert box.y0 >= 0
         assert box.x1 <= figure.bbox.width
         assert box.y1 <= figure.bbox.height
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
 
 
 def test_the_list_of_cases():
