@@ -111,9 +111,11 @@ GROWTH_OF_STEP = Measure(
 FIRST_ALIGNMENT = Measure("cosine of step and −gradient, first step", ALIGNMENT, lambda c: c["alignment"][0], "+.2f")
 LOWEST_ALIGNMENT = Measure("cosine of step and −gradient, lowest", ALIGNMENT, lambda c: _lowest(c["alignment"]), "+.2f")
 DEAD_UNITS = Measure("share of dead units before training, worst ReLU", DEAD, lambda c: c["dead"][0].max(), ".2f")
-PIXEL_SPREAD = Measure("standard deviation of the training pictures", SPREAD, lambda c: c["pixel_spread"][0], ".2g")
+PIXEL_SPREAD = Measure(
+    "spread (standard deviation) of the training pictures", SPREAD, lambda c: c["pixel_spread"][0], ".2g"
+)
 PIXEL_FACTOR = Measure(
-    "factor between that standard deviation and 1",
+    "spread of the training pictures, by which factor off 1",
     SPREAD,
     lambda c: max(c["pixel_spread"][0], 1 / c["pixel_spread"][0]),
     ".3g",
