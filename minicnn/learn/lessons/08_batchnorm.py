@@ -267,7 +267,8 @@ print(f"with dy = y the largest number of dx is {np.abs(squared).max():.1e}")
 assert np.abs(squared).max() < 1e-5
 
 # %% [markdown]
-# Use a random $\mathrm{dy}$. It points in all directions at once, and in no direction exactly.
+# Use a random $\mathrm{dy}$. It points in all directions at once, and in no direction exactly. `minicnn.gradcheck`
+# draws one, and refuses to pass a gradient that is 0.
 #
 # ## Two variances
 #
