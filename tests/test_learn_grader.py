@@ -278,7 +278,7 @@ def test_the_worst_number_and_what_lies_around_it():
     assert len(text.splitlines()) == 6
     got[0, 0, 0] = np.nan
     assert worst_index(expected, got) == (0, 0, 0)
-    assert around(np.array(1.0), np.array(2.0), ()) == ""
+    assert around(np.array(1.0), np.array(2.0), worst_index(np.array(1.0), np.array(2.0))) == ""
     assert "[-7]" in around(np.arange(3.0), np.array([0, -7.0, 2]), (1,))
 
 

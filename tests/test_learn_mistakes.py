@@ -8,6 +8,7 @@ import pytest
 from minicnn.learn.exercises import TASKS, source
 from minicnn.learn.grader import check
 from minicnn.learn.mistakes import MISTAKES, of_task
+from minicnn.learn.mistakes.kill_rate import survivors
 from minicnn.learn.mistakes.table import as_markdown, confusion
 
 PAGE = Path(__file__).parent.parent / "docs" / "mistakes.md"
@@ -48,4 +49,8 @@ def test_two_mistakes_at_once_are_both_named(tmp_path):
 
 
 def test_the_published_table_is_the_one_of_this_code():
-    assert PAGE.read_text() == as_markdown(confusion())
+    tables, kill_rate = confusion(), survivors()
+    rows = [row for rows in tables.values() for row in rows]
+    assert all(rejected and named == (mistake,) for mistake, rejected, named in rows)
+    assert {mistake.task for mistake in kill_rate[1]} == {"log_softmax_forward"}
+    assert PAGE.read_text() == as_markdown(tables, kill_rate)

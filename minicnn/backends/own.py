@@ -14,10 +14,11 @@ class OwnOperations:
             setattr(self, name, getattr(backend, name))
         for name, function in own.items():
             setattr(self, name, function)
-        self.backend, self.own, self.__all__ = backend, dict(own), backend.__all__
+        self.backend, self.own = backend, dict(own)
+        self.__name__, self.__all__ = backend.__name__, backend.__all__  # as of the module that it stands for
 
     def __deepcopy__(self, memo):
         return self  # like a module, it belongs to no layer
 
     def __repr__(self):
-        return f"{self.backend.__name__} with own {', '.join(self.own)}"
+        return f"{self.__name__} with own {', '.join(self.own)}"

@@ -25,12 +25,12 @@ def outcomes(task, seed, *mistakes):
 
     Raises ValueError where two mistakes do not go together, since they change one piece of the text.
     """
-    function = _function(task, mistakes)
+    called = function(task, mistakes)
     found = []
     with np.errstate(all="ignore"):
         for _, arguments in cases(task, seed):
             try:
-                found.append(results(task, function, arguments))
+                found.append(results(task, called, arguments))
             except Exception as error:
                 found.append(type(error).__name__)
     return found
@@ -71,7 +71,7 @@ def agree(expected, got):
         return bool(np.isclose(got, expected, rtol=0, atol=TOLERANCE * max(largest, 1e-300), equal_nan=True).all())
 
 
-def _function(task, mistakes):
+def function(task, mistakes):
     """The framework's function, or one with mistakes, as Python that is not compiled."""
     exercise, asked = TASKS[task]
     text = asked.solution()
@@ -79,8 +79,8 @@ def _function(task, mistakes):
         text = source.exchanged(text, mistake.edits)
     namespace = dict(_given(exercise.name))
     exec(compile(text, f"<{task}>", "exec"), namespace)
-    function = namespace[task]
-    return getattr(function, "py_func", function)  # Numba's, not compiled: a few small numbers are not worth it
+    compiled = namespace[task]
+    return getattr(compiled, "py_func", compiled)  # Numba's, not compiled: a few small numbers are not worth it
 
 
 @lru_cache

@@ -9,7 +9,7 @@ FLOAT32 = 1e-5  # differences below this share of the largest number look like r
 def worst_index(expected, got):
     """The index where the two differ most; a number that is not finite differs most of all."""
     with np.errstate(invalid="ignore"):
-        difference = np.abs(got - expected)
+        difference = np.array(abs(got - expected))  # an array also of a single number
     difference[~np.isfinite(got) & np.isfinite(expected)] = np.inf
     return tuple(int(index) for index in np.unravel_index(np.argmax(np.nan_to_num(difference, nan=-1)), got.shape))
 

@@ -7,6 +7,7 @@ from minicnn.learn.exercises import TASKS
 from minicnn.learn.exercises.cases import SEEDS
 from minicnn.learn.grader import answers
 from minicnn.learn.mistakes import MISTAKES, of_task
+from minicnn.learn.mistakes.kill_rate import survivors
 
 HEAD = """# The mistakes that the grader knows
 
@@ -30,13 +31,26 @@ def _judged(task, mistake):
     return rejected, answers.named(task, given)
 
 
-def as_markdown(tables):
-    """The page for what `confusion` found."""
+def as_markdown(tables, kill_rate):
+    """The page for what `confusion` and `kill_rate.survivors` found."""
     rows = [row for rows in tables.values() for row in rows]
     rejected = sum(rejected for _, rejected, _ in rows)
     named = sum(named == (mistake,) for mistake, _, named in rows)
     total = f"\n{rejected} of {len(MISTAKES)} mistakes are rejected, {named} of {len(MISTAKES)} named correctly.\n"
-    return HEAD + total + "".join(_section(task, rows) for task, rows in tables.items())
+    return HEAD + total + _gradcheck(*kill_rate) + "".join(_section(task, rows) for task, rows in tables.items())
+
+
+def _gradcheck(tried, survivors):
+    """What `minicnn.gradcheck` sees of the mistakes in a layer's operations."""
+    lines = [
+        "\n## Seen by the gradient check\n",
+        f"{len(tried)} of the mistakes are in operations of a layer or of the loss. Put into one,",
+        f"`minicnn.gradcheck` rejects {len(tried) - len(survivors)} of them. It does not see:\n",
+        *(f"- {mistake.task}: {mistake.name}" for mistake in survivors),
+        "\nThese are right functions of moderate scores, and differ where exp overflows or vanishes. A check against",
+        "difference quotients asks whether backward is the derivative of forward, not what forward should be.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _section(task, rows):
@@ -54,4 +68,4 @@ def _section(task, rows):
 
 
 if __name__ == "__main__":
-    print(as_markdown(confusion()), end="")
+    print(as_markdown(confusion(), survivors()), end="")

@@ -1,0 +1,77 @@
+"""How many of the known mistakes the numeric gradient check sees: each put into a layer, and `minicnn.gradcheck` asked.
+
+Of use are mistakes in operations that a layer, or the loss, calls on its way forward or back. Left out are those in
+updates, window arithmetic, kernels in loops and the network's own methods, which are no layer's operations.
+"""
+
+import numpy as np
+
+import minicnn
+from minicnn.backends.own import OwnOperations
+from minicnn.learn.grader.answers import function
+from minicnn.learn.mistakes import MISTAKES
+
+
+def survivors():
+    """(mistakes tried, those with which `gradcheck` still says that all is right), two lists."""
+    tried = [mistake for mistake in MISTAKES if _checks(mistake)]
+    return tried, [mistake for mistake in tried if all(_passes(mistake, *check) for check in _checks(mistake))]
+
+
+def _passes(mistake, layer, x, loss=None, y=None):
+    own = {mistake.task: function(mistake.task, (mistake,))}
+    if loss is None:
+        layer.use(**own)
+    else:
+        loss.own = own
+    try:
+        return bool(minicnn.gradcheck(layer, x, y, loss=loss))
+    except (ValueError, TypeError):  # shapes that do not fit, numbers that are not finite
+        return False
+
+
+class _WithOwn:
+    """A loss that keeps operations of its own on whichever backend it is put."""
+
+    def to(self, backend):
+        super().to(backend)
+        self.ops = OwnOperations(self.ops, self.own)
+        return self
+
+
+class _WrongNLLLoss(_WithOwn, minicnn.NLLLoss):
+    pass
+
+
+class _WrongCrossEntropyLoss(_WithOwn, minicnn.CrossEntropyLoss):
+    pass
+
+
+def _checks(mistake):
+    """The checks that call a mistake's operation, each (layer, x) or (layer, x, loss, y); none for other tasks.
+
+    A new BatchNorm2d has weights of 1, beside which forgetting them cannot be seen: these have others.
+    """
+    rng = np.random.default_rng(0)
+    images, scores, labels = rng.standard_normal((3, 2, 7, 9)), rng.standard_normal((5, 4)), np.array([0, 3, 1, 2, 3])
+    batchnorm, frozen = minicnn.BatchNorm2d(2), minicnn.BatchNorm2d(2).eval()
+    for layer in (batchnorm, frozen):
+        layer.params["weight"][:] = [0.5, 2]
+    weights = np.array([0.5, 1.0, 2.0, 3.0])
+    conv = minicnn.Conv2d(2, 3, kernel_size=(3, 2), stride=(2, 1), padding=(1, 1), rng=0)
+    checks = {
+        "linear_": [(minicnn.Linear(4, 3, rng=0), scores)],
+        "relu_": [(minicnn.ReLU(), images)],
+        "log_softmax_": [(minicnn.LogSoftmax(), scores)],
+        "nll_loss_": [
+            (minicnn.Flatten(), scores, _WrongNLLLoss(weights), labels),
+            (minicnn.Flatten(), scores, _WrongCrossEntropyLoss(weights, label_smoothing=0.1), labels),
+        ],
+        "max_pool2d_": [(minicnn.AdaptiveMaxPool2d((3, 4)), images)],
+        "avg_pool2d_": [(minicnn.AvgPool2d(3, stride=2, padding=1), images)],
+        "conv2d_": [(conv, images)],
+        "batchnorm2d_train_": [(batchnorm, images)],
+        "batchnorm2d_eval_": [(frozen, images)],
+    }
+    found = next((checks for prefix, checks in checks.items() if mistake.task.startswith(prefix)), [])
+    return [(layer.to("reference"), *rest) for layer, *rest in found]
