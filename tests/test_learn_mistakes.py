@@ -40,7 +40,10 @@ def test_two_mistakes_at_once_are_both_named(tmp_path):
     path = tmp_path / "mine.py"
     text = asked.solution().replace("(dy - via_mean - via_variance)", "(dy - via_mean)")
     path.write_text(exercise.solution().replace(asked.solution(), text.replace("dbias / count", "dbias / len(x_hat)")))
-    assert check(path, asked.name).mistakes == ()  # half of a known mistake is none
+    both = "the path through the variance is missing", "images counted, not pixels"
+    assert check(path, asked.name).mistakes == both
+    path.write_text(exercise.solution().replace(asked.solution(), text.replace("dbias / count", "dbias / 3.7")))
+    assert check(path, asked.name).mistakes == ()  # half of it is known, and half is not
 
     sgd, asked = TASKS["sgd_step_"]
     text = asked.solution().replace("param -= lr", "param += lr").replace("velocity *= momentum", "velocity *= 0")
