@@ -47,7 +47,7 @@ def write_index(destination):
         "<p>Read a lesson, answer its questions before you unfold the answers, then do its exercise.</p>\n"
         f"<ol>\n{items}\n</ol>\n</main>"
     )
-    write_whole(destination, _page("Learn backpropagation by writing it", body).encode())
+    write_whole(destination, whole_page("Learn backpropagation by writing it", body).encode())
 
 
 def page_of(path, cells):
@@ -61,14 +61,16 @@ def page_of(path, cells):
         parts.append(_folded("Answer", content) if answers else content)
     links, content = _links(path), "\n".join(parts)
     top, end = (f'<nav aria-label="Lessons, {place}">{links}</nav>' for place in ("at the top", "at the end"))
-    return _page(title_of(path), f"<header>{top}</header>\n<main>\n{content}\n</main>\n<footer>{end}</footer>")
+    return whole_page(title_of(path), f"<header>{top}</header>\n<main>\n{content}\n</main>\n<footer>{end}</footer>")
 
 
-def _page(title, body):
+def whole_page(title, body, *styles):
+    """A page with the style of the lessons, and after it that of more files, in it; `body` is HTML, `title` is not."""
+    style = "".join(path.read_text("utf-8") for path in (STYLE, *styles))
     return (
         '<!doctype html>\n<html lang="en-GB">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)} – minicnn</title>\n<style>\n{STYLE.read_text('utf-8')}</style>\n</head>\n"
+        f"<title>{html.escape(title)} – minicnn</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
 

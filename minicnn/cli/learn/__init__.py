@@ -8,6 +8,7 @@ from minicnn.cli.learn.show import solution, stub
 from minicnn.cli.learn.start import start
 from minicnn.cli.learn.symptoms import symptoms
 from minicnn.cli.learn.train import train
+from minicnn.cli.learn.worksheet import worksheet
 
 
 @click.group(short_help="Learn backpropagation by writing it.")
@@ -22,5 +23,5 @@ def learn():
     """
 
 
-for command in (start, check, stub, solution, train, lessons, symptoms):
+for command in (start, check, stub, solution, train, lessons, symptoms, worksheet):
     learn.add_command(command)
