@@ -23,7 +23,7 @@ pages` they become pages.
 """
 
 
-def start(folder):
+def start(folder, exercises=EXERCISES):
     """Write exercises, lessons and a README into a folder, made if need be; files that are there stay as they are.
 
     Returns the paths that were written, in order. Raises OSError where the folder cannot be made or written.
@@ -31,7 +31,7 @@ def start(folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    texts = {"README.md": README} | {exercise.file: exercise.stub() for exercise in EXERCISES}
+    texts = {"README.md": README} | {exercise.file: exercise.stub() for exercise in exercises}
     for name, text in texts.items():
         path = folder / name
         if not path.exists():

@@ -3,7 +3,9 @@
 import click
 
 from minicnn.cli.learn.check import check
+from minicnn.cli.learn.export import export
 from minicnn.cli.learn.lessons import lessons
+from minicnn.cli.learn.marks import marks
 from minicnn.cli.learn.show import solution, stub
 from minicnn.cli.learn.start import start
 from minicnn.cli.learn.symptoms import symptoms
@@ -23,5 +25,5 @@ def learn():
     """
 
 
-for command in (start, check, stub, solution, train, lessons, symptoms, worksheet):
+for command in (start, check, stub, solution, train, lessons, symptoms, worksheet, export, marks):
     learn.add_command(command)

@@ -80,15 +80,11 @@ def run(file, task, seconds=SECONDS):
 def _process(file, task, folder, seeds, seconds):
     """The exit status of the learner's process; None where it had to be ended."""
     command = [sys.executable, "-m", "minicnn.learn.grader.child", str(file), task, str(folder), *map(str, seeds)]
-    package = str(Path(minicnn.__file__).parent.parent)
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    environment = os.environ | threads | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(folder / "printed", "wb") as printed:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,
@@ -99,11 +95,24 @@ def _process(file, task, folder, seeds, seconds):
         except subprocess.TimeoutExpired:
             return None
         finally:
-            if hasattr(os, "killpg"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            process.wait()
+            end(process)
+
+
+def end(process):
+    """End a process that leads a session, and with it all that it started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def environment():
+    """The environment of a process of the grader's: with this minicnn, and one thread."""
+    package = str(Path(minicnn.__file__).parent.parent)
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    return os.environ | threads | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _results(path):
