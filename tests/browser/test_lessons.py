@@ -64,4 +64,4 @@ def test_printed_a_lesson_shows_its_answers(visits, lessons):
     page = visits.open(lessons(NAMES[0]))
     page.emulate_media(media="print")
     heights = page.evaluate("[...document.querySelectorAll('details')].map(details => details.offsetHeight)")
-    assert min(heights) > 60
+    assert min(filter(None, heights)) > 60  # 0 are those with the code of a picture, which is not printed
