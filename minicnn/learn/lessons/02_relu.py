@@ -196,7 +196,7 @@ def make(seed=0):
 
 
 def train(network, lr, steps=100):
-    """Gradient descent; returns after each step how many units are off for all points."""
+    """Gradient descent; returns how many units are dead after each step."""
     loss, optimizer, dead = (
         minicnn.CrossEntropyLoss().to("reference"),
         minicnn.SGD(network, lr=lr),
@@ -211,7 +211,8 @@ def train(network, lr, steps=100):
 
 
 network = make()
-network["fc1"].params["bias"][7] = -10  # far below anything that the two inputs can add
+# far below anything that the two inputs can add
+network["fc1"].params["bias"][7] = -10
 before = network["fc1"].params["weight"].copy()
 train(network, lr=0.5)
 
@@ -243,7 +244,7 @@ for lr, kind in rates.items():
         label=f"learning rate {lr}",
     )
 axes.set(xlabel="step", ylabel="dead units, of 32", ylim=(-1, 33))
-axes.legend(frameon=False)
+axes.legend(frameon=False, loc=(0.66, 0.55))
 show(
     figure,
     "The larger the steps, the more units end where no point reaches them. "
