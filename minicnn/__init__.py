@@ -40,7 +40,7 @@ from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 from minicnn.trainer import Trainer, accuracy, clip_gradients
 from minicnn.training import train_classifier
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "SGD",
