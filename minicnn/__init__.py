@@ -14,6 +14,7 @@ True
 from minicnn.backends import get_backend
 from minicnn.checkpoint import load_weights, save_weights
 from minicnn.classifier import Classifier
+from minicnn.comparison import compare
 from minicnn.evaluation import evaluate
 from minicnn.explain import winners
 from minicnn.fusion import fuse
@@ -72,6 +73,7 @@ __all__ = [
     "Trainer",
     "accuracy",
     "clip_gradients",
+    "compare",
     "compile_kernels",
     "evaluate",
     "fuse",

@@ -5,6 +5,7 @@ train.py       minicnn train FOLDER --output MODEL
 evaluate.py    minicnn evaluate MODEL FOLDER
 predict.py     minicnn predict MODEL IMAGE…
 inspect.py     minicnn inspect IMAGE
+compare.py     minicnn compare RECORDING
 """
 
 import sys

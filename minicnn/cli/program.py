@@ -3,6 +3,7 @@
 import click
 
 import minicnn
+from minicnn.cli.compare import compare
 from minicnn.cli.evaluate import evaluate
 from minicnn.cli.inspect import inspect
 from minicnn.cli.learn import learn
@@ -44,5 +45,5 @@ def program():
     """
 
 
-for command in (train, evaluate, predict, inspect, learn):
+for command in (train, evaluate, predict, inspect, compare, learn):
     program.add_command(command)

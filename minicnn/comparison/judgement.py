@@ -1,0 +1,284 @@
+"""Two traces held against each other, array by array, in the order of computation.
+
+An array agrees where no number is off by more than the tolerance times a scale, the largest magnitude of the other
+side's array. Where that would ask for more digits than there are, the scale is a larger one:
+
+    gradient of a parameter   the largest gradient of its layer's parameters: that of a bias before batchnorm is 0 but
+                              for rounding
+    dx of batchnorm           the largest of dy * slope, slope = weight / sqrt(var + eps): it is a difference of such
+    dx of log-softmax         the largest of dy, for the same reason
+    gradient of the loss      1 / N
+    loss                      1
+    after the step            the largest change of the layer's parameters; and four times the number's own rounding
+    a convolution in float32  three times the largest: Winograd's algorithm is off by 1e-5 on its own
+
+Who is to blame for an array that does not agree? The layer is run once more, alone, with the *other side's* input,
+parameters and dy. If it then gives the other side's result, the difference came in from outside and the array
+"follows"; if not, it "differs" by the layer's own doing. That also settles where rounding is magnified: an input that
+is 1e-9 here and -1e-9 there gives a relu another gradient, a gradient that is 0 but for rounding gives Adam another
+step.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn.comparison.pairing import ends
+
+SAME, DIFFERS, FOLLOWS = "same", "differs", "follows"
+ROUNDINGS = 4  # of a parameter, that its step may add
+WINOGRAD = 3  # times the tolerance; errors of 1.1e-5 of the largest were measured
+
+
+class Measure(NamedTuple):
+    """How two arrays differ: agrees or not; the worst place with both numbers, the error there and what is allowed,
+    both relative to the scale; or, where they cannot be measured, the problem as a word and in a sentence."""
+
+    agrees: bool
+    index: tuple = ()
+    here: float = 0.0
+    there: float = 0.0
+    error: float = 0.0
+    allowed: float = 0.0
+    problem: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One array, compared.
+
+    layer: its stretch, a position in `Comparison.stretches`; or "loss", "optimizer", "no layer".
+    name: of the layer, or in full of the array.
+    what: "start", "output", "statistics", "loss", "loss gradient", "gradient", "dx" or "step".
+    status: "same", "differs" (by its own doing) or "follows" (from what came before, or from rounding).
+    """
+
+    layer: int | str
+    name: str
+    what: str
+    status: str
+    measure: Measure
+
+
+def measured(here, there, limit, unit):
+    """The `Measure` of two arrays that may be `limit` apart, a number or an array; errors are relative to `unit`."""
+    here, there = np.asarray(here), np.asarray(there)
+    if here.shape != there.shape:
+        return Measure(False, problem=("shape", f"its shape is {here.shape} here and {there.shape} there"))
+    a, b = here.astype(np.float64), there.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b))
+        difference[~np.isfinite(difference)] = np.inf  # a NaN or an infinity on one side alone
+        limit = np.broadcast_to(limit, a.shape)
+        worst = np.unravel_index(np.argmax(difference - limit), a.shape)
+    off, allowed = float(difference[worst]), float(limit[worst])
+    return Measure(
+        bool((difference <= limit).all()),
+        tuple(map(int, worst)),
+        here[worst].item(),
+        there[worst].item(),
+        off / unit if unit else off and np.inf,
+        allowed / unit if unit else 0.0,
+    )
+
+
+def largest(array):
+    """The largest magnitude of the finite numbers of an array."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0))
+
+
+def judged(here, there, stretches, replay, tolerance):
+    """The `Row`s of two traces, in the order of computation; `replay` runs this side on the other's numbers."""
+    rows = list(_Judge(here, there, stretches, replay, tolerance).rows())
+    if here.failure and not any(row.status == DIFFERS for row in rows):
+        # It failed once and not again on the other's numbers: still not a network that agrees.
+        rows = [replace(row, status=DIFFERS) if row.measure.problem else row for row in rows]
+    return rows
+
+
+class _Judge:
+    def __init__(self, here, there, stretches, replay, tolerance):
+        self.here, self.there, self.replay, self.tolerance = here, there, replay, tolerance
+        self.stretches = [
+            (position, stretch, ends(here, stretch.here, stretch.is_pair), ends(there, stretch.there, stretch.is_pair))
+            for position, stretch in enumerate(stretches)
+        ]
+        self.with_winograd = {
+            position
+            for position, stretch in enumerate(stretches)
+            if here.task.x.dtype == np.float32 and any(there.steps[j].kind == "Conv2d" for j in stretch.there)
+        }
+
+    def rows(self):
+        for stretch in self.stretches:
+            yield from self._start(*stretch)
+        yield from self._only_there()
+        for stretch in self.stretches:
+            yield from self._forward(*stretch)
+        yield from self._loss()
+        for stretch in reversed(self.stretches):
+            yield from self._backward(*stretch)
+        yield from self._step()
+
+    def _row(self, layer, name, what, here, there, alone, floor=0.0, limit=None):
+        """One row. `alone` gives, if asked, what `here` is on the other's numbers: None where it failed, and `there`
+        itself where there is no saying."""
+        unit = max(largest(there), floor)
+        if limit is None:
+            winograd = layer in self.with_winograd and what in ("output", "dx", "gradient")
+            limit = self.tolerance * unit * (WINOGRAD if winograd else 1)
+        if there.dtype.kind != "f":
+            limit = 0
+        measure = measured(here, there, limit, unit)
+        if measure.agrees:
+            return Row(layer, name, what, SAME, measure)
+        array = alone()
+        follows = array is not None and measured(array, there, limit, unit).agrees
+        return Row(layer, name, what, FOLLOWS if follows else DIFFERS, measure)
+
+    def _start(self, position, stretch, *_):
+        for i in stretch.here:
+            for name in self.here.steps[i].owns.values():
+                if name in stretch.arrays:
+                    here, there = self.here.before[name], self.there.before[stretch.arrays[name]]
+                    yield self._row(position, name, "start", here, there, lambda: None)
+                else:
+                    yield Row(position, name, "start", DIFFERS, _problem("only here", "there is no such array there"))
+
+    def _only_there(self):
+        matched = {name for _, stretch, *_ in self.stretches for name in stretch.arrays.values()}
+        owners = {
+            name: position
+            for position, stretch, *_ in self.stretches
+            for j in stretch.there
+            for name in self.there.steps[j].owns.values()
+        }
+        for name in self.there.before:
+            if name not in matched:
+                problem = _problem("only there", "there is no such array here")
+                yield Row(owners.get(name, "no layer"), name, "start", DIFFERS, problem)
+
+    def _forward(self, position, stretch, here, there):
+        if here.x is None:
+            return
+        name = self.name(stretch)
+        if here.y is None:
+            yield self._failed(position, name, "output", lambda: self.replay.stretch(stretch, there).y)
+            return
+        yield self._row(position, name, "output", here.y, there.y, lambda: self._alone(stretch, there, "y", there.y))
+        for mine, other in stretch.arrays.items():
+            if mine in self.here.statistics and other in self.there.statistics:
+                yield self._of_array(position, stretch, there, mine, "statistics")
+
+    def _loss(self):
+        here, there = self.here, self.there
+        if here.output is None:
+            return
+        if here.d_output is None:
+            yield self._failed("loss", "loss", "loss", lambda: self.replay.loss()[1])
+            return
+        values = np.array(here.loss), np.array(there.loss)
+        yield self._row("loss", "loss", "loss", *values, lambda: self.replay.loss()[0], floor=1.0)
+        floor = 1 / len(there.output)
+        gradients = here.d_output, there.d_output
+        yield self._row("loss", "loss", "loss gradient", *gradients, lambda: self.replay.loss()[1], floor=floor)
+
+    def _backward(self, position, stretch, here, there):
+        if here.dy is None:
+            return
+        for mine in stretch.arrays:
+            if mine not in self.here.statistics and self.here.before[mine].dtype.kind == "f":
+                yield from self._gradient(position, stretch, here, there, mine)
+        name, alone = self.name(stretch), lambda: self._alone(stretch, there, "dx", there.dx)
+        if here.dx is None:
+            yield self._failed(position, name, "dx", lambda: self.replay.stretch(stretch, there).dx)
+        elif there.dx is not None:
+            yield self._row(position, name, "dx", here.dx, there.dx, alone, floor=self._floor_of_dx(stretch, there))
+        elif there.dy is not None:
+            yield Row(position, name, "dx", DIFFERS, _problem("missing", "no gradient comes back from it there"))
+
+    def _gradient(self, position, stretch, here, there, mine):
+        other = stretch.arrays[mine]
+        if mine in self.here.grads and other in self.there.grads:
+            gradients = [self.there.grads[name] for name in stretch.arrays.values() if name in self.there.grads]
+            yield self._of_array(position, stretch, there, mine, "grads", max(map(largest, gradients)))
+        elif mine in self.here.grads:
+            problem = "it has no gradient there: it is not learned (requires_grad), or does not lead to the loss"
+            yield Row(
+                position, mine, "gradient", FOLLOWS if there.dy is None else DIFFERS, _problem("missing", problem)
+            )
+        elif here.dx is not None:
+            yield Row(position, mine, "gradient", DIFFERS, _problem("missing", "backward assigned no gradient here"))
+
+    def _step(self):
+        if self.here.failure and self.here.failure.phase == "optimizer":
+            yield self._failed("optimizer", "optimizer", "step", lambda: None)
+        rounding = ROUNDINGS * np.finfo(self.here.task.x.dtype).eps
+        for position, stretch, *_ in self.stretches:
+            changes = {
+                other: largest(self.there.after[other] - self.there.before[other])
+                for other in stretch.arrays.values()
+                if other in self.there.after
+            }
+            for mine, other in stretch.arrays.items():
+                if mine in self.here.after and other in changes:
+                    after = self.there.after[other]
+                    limit = self.tolerance * max(changes.values()) + rounding * np.abs(after)
+                    alone = partial(self._step_alone, mine, after)
+                    yield self._row(position, mine, "step", self.here.after[mine], after, alone, limit=limit)
+
+    def _step_alone(self, mine, expected):
+        alone = self.replay.step()
+        return None if alone is None else alone.get(mine, expected)
+
+    def _of_array(self, position, stretch, there, mine, which, floor=0.0):
+        """The row of a statistic or gradient, `which` being the traces' and `Alone`'s name for them."""
+        here, other = getattr(self.here, which)[mine], getattr(self.there, which)[stretch.arrays[mine]]
+        what = "gradient" if which == "grads" else which
+        alone = self._alone
+        return self._row(position, mine, what, here, other, lambda: alone(stretch, there, which, other, mine), floor)
+
+    def _alone(self, stretch, there, which, expected, name=None):
+        """What this side's layers give on the other's numbers; `expected` where its parameters do not fit in there."""
+        alone = self.replay.stretch(stretch, there)
+        if not alone.fits:
+            return expected
+        found = getattr(alone, which)
+        return found if name is None else found.get(name)
+
+    def _failed(self, layer, name, what, alone):
+        """The row of what was not computed, because something raised."""
+        error = self.here.failure.error
+        problem = _problem("fails", f"it fails here with {type(error).__name__}: {error}")
+        return Row(layer, name, what, DIFFERS if alone() is None else FOLLOWS, problem)
+
+    def _floor_of_dx(self, stretch, there):
+        kind = self.there.steps[stretch.there.start].kind if stretch.is_pair else None
+        if there.dy is None or kind not in ("BatchNorm2d", "LogSoftmax"):
+            return 0.0
+        slope = 1.0
+        if kind == "BatchNorm2d" and there.x.ndim == 4:
+            x, y = (array.astype(np.float64).std(axis=(0, 2, 3)) for array in (there.x, there.y))
+            slope = (y[x > 0] / x[x > 0]).max(initial=0)
+        return largest(there.dy) * slope
+
+    def name(self, stretch):
+        """The names of this side's layers; where there are none, of the other's, or of what they lie between."""
+        return stretch_name(self.here, self.there, stretch)
+
+
+def stretch_name(here, there, stretch):
+    """The names of this side's layers; where there are none, of the other's, or of the layers it lies between."""
+    for trace, steps in ((here, stretch.here), (there, stretch.there)):
+        if steps:
+            first, last = trace.steps[steps.start].name, trace.steps[steps.stop - 1].name
+            return first if len(steps) == 1 else f"{first} to {last}"
+    before = here.steps[stretch.here.start - 1].name if stretch.here.start else "the input"
+    after = here.steps[stretch.here.stop].name if stretch.here.stop < len(here.steps) else "the output"
+    return f"{before} to {after}"
+
+
+def _problem(word, sentence):
+    return Measure(False, problem=(word, sentence))

@@ -1,0 +1,237 @@
+"""A minicnn network: one training step, layer by layer; and parts of it on the numbers of another trace."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minicnn import layers as library
+from minicnn.checks import DTYPES
+from minicnn.comparison.trace import Failure, Step, Trace
+from minicnn.layers import Layer
+from minicnn.layerwise import flattened
+from minicnn.network import Sequential
+
+KINDS = {name: getattr(library, name) for name in library.__all__ if getattr(library, name) is not Layer}
+
+
+@dataclass
+class Place:
+    """Where a parameter or statistic is kept: under `key` in the dict `arrays` of a layer."""
+
+    layer: Layer
+    arrays: dict
+    key: str
+
+    @property
+    def is_param(self):
+        return self.arrays is self.layer.params
+
+    def read(self):
+        return np.array(self.layer.ops.to_numpy(self.arrays[self.key]))
+
+    def write(self, array):
+        new = np.array(array, self.arrays[self.key].dtype)
+        self.arrays[self.key] = self.layer.ops.asarray(new) if new.dtype in DTYPES else new
+
+
+def places(network):
+    """{"conv1.weight": Place} of all parameters and statistics, named as in `state_dict`."""
+    return {
+        f"{name}.{key}": Place(layer, arrays, key)
+        for name, layer in network.named_layers()
+        for arrays in (layer.params, layer.state)
+        for key in arrays
+    }
+
+
+def steps_of(network):
+    """(steps that were not made yet, their layers), in forward order."""
+    names = {id(layer): name for name, layer in network.named_layers()}
+    steps, layers = [], []
+    for name, layer in flattened(network):
+        inner = list(layer.named_layers()) if isinstance(layer, Sequential) else [("", layer)]
+        owns = {
+            f"{short}.{key}".lstrip("."): f"{names[id(part)]}.{key}"
+            for short, part in inner
+            for arrays in (part.params, part.state)
+            for key in arrays
+        }
+        kind = next((kind for kind, cls in KINDS.items() if isinstance(layer, cls)), type(layer).__name__)
+        is_network = isinstance(layer, Sequential)
+        text = type(layer).__name__ if is_network else repr(layer)
+        steps.append(Step(name, kind, kind not in KINDS and not is_network, text, owns))
+        layers.append(layer)
+    return steps, layers
+
+
+def traced(network, task, loss, optimizer):
+    """The `Trace` of one training step of `network`, which is changed by it.
+
+    Where a layer, the loss or the optimiser raises, the trace has what came before, and a `failure`.
+    """
+    steps, layers = steps_of(network)
+    trace = Trace("minicnn", task, steps, {name: place.read() for name, place in places(network).items()})
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        for part in (_forward, _loss, _backward, _optimizer_step):
+            if trace.failure is None:
+                part(trace, network, layers, loss, optimizer)
+    return trace
+
+
+def _forward(trace, network, layers, *_):
+    below = network.ops.asarray(trace.task.x.copy())
+    statistics = {name: place for name, place in places(network).items() if not place.is_param}
+    for number, (step, layer) in enumerate(zip(trace.steps, layers, strict=True)):
+        try:
+            step.x = as_array(layer.ops, below)
+            below = layer.forward(below)
+            step.y = as_array(layer.ops, below)
+        except Exception as error:
+            trace.failure = Failure("forward", number, error)
+            return
+        trace.statistics |= {name: statistics[name].read() for name in step.owns.values() if name in statistics}
+    trace.output = step.y
+
+
+def _loss(trace, network, layers, loss, _):
+    loss.ops = network.ops
+    try:
+        trace.loss = float(loss.forward(network.ops.asarray(trace.output.copy()), trace.task.labels))
+        trace.d_output = as_array(network.ops, loss.backward())
+    except Exception as error:
+        trace.failure = Failure("loss", "loss", error)
+
+
+def _backward(trace, network, layers, *_):
+    above = network.ops.asarray(trace.d_output.copy())
+    for number in reversed(range(len(layers))):
+        step, layer = trace.steps[number], layers[number]
+        try:
+            step.dy = as_array(layer.ops, above)
+            above = layer.backward(above)
+            trace.grads |= gradients(network, step.owns.values())
+            step.dx = as_array(layer.ops, above)
+        except Exception as error:
+            trace.failure = Failure("backward", number, error)
+            return
+    trace.dx = step.dx
+
+
+def _optimizer_step(trace, network, layers, _, optimizer):
+    params = {name: place for name, place in places(network).items() if place.is_param}
+    if any(name not in trace.grads or trace.grads[name].shape != trace.before[name].shape for name in params):
+        return  # the gradients themselves are what differs
+    try:
+        optimizer.step()
+        trace.after = {name: place.read() for name, place in params.items()}
+    except Exception as error:
+        trace.failure = Failure("optimizer", "optimizer", error)
+
+
+def gradients(network, names):
+    """The gradients that there are of the parameters of these names."""
+    found = {name: place for name, place in places(network).items() if name in set(names) and place.is_param}
+    return {
+        name: np.array(place.layer.ops.to_numpy(place.layer.grads[place.key]))
+        for name, place in found.items()
+        if place.key in place.layer.grads
+    }
+
+
+def as_array(ops, array):
+    """What a layer gave, as a NumPy array of our own. Raises TypeError where it is not one of floats."""
+    if not hasattr(array, "dtype") or not hasattr(array, "shape") or array.dtype not in DTYPES:
+        raise TypeError(f"expected an array of float32 or float64, got {getattr(array, 'dtype', type(array).__name__)}")
+    return np.array(ops.to_numpy(array))
+
+
+# On the numbers of another trace
+
+
+@dataclass
+class Alone:
+    """What a stretch of layers computes from the numbers of another trace; what is missing failed.
+
+    fits: whether the other's parameters have the shapes of these; nothing was computed where they have not.
+    """
+
+    fits: bool = True
+    y: np.ndarray | None = None
+    dx: np.ndarray | None = None
+    statistics: dict = field(default_factory=dict)
+    grads: dict = field(default_factory=dict)
+
+
+class Replay:
+    """Runs parts of a network on the numbers of another trace: each as if all before it had been the other's.
+
+    network: a copy of its own, in the mode of the task, which is changed. arrays: {full name here: full name there}.
+    """
+
+    def __init__(self, network, loss, optimizer, arrays, there):
+        self.network, self.layers = network, steps_of(network)[1]
+        self.loss_object, self.optimizer, self.arrays, self.there = loss, optimizer, arrays, there
+        self.stretches, self.after = {}, None
+
+    def stretch(self, stretch, ends):
+        """`Alone` of the layers of a `Stretch`, on the other's `Ends` of it."""
+        if stretch.here not in self.stretches:
+            alone = self.stretches[stretch.here] = Alone(fits=load(self.network, stretch.arrays, self.there.before))
+            if alone.fits:
+                layers = [self.layers[i] for i in stretch.here]
+                self._run(alone, layers, set(stretch.arrays), ends.x, ends.dy)
+        return self.stretches[stretch.here]
+
+    def _run(self, alone, layers, owned, x, dy):
+        ops = self.network.ops
+        try:
+            y = ops.asarray(x.copy())
+            for layer in layers:
+                y = layer.forward(y)
+            alone.y = as_array(ops, y)
+            kept = {name: place for name, place in places(self.network).items() if name in owned and not place.is_param}
+            alone.statistics = {name: place.read() for name, place in kept.items()}
+            if dy is not None and dy.shape == alone.y.shape:
+                dx = ops.asarray(dy.copy())
+                for layer in reversed(layers):
+                    dx = layer.backward(dx)
+                alone.grads = gradients(self.network, owned)
+                alone.dx = as_array(ops, dx)
+        except Exception:
+            return  # what is missing tells it
+
+    def loss(self):
+        """(loss, its gradient) of the other's output; None where it fails."""
+        self.loss_object.ops, ops = self.network.ops, self.network.ops
+        try:
+            value = self.loss_object.forward(ops.asarray(self.there.output.copy()), self.there.task.labels)
+            return np.array(float(value)), as_array(ops, self.loss_object.backward())
+        except Exception:
+            return None, None
+
+    def step(self):
+        """The parameters after a step from the other's parameters with the other's gradients, by full name; those that
+        do not fit are left out. None where it fails."""
+        if self.after is None:
+            fitting = {a: b for a, b in self.arrays.items() if load(self.network, {a: b}, self.there.before)}
+            params = {name: place for name, place in places(self.network).items() if place.is_param}
+            for name, place in params.items():
+                gradient = self.there.grads.get(fitting.get(name), np.zeros_like(place.read()))
+                place.layer.grads[place.key] = place.layer.ops.asarray(gradient.copy())
+            try:
+                self.optimizer(self.network).step()
+            except Exception:
+                return None
+            self.after = {name: params[name].read() for name in fitting if name in params}
+        return self.after
+
+
+def load(network, arrays, values):
+    """Write values[there] to the parameters and statistics `arrays`, {full name here: there}; False, and nothing is
+    written, where a shape does not fit."""
+    targets = places(network)
+    if any(targets[here].read().shape != values[there].shape for here, there in arrays.items()):
+        return False
+    for here, there in arrays.items():
+        targets[here].write(values[there])
+    return True

@@ -1,0 +1,221 @@
+"""What a comparison says: a table of the layers, and the first divergence in words; coloured on a terminal."""
+
+import io
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from minicnn.comparison.judgement import DIFFERS, FOLLOWS, SAME, stretch_name
+from minicnn.comparison.pairing import ends, same
+
+FIRST = "first"
+COLUMNS = ("start", "output", "statistics", "dx", "gradient", "step")
+LOSS_COLUMNS = ("", "loss", "", "loss gradient", "", "")
+MARKS = {FIRST: ">>", DIFFERS: "! ", FOLLOWS: "~ ", SAME: ""}
+COLOURS = {FIRST: "bold white on red", DIFFERS: "red", FOLLOWS: "yellow", SAME: "green"}
+WIDTH = 120  # of the plain text; its table takes what it needs
+
+
+class Comparison:
+    """Two networks, compared array by array. True where no array differs by a layer's own doing.
+
+    `print` it for a table and, in words, the first divergence.
+
+    Attributes:
+        rows: every array that was compared, a `Row` each, in the order of computation.
+        first: the first of `rows` that differs by its layer's own doing, or None.
+        faults: all such rows. Where the first is mended the others remain, unlike those that only follow.
+        here, there: the two traces. stretches: which of their layers belong together.
+        tolerance: relative to the largest number of an array.
+    """
+
+    def __init__(self, here, there, stretches, rows, tolerance):
+        self.here, self.there, self.stretches, self.rows = here, there, stretches, rows
+        self.tolerance = tolerance
+        self.faults = [row for row in rows if row.status == DIFFERS]
+        self.first = self.faults[0] if self.faults else None
+
+    def __bool__(self):
+        return self.first is None
+
+    def __str__(self):
+        console = Console(file=io.StringIO(), width=10 * WIDTH, color_system=None, force_terminal=False)
+        console.width = max(WIDTH, console.measure(_table(self)).maximum)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+    def __repr__(self):
+        if self:
+            return f"Comparison({len(self.rows)} arrays agree)"
+        return f"Comparison(first divergence: {_array_in_words(self.first)})"
+
+    def __rich__(self):
+        words = [Text(_headline(self)), _table(self), Text(_legend(self), style="dim")]
+        words += [Text(_verdict(self), style=COLOURS[SAME] if self else "bold red")]
+        return Group(*words, *(Text(line) for line in _details(self)))
+
+
+def _headline(comparison):
+    task = comparison.here.task
+    settings = ", ".join(f"{name}={value}" for name, value in task.optimizer.settings.items() if value)
+    mode = "training" if task.training else "evaluation"
+    return (
+        f"here: minicnn    there: {comparison.there.source}    x {task.x.shape} {task.x.dtype}, {mode} mode, "
+        f"{task.loss.name}, {task.optimizer.name}({settings})"
+    )
+
+
+def _table(comparison):
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("layer")
+    table.add_column("kind", overflow="fold")
+    for heading in COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for position, stretch in enumerate(comparison.stretches):
+        name = stretch_name(comparison.here, comparison.there, stretch)
+        cells = [_cell(comparison, position, what) for what in COLUMNS]
+        table.add_row(Text(name), Text(_kinds(comparison, stretch)), *cells)
+    cells = [_cell(comparison, "loss", what) for what in LOSS_COLUMNS]
+    table.add_row(Text("loss"), Text(comparison.here.task.loss.name), *cells)
+    for position in ("no layer", "optimizer"):
+        if any(row.layer == position for row in comparison.rows):
+            table.add_row(Text(position), "", *(_cell(comparison, position, what) for what in COLUMNS))
+    return table
+
+
+def _cell(comparison, position, what):
+    """The worst row of a layer and a column."""
+    rows = [row for row in comparison.rows if row.layer == position and row.what == what]
+    if not rows:
+        return Text("-" if what else "", style="dim")
+    if comparison.first in rows:
+        row, status = comparison.first, FIRST
+    else:
+        worst = [[row for row in rows if row.status == status] for status in (DIFFERS, FOLLOWS, SAME)]
+        row = max(next(filter(None, worst)), key=lambda row: row.measure.error)
+        status = row.status
+    measure = row.measure
+    number = measure.problem[0] if measure.problem else f"{measure.error:.1e}" if measure.error else "0"
+    return Text(MARKS[status] + number, style=COLOURS[status])
+
+
+def _kinds(comparison, stretch):
+    """ "Conv2d" where both are; else those of both sides, "code" standing for what is computed without a module."""
+    here, there = (
+        [trace.steps[i].kind for i in steps]
+        for trace, steps in ((comparison.here, stretch.here), (comparison.there, stretch.there))
+    )
+    if here == there:
+        return here[0] if here else "- / code"
+    between = ends(comparison.there, stretch.there, stretch.is_pair)
+    code = "-" if same(between.x, between.y) and same(between.dx, between.dy) else "code"
+    return f"{_few(here) or '-'} / {_few(there) or code}"
+
+
+def _few(kinds):
+    return " + ".join(kinds) if len(kinds) <= 3 else f"{kinds[0]} + ... + {kinds[-1]}"
+
+
+def _legend(comparison):
+    legend = (
+        "Each number is the largest difference, relative to the largest number of the array; allowed are "
+        f"{comparison.tolerance:.0e}."
+    )
+    statuses = {row.status for row in comparison.rows}
+    if DIFFERS in statuses:
+        legend += "  >> the first divergence  ! differs by itself, also with the other's input"
+    if FOLLOWS in statuses:
+        legend += "  ~ only follows: with the other's input it agrees"
+    if any("code" in _kinds(comparison, stretch) for stretch in comparison.stretches):
+        legend += "  code: computed there without a module; what goes in and comes out is compared"
+    return legend
+
+
+def _verdict(comparison):
+    if not comparison:
+        return f"First divergence: {_array_in_words(comparison.first)}."
+    follow = [row for row in comparison.rows if row.status == FOLLOWS]
+    verdict = f"Agree: all {len(comparison.rows)} arrays."
+    if follow:
+        verdict = (
+            f"Agree: {len(comparison.rows) - len(follow)} of {len(comparison.rows)} arrays. Off only because rounding "
+            f"before them is magnified, and in agreement when given the same input: {_several(follow)}."
+        )
+    return verdict
+
+
+def _details(comparison):
+    """The lines below the verdict."""
+    first = comparison.first
+    if first is not None:
+        yield _numbers(first)
+        yield _where_to_look(comparison, first)
+        yield from _both_layers(comparison, first)
+        others = [row for row in comparison.faults if row is not first]
+        if others:
+            yield f"Differ by themselves as well: {_several(others)}."
+    failure = comparison.here.failure
+    if failure is not None:
+        yield f"The {failure.phase} pass ended there, with {type(failure.error).__name__}: {failure.error}"
+    for layer in comparison.there.left_out:
+        yield f"Not compared by itself, {layer}."
+
+
+def _array_in_words(row):
+    """ "conv1.weight's gradient"."""
+    return {
+        "start": f"{row.name} before the step",
+        "output": f"the output of {row.name}",
+        "statistics": f"{row.name} after the forward pass",
+        "loss": "the loss",
+        "loss gradient": "the gradient of the loss with respect to the output",
+        "gradient": f"the gradient of {row.name}",
+        "dx": f"dx of {row.name}",
+        "step": f"{row.name} after the step",
+    }[row.what]
+
+
+def _several(rows, shown=5):
+    """The first of the arrays by name, and how many more there are."""
+    names = ", ".join(_array_in_words(row) for row in rows[:shown])
+    return f"{names} and {len(rows) - shown} more" if len(rows) > shown else names
+
+
+def _numbers(row):
+    measure = row.measure
+    if measure.problem:
+        return f"  {measure.problem[1]}"
+    place = f"at {measure.index}: " if measure.index else ""
+    return (
+        f"  {place}{measure.here:.9g} here, {measure.there:.9g} there; off by {measure.error:.1e} of the largest "
+        f"number, allowed {measure.allowed:.1e}"
+    )
+
+
+def _where_to_look(comparison, row):
+    if row.measure.problem and row.measure.problem[0] in ("only here", "only there"):
+        return "  The networks are not of the same layers: give both sides the same ones."
+    if row.layer in range(len(comparison.stretches)) and not comparison.stretches[row.layer].here:
+        return "  Something is done there and nothing here."
+    return {
+        "start": "  They start from different numbers; copy_weights=True (--copy-weights) takes those there for both.",
+        "output": "  On the same input, with the same parameters, its forward gives something else.",
+        "statistics": "  On the same input, its forward moves the running statistics elsewhere.",
+        "loss": "  Of the same output and labels, the loss's forward makes another number.",
+        "loss gradient": "  Of the same output and labels, the loss's backward makes another gradient.",
+        "gradient": "  From the same dy, input and parameters, its backward makes another gradient of this parameter.",
+        "dx": "  From the same dy, input and parameters, its backward makes another dx.",
+        "step": "  From the same parameter and gradient, the optimiser makes another step.",
+    }[row.what]
+
+
+def _both_layers(comparison, row):
+    """The layers on both sides, where their descriptions may tell why."""
+    is_layer = row.layer in range(len(comparison.stretches))
+    if not is_layer or row.what == "step" or (row.what == "start" and not row.measure.problem):
+        return
+    stretch = comparison.stretches[row.layer]
+    for side, trace, steps in (("here", comparison.here, stretch.here), ("there", comparison.there, stretch.there)):
+        texts = [f"{trace.steps[i].name} = {trace.steps[i].text}" for i in steps]
+        yield f"  {side + ':':<6} {'; '.join(texts) or 'no layer'}"

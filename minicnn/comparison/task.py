@@ -1,0 +1,94 @@
+"""What both sides are asked to do: one batch, one loss, one step of one optimiser.
+
+Loss and optimiser are told to the other side as a `Spec`, a name and settings that minicnn and PyTorch have in common.
+So a loss or an optimiser of one's own, a subclass of minicnn's, is held against the one that it inherits from.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minicnn import losses, optim
+from minicnn.backends import get_backend
+from minicnn.checks import as_floats, refuse_images
+from minicnn.layers import Flatten
+from minicnn.network import Sequential
+
+LOSSES = (losses.CrossEntropyLoss, losses.NLLLoss)
+OPTIMIZERS = (optim.SGD, optim.AdamW, optim.Adam)  # AdamW before Adam, from which it inherits
+
+
+class Spec(NamedTuple):
+    """A loss or an optimiser: the name of its class and its settings, as JSON can hold them."""
+
+    name: str
+    settings: dict
+
+
+class Task(NamedTuple):
+    """x (N, …) and labels (N,) int64; whether in training mode; the loss and the optimiser."""
+
+    x: np.ndarray
+    labels: np.ndarray
+    training: bool
+    loss: Spec
+    optimizer: Spec
+
+
+def as_batch(x, y, who):
+    """x as an array (N, …) of floats and y as labels (N,) int64, both copies."""
+    refuse_images(x, f"{who}: x")
+    x = np.array(as_floats(get_backend("reference"), x, f"{who}: x"))
+    if x.ndim < 2 or not x.size:
+        raise ValueError(f"{who}: expected x of shape (N, …) with at least one element, got shape {x.shape}")
+    labels = np.asarray(y)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(x),):
+        raise ValueError(
+            f"{who}: expected y as {len(x)} integer labels, one for each of the {len(x)} images of x, "
+            f"got dtype {labels.dtype} of shape {labels.shape}"
+        )
+    return x, labels.astype(np.int64)
+
+
+def loss_spec(loss, who):
+    """The `Spec` of a loss object. Raises TypeError for one that PyTorch has no counterpart for."""
+    for kind in LOSSES:
+        if isinstance(loss, kind):
+            settings = {"weight": None if loss.weight is None else loss.weight.tolist()}
+            if kind is losses.CrossEntropyLoss:
+                settings["label_smoothing"] = loss.label_smoothing
+            return Spec(kind.__name__, settings)
+    raise TypeError(
+        f"{who}: expected CrossEntropyLoss(), NLLLoss() or one of your own that inherits from one of them, got {loss!r}"
+    )
+
+
+def made_loss(spec):
+    """minicnn's own loss of a `Spec`."""
+    settings = dict(spec.settings)
+    if settings["weight"] is not None:
+        settings["weight"] = np.array(settings["weight"], np.float64)
+    return getattr(losses, spec.name)(**settings)
+
+
+def optimizer_spec(optimizer, who):
+    """The `Spec` of an optimiser object. Raises TypeError for one that PyTorch has no counterpart for."""
+    for kind in OPTIMIZERS:
+        if isinstance(optimizer, kind):
+            settings = {name: getattr(optimizer, name) for name in kind.settings}
+            return Spec(kind.__name__, {n: list(v) if isinstance(v, tuple) else v for n, v in settings.items()})
+    names = ", ".join(kind.__name__ for kind in OPTIMIZERS)
+    raise TypeError(
+        f"{who}: expected as optimizer {names} or a class of your own that inherits from one of them, called with a "
+        f"network and lr; got one that makes {type(optimizer).__name__}"
+    )
+
+
+def made_optimizer(spec, network):
+    """minicnn's own optimiser of a `Spec`."""
+    return getattr(optim, spec.name)(network, **spec.settings)
+
+
+def spec_without_network(optimizer, lr, who):
+    """The `Spec` of what `optimizer(network, lr)` makes, where there is no network yet."""
+    return optimizer_spec(optimizer(Sequential(Flatten()), lr), who)
