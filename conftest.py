@@ -1,3 +1,7 @@
-"""What pytest leaves alone: to look for doctests in a lesson would be to run it, which tests/test_lessons.py does."""
+"""What pytest leaves alone when it looks for doctests.
 
-collect_ignore_glob = ["minicnn/learn/lessons/*"]
+To look into a lesson would be to run it, which tests/test_lessons.py does; comparison/pytorch.py imports PyTorch, which
+need not be there, and has none.
+"""
+
+collect_ignore_glob = ["minicnn/learn/lessons/*", "minicnn/comparison/pytorch.py"]
