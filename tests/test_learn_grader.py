@@ -114,6 +114,68 @@ HOSTILE = {
         "wrong",
         "numbers of dweight are wrong",
     ),
+    "deletes its folder": ("import shutil\nshutil.rmtree(__import__('os').getcwd())", "broken", "FileNotFoundError"),
+    "an empty note of what it does": ("import os\nopen('now', 'w')\nos._exit(0)", "broken", "ended the process"),
+    "pipes in place of its results": (
+        "import os\nos.remove('now')\nos.mkfifo('now')\nos.mkfifo('results.safetensors')\nos._exit(0)",
+        "broken",
+        "your code ended the process, while it was starting",
+    ),
+    "a device in place of its results": (
+        "import os\nos.remove('now')\nos.symlink('/dev/zero', 'now')\nos.remove('printed')\n"
+        "os.symlink('/dev/zero', 'printed')\nos._exit(0)",
+        "broken",
+        "your code ended the process",
+    ),
+    "a report of nonsense": (
+        "import os, json, numpy\nfrom safetensors.numpy import save_file\n"
+        "case = {'seed': 1, 'position': 0, 'error': [], 'kind': 3, 'changed': [99]}\n"
+        "save_file({}, 'results.safetensors', {'report': json.dumps({'cases': [case], 'calls': 7})})\nos._exit(0)",
+        "broken",
+        "your code ended the process",
+    ),
+    "a report that is a list": (
+        "import os\nfrom safetensors.numpy import save_file\n"
+        "save_file({}, 'results.safetensors', {'report': '[1]'})\nos._exit(0)",
+        "broken",
+        "your code ended the process",
+    ),
+    "a real-time signal": ("import os\nos.kill(os.getpid(), 40)", "broken", "killed by signal 40"),
+    "a thread without end": (
+        "import threading, time\nthreading.Thread(target=lambda: time.sleep(1e6)).start()\nreturn dy.T @ x",
+        "passed",
+        "right",
+    ),
+    "copies of the process": ("import os\nos.fork()\nreturn dy.T @ x", "passed", "right"),
+    "writes at its end": (
+        "import atexit\natexit.register(lambda: open('results.safetensors', 'w').write('x'))\nreturn dy.T @ x",
+        "passed",
+        "right",
+    ),
+    "closes its output": (
+        "import os, sys\nsys.stdout.close()\nos.closerange(1, 3)\nreturn dy.T @ x",
+        "passed",
+        "right",
+    ),
+    "takes back its limits": (
+        "import resource\nhard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
+        "with open('big', 'wb') as f:\n    while True: f.write(bytes(1 << 20))",
+        "broken",
+        "OSError",
+    ),
+    "the framework's own, unseen": (
+        "import sys\nfrom minicnn.backends import reference\nsys.setprofile(None)\n"
+        "return reference.linear_weight_gradient(dy, x)",
+        "broken",
+        "replaced the function of sys.setprofile",
+    ),
+    "the framework's own, in a thread": (
+        "from concurrent.futures import ThreadPoolExecutor as Pool\nfrom minicnn.backends import reference\n"
+        "with Pool(1) as pool: return pool.submit(reference.linear_weight_gradient, dy, x).result()",
+        "broken",
+        "The framework's own linear_weight_gradient",
+    ),
     "tampers with NumPy": (
         "import numpy\nnumpy.isclose = numpy.allclose = numpy.array_equal = lambda *a, **k: True\nreturn dy.T @ x * 3",
         "wrong",
@@ -191,17 +253,52 @@ def test_what_never_ends_is_not_read(tmp_path):
         assert "cannot be read as text: it is no file" in str(check(tmp_path / name, TASK))
 
 
+def test_the_code_runs_on_a_copy_of_its_file(tmp_path):
+    verdict = hand_in(tmp_path, "open(__file__, 'w').close()\nreturn dy.T @ x")  # it looks whether the file is the same
+    assert verdict.passed
+
+
+def test_settings_of_the_shells_python_do_not_matter(tmp_path, monkeypatch):
+    folder = tmp_path / "a folder’s “name” with 'quotes'"
+    folder.mkdir()
+    (folder / "numpy.py").write_text("raise RuntimeError('not the real one')")
+    monkeypatch.chdir(folder)
+    for name, value in (("PYTHONWARNINGS", "error"), ("PYTHONINSPECT", "1"), ("PYTHONUTF8", "0"), ("LC_ALL", "C")):
+        monkeypatch.setenv(name, value)
+    verdict = hand_in(folder, "import warnings\nwarnings.warn('old')\nprint('×')\nreturn dy.T @ x")
+    assert verdict.passed, str(verdict)
+    assert "×" in verdict.printed
+
+
+def test_lines_without_end_are_cut(tmp_path):
+    long = "x" * 100_000
+    for code in (f"return {long}", f"return {long} (", f"raise ValueError('{long}')"):
+        assert len(str(hand_in(tmp_path, code))) < 4000
+
+
 def test_a_file_as_editors_on_windows_write_it(tmp_path):
     (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + RIGHT.replace("\n", "\r\n").encode())
     assert check(tmp_path / "mine.py", TASK).passed
 
 
-def test_what_it_started_is_ended_with_it(tmp_path):
+@pytest.mark.parametrize(
+    "daemon",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                not os.path.exists("/proc/self/environ"), reason="what has left its session is found on Linux only"
+            ),
+        ),
+    ],
+)
+def test_what_it_started_is_ended_with_it(daemon, tmp_path):
     mark = tmp_path / "alive"
     code = (
         "import subprocess, sys\n"
         f'loop = "import time, pathlib\\nwhile True: pathlib.Path({str(mark)!r}).touch(); time.sleep(0.02)"\n'
-        "subprocess.Popen([sys.executable, '-c', loop])\nreturn dy.T @ x"
+        f"subprocess.Popen([sys.executable, '-c', loop], start_new_session={daemon})\nreturn dy.T @ x"
     )
     folder = tmp_path / "work"
     folder.mkdir()
@@ -250,6 +347,14 @@ def test_compiled_functions_are_seen_to_be_the_learners(tmp_path):
     assert check(path, "to_weights").passed
     path.write_text(exercise.solution().replace("from numba import njit as serial", "serial = lambda f: f"))
     assert check(path, "to_weights").passed
+    own = "from minicnn.backends.cpu.convolution.plain import _to_weights as own\n"
+    path.write_text(own + "def to_weights(dy, x, s, p, dw): own(dy, x, s, p, dw)")
+    assert "The framework's own _to_weights" in str(check(path, "to_weights"))
+    path.write_text(path.read_text().replace("def to", "from numba import njit\n@njit\ndef to"))
+    assert "The framework's own _to_weights" in str(check(path, "to_weights"))
+    outside = exercise.solution().replace("r, s = p", "r, s = 99 + p").replace("if 0 <= r", "if r >= 0 or 0 <= r")
+    path.write_text(outside)
+    assert "IndexError" in str(check(path, "to_weights"))
     path.write_text("from minicnn.backends.cpu.convolution.plain import _to_weights as to_weights")
     assert "none of your code ran" in str(check(path, "to_weights")) or "framework's own" in str(
         check(path, "to_weights")

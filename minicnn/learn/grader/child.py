@@ -1,17 +1,22 @@
-"""The process that runs a learner's code: `python -m minicnn.learn.grader.child FILE TASK FOLDER SEED …`.
+"""The process that runs a learner's code: `python -m minicnn.learn.grader.child TASK FOLDER SEED …`.
 
 It judges nothing. It calls the learner's function on the cases of each seed and writes what came out, as
 numbers, into FOLDER; whatever the function prints, breaks or ends, the grader only reads what lies there afterwards.
 
+    learner.py           the learner's file, a copy
     now                  what it is doing, for the case that it does not come to an end
     results.safetensors  arrays "seed/case/name", and as metadata a report, see `_run`
 """
 
+import contextlib
 import inspect
 import json
 import linecache
+import os
 import sys
+import threading
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +25,7 @@ from safetensors.numpy import save_file
 import minicnn
 from minicnn.learn.exercises.cases import cases, results
 from minicnn.learn.exercises.catalogue import TASKS
-from minicnn.learn.grader.running import TEXT
+from minicnn.learn.grader.running import LONGEST_LINE
 
 try:
     import resource  # Linux and macOS have it
@@ -33,19 +38,27 @@ PACKAGE = str(Path(minicnn.__file__).parent)
 
 def main(arguments):
     """Run a task and write what came of it."""
-    file, task, folder, *seeds = arguments
+    task, folder, *seeds = arguments
+    folder = Path(folder)
     _limit_resources()
     np.seterr(all="ignore")  # what becomes infinite is seen in the results
-    arrays, report = _run(Path(file), task, Path(folder), [int(seed) for seed in seeds])
-    save_file(arrays, Path(folder) / "results.safetensors", {"report": json.dumps(report)})
+    arrays, report = _run(folder / "learner.py", task, folder, [int(seed) for seed in seeds])
+    save_file(arrays, folder / "results.part", {"report": json.dumps(report)})
+    os.replace(folder / "results.part", folder / "results.safetensors")
+    with contextlib.suppress(Exception):  # the learner may have closed it
+        sys.stdout.flush()
+    os._exit(0)  # not waiting for threads that the learner started
 
 
 def _run(file, task, folder, seeds):
     """(arrays, report), the report a dict: "error" where the file could not be used, else "cases" and "calls"."""
-    (folder / "now").write_text("reading the file")
+    todo = [(seed, position, *case) for seed in seeds for position, case in enumerate(cases(task, seed))]
+    now = folder / "now"
+    now.write_text("reading the file", "utf-8")
+    process = os.getpid()
     namespace = {"__name__": "learner", "__file__": str(file)}
     try:
-        exec(compile(file.read_text(TEXT), str(file), "exec"), namespace)
+        exec(compile(file.read_text("utf-8"), str(file), "exec"), namespace)
     except BaseException as error:
         return {}, {"error": _described(error, file)}
     function = namespace.get(task)
@@ -53,28 +66,29 @@ def _run(file, task, folder, seeds):
         return {}, {"error": f"the file has no function {task}; was it renamed? `minicnn learn stub {task}` shows it"}
     watch = _Watch(file, task, function)
     arrays, outcomes, out_of_memory = {}, [], None
-    for seed in seeds:
-        for position, (label, args) in enumerate(cases(task, seed)):
-            (folder / "now").write_text(f"the case “{label}”")
-            outcome = {"seed": seed, "position": position, "error": None, "kind": None, "changed": []}
-            if out_of_memory:  # once is enough: each time takes long
-                outcomes.append(outcome | out_of_memory)
-                continue
-            before = [np.copy(argument) if isinstance(argument, np.ndarray) else None for argument in args]
-            try:
-                found = results(task, watch.called, args)
-            except BaseException as error:
-                failure = {"error": _described(error, file), "kind": type(error).__name__}
-                out_of_memory = failure if isinstance(error, MemoryError) else None
-                outcome |= failure
-            else:
-                arrays |= {f"{seed}/{position}/{name}": array for name, array in found.items()}
-            outcome["changed"] = [
-                index
-                for index, (old, new) in enumerate(zip(before, args, strict=True))
-                if old is not None and not (old.shape == new.shape and np.array_equal(old, new, equal_nan=True))
-            ]
-            outcomes.append(outcome)
+    for seed, position, label, args in todo:
+        now.write_text(f"the case “{label}”", "utf-8")
+        outcome = {"seed": seed, "position": position, "error": None, "kind": None, "changed": []}
+        if out_of_memory:  # once is enough: each time takes long
+            outcomes.append(outcome | out_of_memory)
+            continue
+        before = [np.copy(argument) if isinstance(argument, np.ndarray) else None for argument in args]
+        try:
+            found = results(task, watch.called, args)
+        except BaseException as error:
+            failure = {"error": _described(error, file), "kind": type(error).__name__}
+            out_of_memory = failure if isinstance(error, MemoryError) else None
+            outcome |= failure
+        else:
+            arrays |= {f"{seed}/{position}/{name}": array for name, array in found.items()}
+        if os.getpid() != process:  # a copy of this process, made by os.fork, has nothing to report
+            os._exit(0)
+        outcome["changed"] = [
+            index
+            for index, (old, new) in enumerate(zip(before, args, strict=True))
+            if old is not None and not (old.shape == new.shape and np.array_equal(old, new, equal_nan=True))
+        ]
+        outcomes.append(outcome)
     return arrays, {"cases": outcomes, "calls": watch.report()}
 
 
@@ -86,15 +100,18 @@ class _Watch:
         self.function = function
         self.compiled = hasattr(function, "py_func")  # by Numba, so that its calls need not be seen as Python's
         self.code = getattr(inspect.unwrap(function.py_func if self.compiled else function), "__code__", None)
-        self.calls, self.ours = 0, None
+        self.calls, self.ours, self.watched = 0, None, True
 
     def called(self, *args):
         self.calls += self.compiled and self._is_inside()
+        threading.setprofile(self._note)  # in threads that are started meanwhile
         sys.setprofile(self._note)
         try:
             return self.function(*args)
         finally:
+            self.watched = self.watched and sys.getprofile() == self._note
             sys.setprofile(None)
+            threading.setprofile(None)
 
     def _note(self, frame, event, _):
         if event != "call":
@@ -119,17 +136,25 @@ class _Watch:
 
     def report(self):
         first_line = self.code.co_firstlineno if self._is_inside() else None
-        return {"calls": self.calls, "first_line": first_line, "ours": self.ours}
+        ours = self.ours or self._compiled_answer()
+        return {"calls": self.calls, "first_line": first_line, "ours": ours, "watched": self.watched}
+
+    def _compiled_answer(self):
+        """The framework's function, where Numba compiled it for a call: such calls are not seen as Python's."""
+        asked = TASKS[self.task][1]
+        answer = getattr(import_module(asked.module), asked.function, None)
+        return asked.function if getattr(answer, "overloads", None) else None
 
 
 def _described(error, file):
     """An error as its learner should read it: the lines of their own file, and what went wrong."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
-        return f"line {error.lineno}: {(error.text or '').strip()}\n{type(error).__name__}: {error.msg}"
+        return f"line {error.lineno}: {(error.text or '').strip()[:LONGEST_LINE]}\n{type(error).__name__}: {error.msg}"
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == str(file):
-            lines.append(f"line {frame.lineno}, in {frame.name}: {linecache.getline(str(file), frame.lineno).strip()}")
+            text = linecache.getline(str(file), frame.lineno).strip()[:LONGEST_LINE]
+            lines.append(f"line {frame.lineno}, in {frame.name}: {text}")
     shown = lines if len(lines) <= 6 else [*lines[:3], f"… {len(lines) - 6} more …", *lines[-3:]]
     message = f"{type(error).__name__}: {error}".rstrip(": ")
     return "\n".join([*shown, message[:2000]])
@@ -140,7 +165,8 @@ def _limit_resources():
         return  # Windows: there the time limit alone holds
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (most, most))  # both, so that it cannot be taken back
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
-"""A learner's function in a process of its own, with limits of time and memory, and what came of it."""
+"""A learner's function in a process of its own, with limits of time and memory, and what came of it.
+
+The process gets a copy of the file, in a folder that is thrown away, and leaves its results there. Nothing of what it
+left is trusted to be what it should be: each file may be a pipe, a link, or nonsense.
+"""
 
 import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +17,18 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
+from safetensors import safe_open
 
 import minicnn
-from minicnn.learn.exercises.cases import SEEDS
+from minicnn.learn.exercises.cases import SEEDS, cases
 
 SECONDS = 30
 TEXT = "utf-8-sig"  # what learners' files are written in; editors on Windows begin UTF-8 with a mark
+LONGEST_LINE = 200  # characters of a line of theirs that are shown
 PRINTED = 4000  # characters of what the learner's code prints that are handed on
+LARGEST_RESULTS = 64 << 20  # bytes
+MARK = "MINICNN_LEARN_RUN"  # the variable by which a process is known to come from a run
 
 
 @dataclass(frozen=True)
@@ -54,48 +63,52 @@ class Run:
         return found
 
 
-def run(file, task, seconds=SECONDS):
-    """Run the function of a task in a learner's file. Returns a `Run`; whatever the code does, nothing is raised.
+def run(text, task, seconds=SECONDS):
+    """Run the function of a task in a learner's file, given as text. Returns a `Run`; whatever the code does.
 
     The cases are those of two seeds that are always the same, and of one that nobody can know before.
     """
-    file = Path(file).resolve()
     seeds = (*SEEDS, secrets.randbelow(1 << 30))
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="minicnn-learn-", ignore_cleanup_errors=True) as folder:
-        folder = Path(folder)
-        ended = _process(file, task, folder, seeds, seconds)
-        printed = (folder / "printed").read_text(errors="replace")[:PRINTED]
+    folder = Path(tempfile.mkdtemp(prefix="minicnn-learn-"))
+    try:
+        (folder / "learner.py").write_text(text, "utf-8")
+        ended, printed = _process(task, folder, seeds, seconds)
         took = time.perf_counter() - started
         try:
-            arrays, report = _results(folder / "results.safetensors")
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-            arrays, report = {}, {"error": _why(ended, _read(folder / "now"), printed, seconds)}
-    if "cases" not in report:
+            arrays, report = _results(folder / "results.safetensors", task, seeds)
+        except Exception:  # anything may lie there, and be wrong in any way
+            arrays, report = {}, {"error": _why(ended, _doing(folder / "now"), printed, seconds)}
+    finally:
+        with contextlib.suppress(OSError, RecursionError):  # of folders in folders without end
+            shutil.rmtree(folder)
+    if "error" in report:
         return Run(seeds, report["error"], printed=printed, seconds=took)
-    cases = {(case["seed"], case["position"]): case for case in report["cases"]}
-    return Run(seeds, None, arrays, cases, report["calls"], printed, took)
+    return Run(seeds, None, arrays, report["cases"], report["calls"], printed, took)
 
 
-def _process(file, task, folder, seeds, seconds):
-    """The exit status of the learner's process; None where it had to be ended."""
-    command = [sys.executable, "-m", "minicnn.learn.grader.child", str(file), task, str(folder), *map(str, seeds)]
-    with open(folder / "printed", "wb") as printed:
+def _process(task, folder, seeds, seconds):
+    """(exit status, what was printed) of the learner's process; the status is None where it had to be ended."""
+    command = [sys.executable, "-m", "minicnn.learn.grader.child", task, str(folder), *map(str, seeds)]
+    with open(folder / "printed", "w+b") as printed:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(),
+            env=environment() | {MARK: str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that what it starts can be ended with it
         )
         try:
-            return process.wait(seconds)
+            ended = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return None
+            ended = None
         finally:
             end(process)
+            _end_strays(folder)
+        printed.seek(0)
+        return ended, printed.read(4 * PRINTED).decode("utf-8", "replace")[:PRINTED]
 
 
 def end(process):
@@ -107,29 +120,81 @@ def end(process):
     process.wait()
 
 
+def _end_strays(folder):
+    """End what left the session of a run: on Linux, every process that has the run's mark in its environment."""
+    mark = f"{MARK}={folder}".encode()
+    for _ in range(10):  # one that is being started while others end is found the next time
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # other people's, and what has ended meanwhile
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+        for stray in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stray, signal.SIGKILL)
+        if not found:
+            return
+
+
 def environment():
-    """The environment of a process of the grader's: with this minicnn, and one thread."""
+    """The environment of a process of the grader's: this minicnn, one thread, and no settings of the shell's Python.
+
+    Numba is told to check every index, so that one outside of its array is an error and not a wrong number.
+    """
     package = str(Path(minicnn.__file__).parent.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") or name == "PYTHONHOME"}
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    return os.environ | threads | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    python = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+    return kept | threads | python | {"NUMBA_BOUNDSCHECK": "1"}
 
 
-def _results(path):
+def _results(path, task, seeds):
     """(arrays, report) that the learner's process wrote. Raises where it did not, or wrote something else."""
+    _require_plain(path, LARGEST_RESULTS)
     with safe_open(path, framework="numpy") as results:
         report = json.loads(results.metadata()["report"])
         arrays = {}
         for key in results.keys():  # noqa: SIM118, it is no dict
             seed, position, name = key.split("/")
-            arrays[int(seed), int(position), name] = results.get_tensor(key)
-    if "error" not in report and not {"cases", "calls"} <= report.keys():
-        raise ValueError("expected a report")
-    return arrays, report
+            arrays[int(seed), int(position), name] = np.asarray(results.get_tensor(key), np.float64)
+    if "error" in report:
+        return {}, {"error": str(report["error"])}
+    arguments = {(seed, n): len(given) for seed in seeds for n, (_, given) in enumerate(cases(task, seed))}
+    found = {(case["seed"], case["position"]): case for case in report["cases"]}
+    if found.keys() != arguments.keys():
+        raise ValueError("expected the results of all cases")
+    for key, case in found.items():
+        _require(case["error"], str, None)
+        _require(case["kind"], str, None)
+        if not set(case["changed"]) <= set(range(arguments[key])):
+            raise ValueError(f"expected positions of arguments, got {case['changed']}")
+    calls = report["calls"]
+    _require(calls["calls"], int)
+    _require(calls["first_line"], int, None)
+    _require(calls["ours"], str, None)
+    _require(calls["watched"], bool)
+    return arrays, {"cases": found, "calls": calls}
 
 
-def _read(path):
-    return path.read_text(errors="replace") if path.exists() else "starting"
+def _require(value, kind, *others):
+    if not isinstance(value, kind) and value not in others:
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+
+
+def _require_plain(path, most):
+    """Raise ValueError where a path is no file of at most this many bytes: to read from a pipe may never end."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > most:
+        raise ValueError(f"expected a file of at most {most} bytes")
+
+
+def _doing(path):
+    """What the learner's process said last that it was doing."""
+    try:
+        _require_plain(path, 1000)
+        return path.read_text("utf-8", "replace") or "starting"
+    except (OSError, ValueError):
+        return "starting"
 
 
 def _why(ended, doing, printed, seconds):
@@ -145,7 +210,7 @@ def _why(ended, doing, printed, seconds):
             "so that the function can return"
         )
     if ended < 0:
-        name = signal.Signals(-ended).name
+        name = _signal(-ended)
         return (
             f"the process was killed by {name}, {_while(doing)}. In code that Numba compiles this is most often an "
             "index outside of its array: take @serial away to see where, or look for memory that grows without end"
@@ -154,5 +219,12 @@ def _why(ended, doing, printed, seconds):
     return f"the process ended with status {ended}, {_while(doing)}: {last[0][:300]}"
 
 
+def _signal(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 def _while(doing):
-    return f"while it was {doing}" if doing[0] != "t" else f"in {doing}"
+    return f"in {doing}" if doing.startswith("the case") else f"while it was {doing}"
