@@ -9,7 +9,7 @@ import pytest
 
 from minicnn.learn.exercises import EXERCISES, TASKS
 from minicnn.learn.grader import check, grading, running
-from minicnn.learn.grader.differences import around, striking, worst_index
+from minicnn.learn.grader.differences import around, differing, striking, worst_index
 
 TASK = "linear_weight_gradient"
 EXERCISE, ASKED = TASKS[TASK]
@@ -76,7 +76,7 @@ HOSTILE = {
     "wrong shape": ("return (dy.T @ x)[:1]", "wrong", "Its shape should be (2, 3), and is (1, 3)."),
     "complex numbers": ("return (dy.T @ x) * (1 + 0j)", "broken", "expected dweight to be an array of numbers"),
     "zeros": ("return 0 * (dy.T @ x)", "wrong", "All your numbers are 0."),
-    "float32": ("return (dy.astype('f').T @ x.astype('f')) + 1e-7", "wrong", "rounding of float32"),
+    "float32": ("return (dy.astype('f').T @ x.astype('f')) + 1e-7", "wrong", "a float32 array on the way"),
     "writes into dy": ("out = dy.T @ x\ndy *= 2\nreturn out", "wrong", "it changed its argument dy"),
     "the framework's own": (
         "from minicnn.backends import reference\nreturn reference.linear_weight_gradient(dy, x)",
@@ -387,6 +387,10 @@ def test_the_worst_number_and_what_lies_around_it():
     assert "[-7]" in around(np.arange(3.0), np.array([0, -7.0, 2]), (1,))
 
 
+def sentences(expected, got, arguments=None):
+    return striking([(expected, got, "dx", arguments or {})])
+
+
 def test_what_is_striking():
     expected = np.random.default_rng(0).standard_normal((3, 4, 4))
     said = {
@@ -399,16 +403,39 @@ def test_what_is_striking():
         "The right numbers are all there, in other places.": np.roll(expected, 5),
     }
     rounded = expected.astype(np.float32).astype(float)
-    said["The differences are as small as the rounding of float32: is there a float32 array on the way?"] = rounded
+    said["Only the last digits differ: is there a float32 array on the way, or a small constant missing?"] = rounded
     for sentence, got in said.items():
-        assert sentence in striking(expected, got, {}), sentence
+        assert sentences(expected, got) == [sentence]
     border = expected.copy()
     border[:, 0] += 1
-    assert striking(expected, border, {}) == ["Only cells at the border are wrong."]
+    assert sentences(expected, border) == ["Only cells at the border are wrong."]
+    assert sentences(expected[0], border[0]) == ["Along the first axis, 1, 2, 3 are right."]  # a matrix is no image
     one = expected.copy()
     one[1:] += np.random.default_rng(1).standard_normal((2, 4, 4))
-    assert striking(expected, one, {}) == ["Along the first axis, 0 is right."]
-    assert striking(expected, expected[:2], {}) == ["Its shape should be (3, 4, 4), and is (2, 4, 4)."]
-    assert "Transposed it would be right." in striking(expected[0, :2], expected[0, :2].T, {})
+    assert sentences(expected, one) == ["Along the first axis, 0 is right."]
+    assert sentences(expected, expected[:2]) == ["Its shape should be (3, 4, 4), and is (2, 4, 4)."]
+    assert "Transposed it would be right." in sentences(expected[0, :2], expected[0, :2].T)[0]
     dy = expected + 1
-    assert striking(expected, dy, {"dy": dy})[0] == "It is dy as it came in."
+    assert sentences(expected, dy, {"dy": dy})[0] == "It is dy as it came in."
+    old = np.zeros((3, 4, 4))
+    assert sentences(expected, old, {"dx": old, "dy": old})[0].startswith(
+        "It is dx as it came in. A line `dx = …` makes"
+    )
+
+
+def test_what_is_true_of_one_case_by_chance_is_not_said():
+    small, expected = np.array([2.0, 4.0]), np.arange(1.0, 9)
+    twice = small, 2 * small, "y", {}
+    assert striking([twice]) == ["Every number is the right one times 2."]
+    assert striking([twice, (expected, expected + 1, "y", {})]) == []
+    assert striking([twice, (expected, 2 * expected, "y", {})]) == ["Every number is the right one times 2."]
+    said = "Every number is the right one times 2 here, and by another in other cases."
+    assert striking([twice, (expected, 5 * expected, "y", {})]) == [said]
+    assert striking([twice, (small[:1], small[:1] + 7, "y", {})]) == ["Every number is the right one times 2."]
+
+
+def test_numbers_that_differ_are_not_written_alike():
+    expected, got = np.array([1.23456789, 2]), np.array([1.23456799, 2])
+    table = around(expected, got, (0,))
+    assert table.splitlines()[1].split() == ["[1.2345679]", "2", "|", "[1.234568]", "2"]
+    assert differing(expected, got).tolist() == [True, False]

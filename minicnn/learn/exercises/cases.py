@@ -13,12 +13,19 @@ import minicnn
 from minicnn.geometry import adaptive_windows, fixed_windows
 from minicnn.learn.exercises.catalogue import TASKS
 
+ONE_WINDOW = ("adaptive_start", "adaptive_stop")  # called for each window p of a case, which has n_in and n_out only
 SEEDS = (1, 2)  # of the random cases; a check adds one that nobody knows before
 
 
 def cases(task, seed):
     """The list of (label, arguments) for a task's name and a seed; all arrays are new."""
     return list(_CASES[task](np.random.default_rng(seed)))
+
+
+def by_name(task, arguments):
+    """A case's arguments as a dict, by the names that the function gives them."""
+    names = TASKS[task][1].arguments()
+    return dict(zip(names[1:] if task in ONE_WINDOW else names, arguments, strict=False))
 
 
 def results(task, function, arguments):
@@ -42,7 +49,7 @@ def results(task, function, arguments):
 
 
 def _returned(function, arguments, task):
-    if task in ("adaptive_start", "adaptive_stop"):  # one window at a time
+    if task in ONE_WINDOW:
         n_in, n_out = arguments
         return [function(p, n_in, n_out) for p in range(n_out)]
     return function(*arguments)
@@ -67,9 +74,10 @@ def _changed(arguments, asked):
     for network in arguments:
         if isinstance(network, minicnn.Sequential):
             arrays |= {
-                f"gradient of {name}.{key}": np.array(layer.grads.get(key, np.nan), dtype=np.float64)
+                f"gradient of {name}.{key}": np.array(layer.grads[key], dtype=np.float64)
                 for name, layer in network.named_layers()
                 for key in layer.params
+                if key in layer.grads
             }
     return arrays
 
@@ -85,7 +93,7 @@ HAND_X, HAND_DY = np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([[1.0, -1], [0, 2
 
 def _linear_sizes(rng):
     yield "small", HAND_X.copy(), np.array([[1.0, 0, 2], [3, 1, 0]]), HAND_DY.copy()
-    for n_images, n_in, n_out in ((5, 4, 3), (3, 4, 4), (1, 2, 6)):
+    for n_images, n_in, n_out in ((5, 4, 3), (3, 4, 4), (1, 2, 6), (4, 3, 1), (2, 1, 3)):
         x, weight, dy = (rng.standard_normal(size) for size in ((n_images, n_in), (n_out, n_in), (n_images, n_out)))
         yield f"{n_images} images, {n_in} inputs, {n_out} outputs", x, weight, dy
 
@@ -123,6 +131,7 @@ def _log_softmax_forward(rng):
     yield "large scores", (rng.standard_normal((2, 3)) + 2000,)
     yield "rows far apart", (rng.standard_normal((3, 4)) + np.array([[0], [-3000], [3000]]),)
     yield "one class far behind", (np.array([[0.0, -2000, 1], [3, 2, 1]]),)
+    yield "one class far ahead", (np.array([[0.0, 2000, 1], [3, 2, 1]]),)  # so that only its own score is a safe shift
 
 
 def _log_softmax_backward(rng):
@@ -141,6 +150,7 @@ def _nll_loss_backward(rng):
     yield "5 images, 4 classes, equal weights", (probabilities(5, 4), rng.integers(0, 4, 5), np.ones(4), 0.0)
     yield "class weights", (probabilities(4, 3), np.array([0, 2, 1, 2]), np.array([0.5, 1.0, 3.0]), 0.0)
     yield "label smoothing 0.2", (probabilities(4, 3), np.array([2, 1, 1, 0]), np.array([2.0, 1.0, 0.5]), 0.2)
+    yield "one image, a class of weight 0", (probabilities(1, 4), np.array([2]), np.array([0.0, 1.0, 2.0, 0.5]), 0.1)
 
 
 # Pooling
@@ -158,6 +168,8 @@ def _pooling_sizes():
     yield "2 × 2 windows, stride 2", (2, 3), (4, 6), _windows(4, 6, kernel=2, stride=2)
     yield "3 × 3 windows, stride 2, padding 1", (2, 2), (5, 7), _windows(5, 7, kernel=3, stride=2, padding=1)
     yield "10 × 14 cells in 3 × 4 windows", (1, 2), (10, 14), _windows(10, 14, out_size=(3, 4))
+    apart = fixed_windows(6, 2, 3, 0), fixed_windows(8, 3, 4, 0)
+    yield "2 × 3 windows, stride (3, 4), cells in none", (1, 2), (6, 8), apart
 
 
 def _pooling_numbers(rng, batch, size, tables):
@@ -189,7 +201,7 @@ def _avg_pool2d_backward(rng):
 
 
 def _adaptive_sizes(rng):
-    known = [(6, 3), (5, 3), (10, 3), (14, 4), (5, 8), (13, 13), (7, 25), (3, 1)]
+    known = [(6, 3), (5, 3), (10, 3), (14, 4), (5, 8), (13, 13), (7, 25), (3, 1), (30, 22), (22, 22), (25, 25)]
     for n_in, n_out in known + [tuple(pair) for pair in rng.integers(1, 60, (4, 2)).tolist()]:
         yield f"{n_in} cells, {n_out} windows", (n_in, n_out)
 
@@ -205,6 +217,7 @@ def _conv_sizes(rng):
         ("2 images, 2 channels, 3 filters", 2, 2, 3, (5, 6), (3, 3), (1, 1), (1, 1)),
         ("stride (2, 3), padding (1, 2), kernel 2 × 3", 3, 2, 2, (7, 9), (2, 3), (2, 3), (1, 2)),
         ("stride 2, last column unused", 2, 3, 2, (6, 8), (3, 3), (2, 2), (0, 0)),
+        ("1 × 2 kernel, stride (3, 2), padding (2, 1)", 1, 2, 1, (4, 7), (1, 2), (3, 2), (2, 1)),
     )
     for position, (label, n, c, f, size, kernel, stride, padding) in enumerate(table):
         draw = _integers if position < 2 else lambda rng, *shape: rng.standard_normal(shape)
@@ -303,6 +316,14 @@ def _float64(network):
     return network.to("reference", np.float64)
 
 
+class _First(minicnn.Linear):
+    """A first layer whose dx is 0, and not left out, where nobody needs it: so it shows what it was asked."""
+
+    def backward(self, dy, need_dx=True):
+        dx = super().backward(dy)
+        return dx if need_dx else 0 * dx
+
+
 def _sequential_backward(rng):
     seed = int(rng.integers(1 << 30))
     square = minicnn.Sequential(
@@ -315,6 +336,11 @@ def _sequential_backward(rng):
     ):
         y = _float64(network).forward(rng.standard_normal(shape))
         yield label, (network, rng.standard_normal(y.shape))
+    alone = _float64(minicnn.Sequential(a=minicnn.Linear(3, 2, rng=seed)))
+    yield "one layer", (alone, rng.standard_normal(alone.forward(rng.standard_normal((4, 3))).shape))
+    asked = _float64(minicnn.Sequential(a=_First(3, 3, rng=seed), b=minicnn.Linear(3, 2, rng=seed)))
+    y = asked.forward(rng.standard_normal((4, 3)))
+    yield "need_dx is False", (asked, rng.standard_normal(y.shape), False)
 
 
 def _cross_entropy_loss_backward(rng):
@@ -322,6 +348,7 @@ def _cross_entropy_loss_backward(rng):
         ("equal weights", None, 0.0),
         ("class weights", np.array([1.0, 2, 0.5, 1]), 0.0),
         ("label smoothing 0.1", None, 0.1),
+        ("class weights, label smoothing 0.2", np.array([1.0, 2, 0.5, 1]), 0.2),
     ):
         loss = minicnn.CrossEntropyLoss(weight, smoothing).to("reference")
         loss.forward(2 * rng.standard_normal((3, 4)), rng.integers(0, 4, 3))
@@ -329,7 +356,11 @@ def _cross_entropy_loss_backward(rng):
 
 
 def _clip_gradients(rng):
-    for label, scale, max_norm in (("a norm that is too large", 5, 1.0), ("a norm that is small enough", 0.01, 1.0)):
+    for label, scale, max_norm in (
+        ("a norm that is too large", 5, 2.5),
+        ("a norm that is small enough", 0.01, 0.5),
+        ("nothing but 0", 0, 0.5),
+    ):
         seed = int(rng.integers(1 << 30))
         network = _float64(minicnn.Sequential(a=minicnn.Linear(3, 2, rng=seed), b=minicnn.Linear(2, 2, rng=seed)))
         for _, layer, key in network.named_params():

@@ -3,7 +3,19 @@
 import numpy as np
 
 NEIGHBOURS = 2  # on each side of the worst number, along the last two axes
-FLOAT32 = 1e-5  # differences below this share of the largest number look like rounding
+SMALLEST = 3  # numbers in an array, up to which what strikes one about it may be chance
+
+# How far a number may be from the right one, as a share of the largest number of the array; everything is float64, so
+# that any order of summation passes and float32 does not.
+TOLERANCE = 1e-9
+FLOAT32 = 1e-5  # differences below this share look like rounding
+
+
+def differing(expected, got):
+    """Which numbers of two arrays of one shape are not the same, up to rounding; NaN and infinity must be in place."""
+    with np.errstate(invalid="ignore"):
+        largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+        return ~np.isclose(got, expected, rtol=0, atol=TOLERANCE * max(largest, 1e-300), equal_nan=True)
 
 
 def worst_index(expected, got):
@@ -23,7 +35,11 @@ def around(expected, got, index):
     tables = [np.atleast_2d(array[leading] if leading else array) for array in (expected, got)]
     rows = slice(max(row - NEIGHBOURS, 0), row + NEIGHBOURS + 1)
     columns = slice(max(column - NEIGHBOURS, 0), column + NEIGHBOURS + 1)
-    cells = [[[_short(number) for number in line] for line in table[rows, columns].tolist()] for table in tables]
+    digits = digits_that_differ(expected[index], got[index], 4)
+    cells = [
+        [[f"{number + 0.0:.{digits}g}" for number in line] for line in table[rows, columns].tolist()]
+        for table in tables
+    ]
     at = row - rows.start, column - columns.start
     for table in cells:
         table[at[0]][at[1]] = f"[{table[at[0]][at[1]]}]"
@@ -33,27 +49,49 @@ def around(expected, got, index):
     return "\n".join([head, *(f"{left}  |  {right}" for left, right in zip(*sides, strict=True))])
 
 
-def striking(expected, got, arguments):
-    """What strikes one about all of the wrong numbers, a sentence each; maybe nothing.
+def digits_that_differ(expected, got, least):
+    """How many digits to show of two numbers so that they are not written alike."""
+    return next((d for d in range(least, 17) if f"{expected:.{d}g}" != f"{got:.{d}g}"), 17)
 
-    `arguments` are the arrays the function was called with, by name.
+
+def striking(wrong):
+    """What strikes one about all of the wrong numbers, a list of sentences about the first of the wrong arrays.
+
+    `wrong` is a list of (expected, got, name, arguments) for the cases that are wrong, the arguments a dict by name.
+    Only what is true of the others as well is said, since a few numbers may look like anything by chance.
     """
-    if expected.shape != got.shape:
-        return _about_the_shape(expected, got)
-    if not np.isfinite(got).all():
-        kinds = [name for name, test in (("NaN", np.isnan), ("infinity", np.isinf)) if test(got).any()]
-        return [
-            f"There is {' and '.join(kinds)} in it: look for a division by 0, the log of 0, or exp of a large number."
-        ]
-    if not got.any():
-        return ["All your numbers are 0."]
-    said = [f"It is {name} as it came in." for name, array in arguments.items() if np.array_equal(array, got)]
-    said += _a_factor(expected, got) or _a_rearrangement(expected, got) or _where(expected, got)
+    (_, first), *others = [(one[0].size, _sentences(*one)) for one in wrong]
+    others = [sentences for size, sentences in others if size > SMALLEST]
+    said = []
+    for kind, sentence in first.items():
+        if kind in OF_ONE_CASE or all(kind in sentences for sentences in others):
+            same = all(sentences.get(kind) == sentence for sentences in others)
+            said.append(
+                sentence if same or kind != "factor" else sentence[:-1] + " here, and by another in other cases."
+            )
     return said
 
 
-def _short(number):
-    return f"{number:.4g}"
+OF_ONE_CASE = ("shape", "not finite", "first axis")  # what is true of one case, whatever the others are
+
+
+def _sentences(expected, got, name, arguments):
+    """A dict from what kind of thing is striking to the sentence that says it; maybe empty."""
+    if expected.shape != got.shape:
+        return {"shape": _about_the_shape(expected, got)}
+    if not np.isfinite(got).all():
+        kinds = [kind for kind, test in (("NaN", np.isnan), ("infinity", np.isinf)) if test(got).any()]
+        said = (
+            f"There is {' and '.join(kinds)} in it: look for a division by 0, the log of 0, or exp of a large number."
+        )
+        return {"not finite": said}
+    if name in arguments and np.array_equal(arguments[name], got):
+        return {"unchanged": f"It is {name} as it came in. A line `{name} = …` makes a new array beside the old one."}
+    if not got.any():
+        return {"zero": "All your numbers are 0."}
+    same = [f"It is {other} as it came in." for other, array in arguments.items() if np.array_equal(array, got)]
+    said = {"argument": same[0]} if same else {}
+    return said | (_a_factor(expected, got) or _a_rearrangement(expected, got) or _where(expected, got))
 
 
 def _about_the_shape(expected, got):
@@ -62,55 +100,57 @@ def _about_the_shape(expected, got):
         said.append("Transposed it would be right.")
     elif got.size == expected.size and np.allclose(got.ravel(), expected.ravel()):
         said.append("The numbers are right, in their order; only the shape is not.")
-    return said
+    return " ".join(said)
 
 
 def _a_factor(expected, got):
     """Whether every number is the right one times the same factor."""
     scale = np.abs(expected).max()
     if np.abs(got - expected).max() < FLOAT32 * scale:
-        return ["The differences are as small as the rounding of float32: is there a float32 array on the way?"]
+        return {
+            "rounding": "Only the last digits differ: is there a float32 array on the way, or a small constant missing?"
+        }
     away_from_0 = np.abs(expected) > 1e-9 * scale
     if np.count_nonzero(away_from_0) < 2:
-        return []
+        return {}
     ratios = got[away_from_0] / expected[away_from_0]
     factor = float(np.median(ratios))
     if factor == 0 or not np.allclose(ratios, factor) or np.abs(got[~away_from_0]).max(initial=0) > 1e-6 * scale:
-        return []
+        return {}
     if np.isclose(factor, -1):
-        return ["Every number has the wrong sign."]
+        return {"sign": "Every number has the wrong sign."}
     share = f" (1/{1 / factor:.4g})" if abs(factor) < 1 else ""
-    return [f"Every number is the right one times {factor:.4g}{share}."]
+    return {"factor": f"Every number is the right one times {factor:.4g}{share}."}
 
 
 def _a_rearrangement(expected, got):
     """Whether the right numbers stand in the wrong places."""
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1 and np.allclose(np.flip(got, axis), expected):
-            return [f"Flipped along axis {axis} it would be right."]
+            return {f"flipped {axis}": f"Flipped along axis {axis} it would be right."}
     if expected.ndim > 1 and np.allclose(got[..., ::-1, ::-1], expected):
-        return ["Turned by half a turn along the last two axes it would be right."]
+        return {"turned": "Turned by half a turn along the last two axes it would be right."}
     if (
         expected.ndim > 1
         and expected.shape[-1] == expected.shape[-2]
         and np.allclose(np.swapaxes(got, -1, -2), expected)
     ):
-        return ["With its last two axes exchanged it would be right."]
+        return {"exchanged": "With its last two axes exchanged it would be right."}
     if np.allclose(np.sort(got.ravel()), np.sort(expected.ravel())):
-        return ["The right numbers are all there, in other places."]
-    return []
+        return {"order": "The right numbers are all there, in other places."}
+    return {}
 
 
 def _where(expected, got):
     """Where the wrong numbers lie."""
-    wrong = ~np.isclose(got, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
-    said = []
-    if expected.ndim >= 2 and min(expected.shape[-2:]) > 2 and not wrong[..., 1:-1, 1:-1].any():
-        said.append("Only cells at the border are wrong.")
+    wrong = differing(expected, got)
+    said = {}
+    if expected.ndim >= 3 and min(expected.shape[-2:]) > 2 and not wrong[..., 1:-1, 1:-1].any():
+        said["border"] = "Only cells at the border are wrong."
     if expected.ndim >= 2 and len(expected) > 1:
         right = [n for n in range(len(expected)) if not wrong[n].any()]
         if right and wrong.any():
-            said.append(
+            said["first axis"] = (
                 f"Along the first axis, {', '.join(map(str, right))} {'is' if len(right) == 1 else 'are'} right."
             )
     return said

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.learn.exercises import source
-from minicnn.learn.exercises.cases import cases
+from minicnn.learn.exercises.cases import by_name, cases
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader import answers
-from minicnn.learn.grader.differences import around, striking, worst_index
+from minicnn.learn.grader.differences import around, differing, digits_that_differ, striking, worst_index
 from minicnn.learn.grader.running import LONGEST_LINE, SECONDS, TEXT, run
 
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
@@ -147,9 +147,13 @@ def _judged(task, ran):
     if wrong is None:
         changed = _changed_argument(task, ran)
         return changed or {"status": PASSED, "headline": "right", "details": ()}
-    details, together = [_shown(task, ran, *wrong)], answers.named(task, ran.outcomes())
+    together = answers.named(task, ran.outcomes())
     if together:
-        details = [*(mistake.says for mistake in together), *details, *(f"Ask yourself: {m.asks}" for m in together)]
+        details = [
+            *(mistake.says for mistake in together),
+            _shown(task, ran, *wrong),
+            *(f"Ask yourself: {m.asks}" for m in together),
+        ]
         headline = " and ".join(mistake.name for mistake in together)
         return {
             "status": WRONG,
@@ -158,7 +162,8 @@ def _judged(task, ran):
             "mistakes": tuple(mistake.name for mistake in together),
         }
     error = ran.cases[wrong[0]]["error"]
-    return {"status": BROKEN if error else WRONG, "headline": "not right yet", "details": tuple(details)}
+    shown = "\n".join([_shown(task, ran, *wrong), *_striking(task, ran, *wrong)])
+    return {"status": BROKEN if error else WRONG, "headline": "not right yet", "details": (shown,)}
 
 
 def _broken(headline, *details):
@@ -183,26 +188,37 @@ def _shown(task, ran, key, name):
     """The paragraph about the first wrong case."""
     seed, position = key
     label, arguments = cases(task, seed)[position]
-    named = dict(zip(TASKS[task][1].arguments(), arguments, strict=False))
     lines = [f"The case “{label}”:"]
     if name is None:
         return "\n".join([lines[0], ran.cases[key]["error"]])
-    lines += [_assigned(argument, value) for argument, value in named.items() if _is_small(value)]
+    lines += [_assigned(argument, value) for argument, value in by_name(task, arguments).items() if _is_small(value)]
     expected, got = answers.right(task, seed)[position][name], ran.arrays.get((seed, position, name))
     if got is None:
         return "\n".join([*lines, f"there is no {name}."])
     if expected.shape == got.shape:
         index = worst_index(expected, got)
-        wrong = int((~np.isclose(got, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())).sum())
+        wrong = int(differing(expected, got).sum())
+        digits = digits_that_differ(expected[index], got[index], 6)
         where = f"{name}{list(index)}" if index else name
-        lines.append(
-            f"{wrong} of {got.size} numbers of {name} are wrong; "
-            f"the worst is {where}: expected {expected[index]:.6g}, got {got[index]:.6g}"
-        )
+        many = f"{wrong} of {got.size} numbers of {name} are wrong; the worst is {where}"
+        head = many if got.size > 1 else f"{name} is wrong"
+        lines.append(f"{head}: expected {expected[index]:.{digits}g}, got {got[index]:.{digits}g}")
         if got.size > 1:
             lines += ["    " + line for line in around(expected, got, index).splitlines()]
-    arrays = {argument: value for argument, value in named.items() if isinstance(value, np.ndarray)}
-    return "\n".join([*lines, *striking(expected, got, arrays)])
+    return "\n".join(lines)
+
+
+def _striking(task, ran, key, name):
+    """What strikes one about the wrong numbers called `name`, in the first wrong case and in the others."""
+    wrong = []
+    for seed in ran.seeds:
+        for position, (_, arguments) in enumerate(cases(task, seed)):
+            expected, got = answers.right(task, seed)[position].get(name), ran.arrays.get((seed, position, name))
+            if (seed, position) < key or expected is None or got is None or answers.agree(expected, got):
+                continue
+            arrays = {n: value for n, value in by_name(task, arguments).items() if isinstance(value, np.ndarray)}
+            wrong.append((expected, got, name, arrays))
+    return striking(wrong) if wrong else []
 
 
 def _changed_argument(task, ran):
@@ -230,7 +246,7 @@ def _whose_code(task, ran):
 
 
 def _is_small(value):
-    return value.size <= SMALL if isinstance(value, np.ndarray) else len(str(value)) <= 60
+    return value.size <= SMALL if isinstance(value, np.ndarray) else isinstance(value, (int, float, tuple))
 
 
 def _assigned(name, value):
