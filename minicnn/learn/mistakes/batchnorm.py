@@ -54,6 +54,13 @@ MISTAKES = (
         "weight had a part in every number of its channel. Are their messages averaged?",
     ),
     Mistake(
+        "batchnorm2d_eval_backward",
+        "returned in another order",
+        {"return dx, dweight, dbias": "return dx, dbias, dweight"},
+        "Your dweight and dbias have changed places.",
+        "In which order does the first line of the function name what it returns?",
+    ),
+    Mistake(
         "update_running_statistics_",
         "n for n − 1",
         {"var * (count / (count - 1))": "var"},
@@ -94,6 +101,16 @@ MISTAKES = (
         {"var * (count / (count - 1))": "np.sqrt(var * (count / (count - 1)))"},
         "You move running_var towards a standard deviation.",
         "What does forward take the root of, in evaluation?",
+    ),
+    Mistake(
+        "update_running_statistics_",
+        "the old ones never fade",
+        {
+            "momentum * (mean - running_mean)": "momentum * mean",
+            "momentum * (unbiased - running_var)": "momentum * unbiased",
+        },
+        "You add the batch's share to the whole of the old statistics.",
+        "If every batch has the mean 1, what should running_mean approach? What does yours approach?",
     ),
     Mistake(
         "batchnorm2d_train_backward",
@@ -170,5 +187,19 @@ MISTAKES = (
         {TRAIN_DX: "_per_channel(weight / np.sqrt(var)) * (dy - via_mean - via_variance)"},
         "You divide by the root of var, and forward divided by the root of var + eps.",
         "What stands under the root in forward?",
+    ),
+    Mistake(
+        "batchnorm2d_train_backward",
+        "returned in another order",
+        {"return dx, dweight, dbias": "return dx, dbias, dweight"},
+        "Your dweight and dbias have changed places.",
+        "In which order does the first line of the function name what it returns?",
+    ),
+    Mistake(
+        "batchnorm2d_train_backward",
+        "the paths added",
+        {"(dy - via_mean - via_variance)": "(dy + via_mean + via_variance)"},
+        "What goes through mean and variance has the wrong sign.",
+        "x - mean: when the mean grows, does x_hat grow or shrink?",
     ),
 )

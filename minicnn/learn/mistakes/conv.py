@@ -133,6 +133,13 @@ MISTAKES = (
         "i counts rows and j columns. Which of them comes first in weight?",
     ),
     Mistake(
+        "conv2d_input_gradient",
+        "cropped by -0",
+        {CROP: "dx_padded[:, :, pad_h:-pad_h, pad_w:-pad_w]"},
+        "With padding you are right. Without it nothing is left of dx.",
+        "What is x[0:-0]? And how long should dx be, which you know without counting from the end?",
+    ),
+    Mistake(
         "to_pixels",
         "= for +=",
         {"dx[c, r, s] += ": "dx[c, r, s] = "},
@@ -168,6 +175,20 @@ MISTAKES = (
         "A filter has weights of its own for each channel. Which did this pixel meet?",
     ),
     Mistake(
+        "to_pixels",
+        "an index below 0",
+        {"0 <= r < dx.shape[1] and 0 <= s < dx.shape[2]": "r < dx.shape[1] and s < dx.shape[2]"},
+        "What belongs to the padding above and to the left lands at the far end of the image.",
+        "Which cell is dx[c, -1, s], and is it the one that you mean?",
+    ),
+    Mistake(
+        "to_pixels",
+        "begun at 0",
+        {"    n_channels, kernel_h": "    dx[:] = 0\n    n_channels, kernel_h"},
+        "What stood in dx before is lost.",
+        "This function is called once for each filter. What has the one before left in dx?",
+    ),
+    Mistake(
         "to_weights",
         "= for +=",
         {"dweight[c, i, j] += ": "dweight[c, i, j] = "},
@@ -194,5 +215,19 @@ MISTAKES = (
         {WHERE: "r, s = p - padding[0] + i, q - padding[1] + j"},
         "With stride 1 you are right. With larger strides you pair dy with the wrong pixels.",
         "How far is it from the window of output p to that of output p + 1?",
+    ),
+    Mistake(
+        "to_weights",
+        "an index below 0",
+        {"0 <= r < x.shape[1] and 0 <= s < x.shape[2]": "r < x.shape[1] and s < x.shape[2]"},
+        "Where a window reaches over the upper or the left border, you pair dy with pixels of the far end.",
+        "Which pixel is x[c, -1, s], and is it the one that you mean?",
+    ),
+    Mistake(
+        "to_weights",
+        "begun at 0",
+        {"    n_channels, kernel_h": "    dweight[:] = 0\n    n_channels, kernel_h"},
+        "What stood in dweight before is lost.",
+        "This function is called once for each image. What has the one before left in dweight?",
     ),
 )

@@ -26,7 +26,7 @@ def _passes(mistake, layer, x, loss=None, y=None):
         loss.own = own
     try:
         return bool(minicnn.gradcheck(layer, x, y, loss=loss))
-    except (ValueError, TypeError):  # shapes that do not fit, numbers that are not finite
+    except (ValueError, TypeError, IndexError):  # what does not fit, numbers that are not finite
         return False
 
 
@@ -69,7 +69,7 @@ def _checks(mistake):
         ],
         "max_pool2d_": [(minicnn.AdaptiveMaxPool2d((3, 4)), images)],
         "avg_pool2d_": [(minicnn.AvgPool2d(3, stride=2, padding=1), images)],
-        "conv2d_": [(conv, images)],
+        "conv2d_": [(conv, images), (minicnn.Conv2d(2, 3, kernel_size=2, rng=0), images)],
         "batchnorm2d_train_": [(batchnorm, images)],
         "batchnorm2d_eval_": [(frozen, images)],
     }

@@ -33,6 +33,13 @@ MISTAKES = (
         "If you loop over the images: does each of them add to dbias, or does it take the place of the one before?",
     ),
     Mistake(
+        "linear_bias_gradient",
+        "the first image only",
+        {"dy.sum(axis=0)": "dy[0]"},
+        "Your dbias is what the first image alone sends.",
+        "The bias was added in every image. Where do the messages of the others go?",
+    ),
+    Mistake(
         "linear_weight_gradient",
         "transposed",
         {"dy.T @ x": "x.T @ dy"},
@@ -123,5 +130,12 @@ MISTAKES = (
         {"y <= 0": "y > 0"},
         "You let dy through exactly where the gate was closed.",
         "Where y is 0, what would a slightly larger x have changed?",
+    ),
+    Mistake(
+        "relu_backward",
+        "half a slope at 0",
+        {"np.where(y <= 0, dy.dtype.type(0), dy)": "dy * np.heaviside(y, 0.5)"},
+        "Where y is 0 you let half of dy through.",
+        "y is 0 wherever x was negative, too. How much of dy reaches a negative x?",
     ),
 )

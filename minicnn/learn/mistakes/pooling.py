@@ -48,6 +48,16 @@ MISTAKES = (
         "argmax is r * W + s. Which of W and H turns it back into a row and a column?",
     ),
     Mistake(
+        "max_pool2d_backward",
+        "divided by the height",
+        {
+            WIN: "r, s = np.divmod(argmax[:, :, p, q], height)\n"
+            "            dx.reshape(n_images, n_channels, height, width)[n, c, r, s] += dy[:, :, p, q]"
+        },
+        "You divide argmax by the height to get a row and a column.",
+        "argmax is r * W + s. How many cells does one step of r skip?",
+    ),
+    Mistake(
         "avg_pool2d_forward",
         "the mean forgotten",
         {"window_sum / x.dtype.type(extent_h * extent_w)": "window_sum"},
@@ -92,8 +102,8 @@ MISTAKES = (
     Mistake(
         "adaptive_start",
         "floating point",
-        {"p * n_in // n_out": "int(p * (n_in / n_out) - 1e-12)"},
-        "Where p * n_in / n_out is a whole number, you are one cell too low: floating point came out just below it.",
+        {"p * n_in // n_out": "int(p * (n_in / n_out))"},
+        "Where p * n_in / n_out is a whole number, floating point may come out just below it: one cell too low.",
         "n_in / n_out is no finite binary fraction. Can you order the operations so that all numbers are integers?",
     ),
     Mistake(
@@ -109,6 +119,21 @@ MISTAKES = (
         {"((p + 1) * n_in + n_out - 1) // n_out": "(p + 1) * n_in // n_out"},
         "You round the stop down. Where the sizes do not divide, windows lose a cell, and neighbours never overlap.",
         "Window 0 of 5 cells in 3 windows covers 1 2/3 cells. How many cells does it look at?",
+    ),
+    Mistake(
+        "adaptive_stop",
+        "floating point",
+        {"((p + 1) * n_in + n_out - 1) // n_out": "-int(-(p + 1) * (n_in / n_out) // 1)"},
+        "For some sizes (p + 1) * n_in / n_out is a whole number, and floating point comes out just above it: the last "
+        "window leaves the image.",
+        "n_in / n_out is no finite binary fraction. Can you order the operations so that all numbers are integers?",
+    ),
+    Mistake(
+        "adaptive_stop",
+        "rounded to the nearest",
+        {"((p + 1) * n_in + n_out - 1) // n_out": "round((p + 1) * n_in / n_out)"},
+        "You round to the nearest cell, so that some windows lose their last cell.",
+        "May a window leave out a cell of which it covers a part?",
     ),
     Mistake(
         "adaptive_stop",
@@ -173,5 +198,12 @@ MISTAKES = (
         {"dy.dtype.type(extent_h * extent_w)": "(len(rows) * len(columns))"},
         "You divide by the number of windows.",
         "A window's mean was a sum divided by the number of … what?",
+    ),
+    Mistake(
+        "avg_pool2d_backward",
+        "divided by a side",
+        {"extent_h * extent_w": "extent_h"},
+        "You divide by the height of the window alone.",
+        "How many cells does a window of extent_h rows and extent_w columns have?",
     ),
 )

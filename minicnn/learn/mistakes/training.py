@@ -65,6 +65,20 @@ MISTAKES = (
         "When the learning rate halves between two steps, should the old velocity still push with the old one?",
     ),
     Mistake(
+        "sgd_step_",
+        "Nesterov always",
+        {SGD: "param -= lr * (g + momentum * velocity)"},
+        "With Nesterov you are right. Without it you still look ahead.",
+        "What is `nesterov` for, if both steps are the same?",
+    ),
+    Mistake(
+        "sgd_step_",
+        "the learning rate forgotten",
+        {SGD: SGD.replace("lr * ", "1.0 * ")},
+        "You step by the whole velocity.",
+        "What makes a step small?",
+    ),
+    Mistake(
         "adam_step_",
         "no bias correction",
         {"m / (1 - beta1**step)": "m", "v / (1 - beta2**step)": "v"},
@@ -135,6 +149,45 @@ MISTAKES = (
         "When a schedule makes the learning rate small, should the decay stay large?",
     ),
     Mistake(
+        "adam_step_",
+        "uphill",
+        {"param -= lr": "param += lr"},
+        "You step along the gradient, and the loss grows.",
+        "In which direction does a gradient point: to larger losses, or to smaller ones?",
+    ),
+    Mistake(
+        "adam_step_",
+        "eps forgotten",
+        {"np.sqrt(v_hat) + eps": "np.sqrt(v_hat)"},
+        "You divide by the root alone.",
+        "What happens to a parameter whose gradient was always 0?",
+    ),
+    Mistake(
+        "adam_step_",
+        "eps beside the root of v",
+        {"m_hat / (np.sqrt(v_hat) + eps)": "m_hat * np.sqrt(1 - beta2**step) / (np.sqrt(v) + eps)"},
+        "You add eps before the correction of v, and not after it; so eps counts for more in the first steps.",
+        "To which root is eps added in the formula: to that of v, or of v_hat?",
+    ),
+    Mistake(
+        "adam_step_",
+        "the correction kept",
+        {"m_hat = m / (1": "m_hat = m\n    m_hat /= (1", "v_hat = v / (1": "v_hat = v\n    v_hat /= (1"},
+        "You write the corrected m and v back, so that the next step begins with them.",
+        "Which of m and m_hat is remembered from step to step?",
+    ),
+    Mistake(
+        "adam_step_",
+        "the decay after the step",
+        {
+            "        param *= 1 - lr * weight_decay\n": "",
+            "param -= lr * m_hat / (np.sqrt(v_hat) + eps)": "param -= lr * m_hat / (np.sqrt(v_hat) + eps)\n"
+            "    param *= 1 - decoupled * lr * weight_decay",
+        },
+        "In AdamW you shrink param after the step, so that the step shrinks too.",
+        "Which comes first in the formula: the decay, or the step?",
+    ),
+    Mistake(
         "sequential_backward",
         "from the first to the last",
         {"reversed(later)": "later"},
@@ -154,6 +207,20 @@ MISTAKES = (
         {"return first.backward(dy, need_dx=need_dx)": "return dy"},
         "The first layer never runs its backward: its gradients are missing, and your dx is that of its output.",
         "How many layers are there, and how many did you ask?",
+    ),
+    Mistake(
+        "sequential_backward",
+        "need_dx for every layer",
+        {"dy = child.backward(dy)": "dy = child.backward(dy, need_dx=need_dx)"},
+        "When need_dx is False, no layer gives a dx, and the layer before it gets none.",
+        "Whose dx does nobody need: that of every layer, or of which?",
+    ),
+    Mistake(
+        "sequential_backward",
+        "need_dx forgotten",
+        {"first.backward(dy, need_dx=need_dx)": "first.backward(dy)"},
+        "You ask the first layer for its dx even where nobody needs it.",
+        "What is need_dx for, and which layer should hear of it?",
     ),
     Mistake(
         "cross_entropy_loss_backward",
@@ -184,6 +251,13 @@ MISTAKES = (
         "Who takes the mean over the images: the loss, the log-softmax, or both?",
     ),
     Mistake(
+        "cross_entropy_loss_backward",
+        "class weights forgotten",
+        {LOSS: LOSS.replace("weights, self", "0 * weights + 1, self")},
+        "With equal class weights you are right; with others each image counts the same.",
+        "What did the loss's forward do with the weights?",
+    ),
+    Mistake(
         "clip_gradients",
         "small gradients scaled up",
         {"if factor < 1:": "if True:"},
@@ -210,5 +284,29 @@ MISTAKES = (
         {"    return norm": "    return norm * min(1, factor)"},
         "You return the norm after scaling.",
         "Which norm is asked for: the one that tells how wild the gradients were?",
+    ),
+    Mistake(
+        "clip_gradients",
+        "max_norm forgotten",
+        {"factor = max_norm /": "factor = 1 /"},
+        "You bring the norm down to 1, whatever max_norm is.",
+        "If max_norm is 5, how long may the gradients be?",
+    ),
+    Mistake(
+        "clip_gradients",
+        "1e-6 forgotten",
+        {"factor = max_norm / (norm + 1e-6)": "factor = max_norm / norm if norm else 1.0"},
+        "You divide by the norm alone; the last digits differ.",
+        "What stands below the line in the formula?",
+    ),
+    Mistake(
+        "clip_gradients",
+        "each by its own norm",
+        {
+            "    ops.scale_(grad, factor)\n": "    own_norm = math.sqrt(ops.sum_of_squares(grad))\n"
+            "            ops.scale_(grad, min(1, max_norm / (own_norm + 1e-6)))\n"
+        },
+        "You scale each parameter's gradient by a factor of its own, which turns the direction of the step.",
+        "All gradients together are one long vector. How many factors keep its direction?",
     ),
 )
