@@ -339,16 +339,23 @@ def _check(function, name, array, gradient, near_zero, elements, rng):
         counts = {"tried": len(places), "size": numbers.size, "kinks": kinks}
         return ArrayCheck(name, verdict, **fields | counts | more)
 
-    worst = np.argmax(errors)
-    if max(largest_claim, np.abs(quotients).max()) <= near_zero:
-        return row(NEAR_ZERO, np.argmax(np.abs(quotients)), error=None, kinks=0)
-    if finite and kinks > MOST_KINKS * len(places):
+    worst, near = np.argmax(errors), max(largest_claim, np.abs(quotients).max()) <= near_zero
+    if finite and not near and kinks > MOST_KINKS * len(places):
         return row(KINKS, np.argmin(believed), error=None)
-    if errors[worst] > TOLERANCE:
+    if not near and errors[worst] > TOLERANCE:
         return row(WRONG, worst, factor=_factor(claimed[believed], quotients[believed]))
-    if len(places) == numbers.size:
-        return row(PASSED, worst)
-    return row(**_all_at_once(function, numbers, claims, scale, rng) or {"verdict": PASSED}, at=worst)
+
+    together = {}
+    if len(places) < numbers.size:
+        allowed = near_zero if near else TOLERANCE * scale
+        claim, quotient, spread = _all_at_once(function, numbers, claims, allowed, rng)
+        together = {"all_at_once": bool(spread <= allowed)}
+        if spread <= allowed < abs(claim - quotient):
+            error = abs(claim - quotient) / max(scale, abs(claim), abs(quotient))
+            return row(WRONG, worst, **together, index=None, backward=claim, quotient=quotient, error=error)
+    if near:
+        return row(NEAR_ZERO, np.argmax(np.abs(quotients)), **together, error=None, kinks=0)
+    return row(PASSED, worst, **together)
 
 
 def _chosen(claims, elements, rng):
@@ -383,31 +390,19 @@ def _measured(measure, count, largest_claim, near_zero):
     return quotients, believed, scale
 
 
-def _all_at_once(function, numbers, claims, scale, rng):
-    """What becomes of the `ArrayCheck` when all elements are moved together, each up or down at random.
+def _all_at_once(function, numbers, claims, allowed, rng):
+    """(backward's claim, the quotient, the spread) where all elements are moved together, each up or down at random.
 
-    L must then change by the sum of all gradients with these signs: a single wrong one shows, wherever it is. None
-    where the step meets kinks. It is of length 1, so that the many cross no more kinks than one alone.
+    L must then change by the sum of all gradients with these signs: a single wrong one shows, wherever it is. The step
+    is of length 1, so that the many cross no more kinks than one alone; it is shortened while the spread is above
+    what is allowed.
     """
     signs = rng.choice([-1.0, 1.0], numbers.size) / _power_of_two(np.sqrt(numbers.size))
     for step in STEPS:
         quotient, spread = function.quotient(numbers, slice(None), signs, step)
-        if spread <= TOLERANCE * scale:
+        if spread <= allowed:
             break
-    else:
-        return None
-    claim = float(claims @ signs)
-    error = abs(claim - quotient) / scale
-    if error <= TOLERANCE:
-        return {"verdict": PASSED, "all_at_once": True}
-    return {
-        "verdict": WRONG,
-        "all_at_once": True,
-        "index": None,
-        "backward": claim,
-        "quotient": float(quotient),
-        "error": float(error),
-    }
+    return float(claims @ signs), float(quotient), spread
 
 
 def _factor(claimed, quotients):

@@ -140,7 +140,7 @@ class GradientReport:
         parameters are right, whose dx is in question then.
         """
         first = self.layers.index(layer) if layer else 0
-        with_params = {_layer_of(row.name) for row in self.arrays if row.verdict != NEAR_ZERO} - {"", layer}
+        with_params = {_layer_of(row.name) for row in self.arrays} - {"", layer}
         stop = next((n for n in range(first, len(self.layers)) if self.layers[n] in with_params), len(self.layers) - 1)
         return self.layers[first : stop + 1][::-1]
 

@@ -81,6 +81,7 @@ def test_winners():
 def test_gradcheck():
     """In float64 on the cpu; the network, its memory and its gradients stay where they are."""
     net, image = network("cuda"), PICTURES[0]
+    net.backward(net.forward(image[None]))
     y = net.forward(image[None])
     memory, weight = net["conv1"].memory, net["conv1"].params["weight"]
     report = minicnn.gradcheck(net, image[None], [1], loss=minicnn.NLLLoss().to("cuda"), elements=8).require()
