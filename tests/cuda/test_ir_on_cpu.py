@@ -17,7 +17,7 @@ import minicnn
 from minicnn import Images, backends
 from minicnn.backends import cuda as backend
 from minicnn.backends.contract import Norm
-from minicnn.backends.cuda import passes
+from minicnn.backends.cuda import matrix, passes
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import from_host
 from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
@@ -472,6 +472,11 @@ class Pixels:
         self.x, self.raw = rng.standard_normal((2, channels, self.sizes.prod(axis=1).sum())).astype(np.float32)
         self.coefficients = rng.standard_normal((5, channels)).astype(np.float32)
 
+    def spoil(self, *bad):
+        """Put such pixels into the last channel, far from one another."""
+        places = np.arange(len(bad)) * (self.x.shape[1] // len(bad))
+        self.x[-1, 40 + places] = bad
+
     def as_side(self, side, kind):
         """As a Source or Sink of `passes`."""
         from minicnn.backends.cuda.device_array import from_host
@@ -581,6 +586,95 @@ def test_weight_gradient_kernel(x_source, dy_source, tile, sizes):
 
     expected = REFERENCE.conv2d_weight_gradient(dy.read(dy_source), x.read(x_source), KERNEL, STRIDE, PADDING)
     assert_all_close(in_tile(tile, backward_pass), [expected], "weight gradient")
+
+
+# What is not finite is held against the reference too. Terms that fill up the last strip must be 0 times 0, for
+# 0 times infinity is NaN.
+
+NOT_FINITE = np.inf, np.nan, -np.inf
+
+
+@PARAMETRIZE_SIZES
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize("source", [PLAIN, ACTIVATION], ids=KINDS.get)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_forward_of_pixels_that_are_not_finite(source, tile, sizes):
+    below, above = Pixels(CHANNELS, SIZES[sizes], 0), Pixels(FILTERS, output_sizes(SIZES[sizes]), 1)
+    below.spoil(*4 * NOT_FINITE)
+    weight = np.random.default_rng(2).standard_normal((FILTERS, CHANNELS, *KERNEL)).astype(np.float32)
+    bias = np.zeros(FILTERS, np.float32)
+
+    def forward_pass():
+        to = above.as_side(passes.Sink, PLAIN)
+        passes.forward(below.as_side(passes.Source, source), from_host(weight), from_host(bias), to, STRIDE, PADDING)
+        return [side_by_side(to)]
+
+    y = REFERENCE.conv2d_forward(below.read(source), weight, bias, STRIDE, PADDING)
+    assert_all_close(in_tile(tile, forward_pass), [some_not_finite(checks.side_by_side(y)[0, :, 0])], "forward")
+
+
+@PARAMETRIZE_SIZES
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize("source", [PLAIN, GRADIENT], ids=KINDS.get)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_input_gradient_of_gradients_that_are_not_finite(source, tile, sizes):
+    above, below = Pixels(CHANNELS, output_sizes(SIZES[sizes]), 0), Pixels(FILTERS, SIZES[sizes], 1)
+    above.spoil(*4 * NOT_FINITE)
+    weight = np.random.default_rng(2).standard_normal((CHANNELS, FILTERS, *KERNEL)).astype(np.float32)
+
+    def backward_pass():
+        to = below.as_side(passes.Sink, PLAIN)
+        passes.input_gradient(above.as_side(passes.Source, source), from_host(weight), to, STRIDE, PADDING)
+        return [side_by_side(to)]
+
+    dx = REFERENCE.conv2d_input_gradient(above.read(source), weight, below.sizes, STRIDE, PADDING)
+    expected = some_not_finite(checks.side_by_side(dx)[0, :, 0])
+    assert_all_close(in_tile(tile, backward_pass), [expected], "input gradient")
+
+
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize("spoilt", ["x", "dy"])
+@pytest.mark.parametrize("bad", NOT_FINITE)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_weight_gradient_of_what_is_not_finite(bad, spoilt, tile):
+    x, dy = Pixels(CHANNELS, SIZES["mixed"], 0), Pixels(FILTERS, output_sizes(SIZES["mixed"]), 1)
+    {"x": x, "dy": dy}[spoilt].spoil(bad)
+
+    def backward_pass():
+        sides = x.as_side(passes.Source, PLAIN), dy.as_side(passes.Source, PLAIN)
+        return [passes.weight_gradient(*sides, KERNEL, STRIDE, PADDING, np.dtype(np.float32)).numpy()]
+
+    expected = REFERENCE.conv2d_weight_gradient(dy.read(PLAIN), x.read(PLAIN), KERNEL, STRIDE, PADDING)
+    assert_all_close(in_tile(tile, backward_pass), [some_not_finite(expected)], "weight gradient")
+
+
+@PARAMETRIZE_TILE
+@pytest.mark.parametrize("bad", NOT_FINITE)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_products_of_matrices_that_are_not_finite(bad, tile):
+    rng = np.random.default_rng(0)
+    x, weight, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((19, 37), (21, 37), (19, 21)))
+    for spoilt in (x, weight, dy):
+        spoilt[-1, -1] = bad
+    calls = {
+        "linear_forward": (x, weight, None),
+        "linear_input_gradient": (dy, weight),
+        "linear_weight_gradient": (dy, x),
+    }
+    for name, arguments in calls.items():
+
+        def on_cuda(order, name=name, arguments=arguments):
+            with host_device(order), mock.patch.object(matrix, "tile_for", return_value=tile):
+                return on_host(called(backend, name, arguments)[0])
+
+        expected = some_not_finite(getattr(REFERENCE, name)(*arguments))
+        assert_all_close(in_all_orders(on_cuda), [expected], name)
+
+
+def some_not_finite(expected):
+    """`expected`, after a look whether it has infinities or NaN, and finite numbers; else a test would show nothing."""
+    assert 0 < np.isfinite(expected).sum() < expected.size
+    return expected
 
 
 def side_by_side(sink):

@@ -8,6 +8,7 @@
 
 The input gradient is turned round: no output adds to its window's pixels, which would have to be atomic, but each pixel
 collects from the outputs that saw it. With a stride most taps of a pixel have no output, and are looked at in vain.
+They add weight * 0, so that a weight that is not finite makes these pixels of dx NaN, where the reference adds nothing.
 Cost: N * F * C * KH * KW * OH * OW multiply-adds each, the input gradient sh * sw times as many.
 """
 

@@ -14,7 +14,7 @@ from minicnn.backends.cuda.batches import image_table
 from minicnn.backends.cuda.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for
 from minicnn.backends.cuda.moments import Records
-from minicnn.backends.cuda.tiles import PIXELS, THREADS, TILE_THREADS, WEIGHT_BLOCKS, tile_for
+from minicnn.backends.cuda.tiles import DEPTH, PIXELS, THREADS, TILE_THREADS, WEIGHT_BLOCKS, tile_for
 
 
 class Source(NamedTuple):
@@ -107,10 +107,15 @@ def _convolve(source, weight, bias, sink, plan, transposed, strided):
 
 
 def _plan(reads, writes, pitch, taps, steps):
-    """The numbers of the job, taps and images of a pass, as one table on the device."""
+    """The numbers of the job, taps and images of a pass, as one table on the device.
+
+    Where the taps are no whole strips, ones that see nothing follow: their weight is 0, and what it is multiplied with
+    must be 0 too, for 0 times an infinite pixel would be NaN.
+    """
     images = np.column_stack([image_table(reads.sizes), image_table(writes.sizes)])
     job = reads.channels, writes.channels, pitch, len(taps), _pixels(writes.sizes), len(images), *steps
-    return constant(np.concatenate([job, taps.reshape(-1), images.reshape(-1)]))
+    filling = np.full(-len(taps) % DEPTH * products.TAP, products.NOWHERE)
+    return constant(np.concatenate([job, taps.reshape(-1), filling, images.reshape(-1)]))
 
 
 @lru_cache

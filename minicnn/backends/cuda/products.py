@@ -41,6 +41,7 @@ from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
 PLAIN, ACTIVATION, GRADIENT, MOMENTS, MASKED = range(5)
 JOB = 10  # numbers at the head of a plan: see `numbers_of_job` and `steps_of_job`
 TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a row of weights
+NOWHERE = 2**30  # all numbers of a tap that only fills up a strip: no image is so large that it would see a pixel
 IMAGE = 6  # numbers of an image: height, width and first pixel of what is read, and of what is written
 HALF = SIDE // 2
 FULL = np.uint64  # of an index; a signed one could count from the end, which takes instructions to find out
@@ -73,6 +74,12 @@ def divided(number, divisor):
     """number // divisor and the remainder, neither below 0, in 32 bits; for 64 the device would call a function."""
     quotient = np.int32(np.uint32(number) // np.uint32(divisor))
     return quotient, np.int32(number - quotient * divisor)
+
+
+@part
+def whole_strips(taps):
+    """How many taps a plan has, with those that fill up the last strip."""
+    return (taps + DEPTH - 1) // DEPTH * DEPTH
 
 
 @part
@@ -134,7 +141,7 @@ def convolution(real, tile, source, sink, transposed, strided):
 
         channels, rows, row_pitch, taps, pixels, n_images = numbers_of_job(plan)
         stride_h, stride_w, pad_h, pad_w = steps_of_job(plan)
-        images_at = JOB + taps * TAP
+        images_at = JOB + whole_strips(taps) * TAP
         thread = cuda.threadIdx.x
         first_row, first_pixel = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * np.int64(COLUMNS)
         down, across = thread // ACROSS, thread % ACROSS
@@ -168,8 +175,7 @@ def convolution(real, tile, source, sink, transposed, strided):
                     number = weight[FULL((first_row + row) * row_pitch + place)]
                 left[FULL(depth * PITCH + row)] = number
             for depth in range(DEPTH):
-                tap = min(first_tap + depth, taps - 1)  # past the last one the left strip is 0
-                at = JOB + tap * TAP
+                at = JOB + (first_tap + depth) * TAP
                 c, i, j = plan[FULL(at)], plan[FULL(at + 1)], plan[FULL(at + 2)]
                 for column in range(thread, COLUMNS, TILE_THREADS):
                     number = zero
@@ -292,7 +298,7 @@ def weight_gradient(real, tile, x_source, dy_source):
 
         channels, rows, stretch, taps, pixels, n_images = numbers_of_job(plan)
         stride_h, stride_w, pad_h, pad_w = steps_of_job(plan)
-        images_at = JOB + taps * TAP
+        images_at = JOB + whole_strips(taps) * TAP
         thread = cuda.threadIdx.x
         first_row, first_tap = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
         down, across = thread // ACROSS, thread % ACROSS
