@@ -6,6 +6,7 @@ each variant and tile, and training steps of a whole network.
 """
 
 import inspect
+import itertools
 import math
 from functools import lru_cache
 from unittest import mock
@@ -17,7 +18,7 @@ import minicnn
 from minicnn import Images, backends
 from minicnn.backends import cuda as backend
 from minicnn.backends.contract import Norm
-from minicnn.backends.cuda import matrix, passes
+from minicnn.backends.cuda import matrix, passes, products
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import from_host
 from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
@@ -586,6 +587,54 @@ def test_weight_gradient_kernel(x_source, dy_source, tile, sizes):
 
     expected = REFERENCE.conv2d_weight_gradient(dy.read(dy_source), x.read(x_source), KERNEL, STRIDE, PADDING)
     assert_all_close(in_tile(tile, backward_pass), [expected], "weight gradient")
+
+
+# Every barrier of the products is needed: without it, the order of threads shows. One that is not would only cost time.
+
+FACTORIES = products.convolution, products.weight_gradient, matrix.matrix_product
+
+
+def pieces_of(factory):
+    """The source of a factory of kernels, between its barriers."""
+    return inspect.getsource(factory).split("cuda.syncthreads()")
+
+
+def without_barrier(factory, number):
+    """The same factory, but threads of its kernels do not wait at this barrier."""
+    barriers = ["cuda.syncthreads()"] * (len(pieces_of(factory)) - 1) + [""]
+    barriers[number] = "pass"
+    source = "".join(itertools.chain(*zip(pieces_of(factory), barriers, strict=True)))
+    namespace = dict(vars(inspect.getmodule(factory)))
+    exec(source, namespace)
+    return namespace[factory.__name__]
+
+
+@pytest.mark.parametrize(
+    ("factory", "number"),
+    [(factory, number) for factory in FACTORIES for number in range(len(pieces_of(factory)) - 1)],
+)
+def test_every_barrier_of_a_product_is_needed(factory, number):
+    x, y = Pixels(CHANNELS, SIZES["equal"], 0), Pixels(FILTERS, output_sizes(SIZES["equal"]), 1)
+    weight = np.random.default_rng(2).standard_normal((FILTERS, CHANNELS, *KERNEL)).astype(np.float32)
+
+    def work():
+        source, matrix_of_weights = x.as_side(passes.Source, PLAIN), from_host(weight.reshape(FILTERS, -1))
+        if factory.__name__ == "convolution":
+            to = y.as_side(passes.Sink, MOMENTS)
+            records = passes.forward(source, from_host(weight), None, to, STRIDE, PADDING)
+            return side_by_side(to), records.pairs.numpy()
+        if factory.__name__ == "weight_gradient":
+            dy = y.as_side(passes.Source, PLAIN)
+            return [passes.weight_gradient(source, dy, KERNEL, STRIDE, PADDING, weight.dtype).numpy()]
+        return [backend.linear_forward(matrix_of_weights, matrix_of_weights, None).numpy()]
+
+    in_tile(TILES[-1], work)
+    changed = without_barrier(factory, number)
+    with (
+        mock.patch.object(inspect.getmodule(factory), factory.__name__, changed),
+        pytest.raises(AssertionError, match="depends on the order"),
+    ):
+        in_tile(TILES[-1], work)
 
 
 # What is not finite is held against the reference too. Terms that fill up the last strip must be 0 times 0, for

@@ -312,7 +312,7 @@ def weight_gradient(real, tile, x_source, dy_source):
         start = cuda.blockIdx.z * stretch
         stop = min(start + stretch, pixels)
         for first in range(start, stop, PIXELS):
-            cuda.syncthreads()
+            # Nobody reads the pixels before these any more: their last strip ended with a barrier.
             for number in range(thread, PIXELS, TILE_THREADS):
                 pixel = first + number
                 planes[number] = 0  # beyond the last pixel dy is 0, and x, which could be NaN, is not read
