@@ -10,8 +10,9 @@ Everything here is one axis at a time and integer only. Floating point would be 
 windows, `ceil(25 * (7 / 25))` is 8 in IEEE doubles, one past the image.
 
 The scalar functions use nothing but `+ - * //`, so a backend may compile them for its own device from this
-source. The tables are what the pooling operations take: row p is (start, stop, extent) of window p, cut to
-the image; `extent` is the number of cells an average divides by on that axis, padding counted.
+source, as the cuda backend does `fixed_start`. The tables are what the pooling operations take, on every
+device: row p is (start, stop, extent) of window p, cut to the image; `extent` is the number of cells an
+average divides by on that axis, padding counted.
 """
 
 from functools import lru_cache
@@ -26,6 +27,15 @@ def output_size(n_in, kernel, stride, padding):
     (32, 3)
     """
     return (n_in + 2 * padding - kernel) // stride + 1
+
+
+def fixed_start(p, stride, padding):
+    """First cell of fixed window p, below 0 where that is padding: p * stride - padding.
+
+    >>> [fixed_start(p, 2, 1) for p in range(3)]
+    [-1, 1, 3]
+    """
+    return p * stride - padding
 
 
 def adaptive_start(p, n_in, n_out):
@@ -82,7 +92,7 @@ def _fixed_windows(n_in, kernel, stride, padding):
     n_out = output_size(n_in, kernel, stride, padding)
     table = np.empty((n_out, 3), np.int64)
     for p in range(n_out):
-        start = p * stride - padding
+        start = fixed_start(p, stride, padding)
         table[p] = max(start, 0), min(start + kernel, n_in), kernel
     return table
 

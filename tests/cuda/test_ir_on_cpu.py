@@ -23,7 +23,7 @@ from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import from_host
 from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
 from minicnn.backends.cuda.tiles import THREADS, TILES
-from minicnn.geometry import adaptive_windows, output_size
+from minicnn.geometry import adaptive_start, adaptive_stop, adaptive_windows, fixed_start, output_size
 from tests import checks
 from tests.cuda import ir_on_cpu
 from tests.cuda.host_device import host_device
@@ -322,6 +322,30 @@ def test_what_is_not_known_is_refused():
     for kernel, message in ((fence, r"llvm\.nvvm\.membar"), (dynamic_shared_memory, "no static array")):
         with pytest.raises(NotImplementedError, match=message):
             run(kernel, 1, 1, [np.zeros(1, np.float32)])
+
+
+@lru_cache
+def applied(scalar):
+    """y[i] = scalar(*the three numbers of row i), a function of the package's geometry compiled for the device."""
+    compiled = part(scalar)
+
+    def kernel(numbers, y):
+        i = np.uint64(cuda.threadIdx.x)
+        a, b, c = numbers[i, 0], numbers[i, 1], numbers[i, 2]
+        y[i] = compiled(a, b, c)
+
+    return kernel
+
+
+@pytest.mark.parametrize("scalar", [fixed_start, adaptive_start, adaptive_stop])
+def test_geometry_is_compiled_from_its_own_source(scalar):
+    numbers = np.random.default_rng(0).integers(1, 10**6, (200, 3))
+    _, y = of_kernel(applied(scalar), 1, len(numbers), numbers, np.zeros(len(numbers), np.int64))
+    assert y.tolist() == [scalar(*row) for row in numbers.tolist()]
+
+
+def test_convolutions_find_their_windows_by_geometry():
+    assert products.window_start.py_func is fixed_start
 
 
 # The operations. Arguments are those of the contract's tests, larger.

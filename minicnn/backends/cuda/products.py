@@ -37,6 +37,7 @@ from minicnn.backends.cuda.coefficients import activated, distance_and_z, gradie
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.elementwise import own_number
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
+from minicnn.geometry import fixed_start
 
 PLAIN, ACTIVATION, GRADIENT, MOMENTS, MASKED = range(5)
 JOB = 10  # numbers at the head of a plan: see `numbers_of_job` and `steps_of_job`
@@ -44,6 +45,7 @@ TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a r
 NOWHERE = 2**30  # all numbers of a tap that only fills up a strip: no image is so large that it would see a pixel
 IMAGE = 6  # numbers of an image: height, width and first pixel of what is read, and of what is written
 HALF = SIDE // 2
+window_start = part(fixed_start)  # the package's own formula, compiled for the device
 FULL = np.uint64  # of an index; a signed one could count from the end, which takes instructions to find out
 
 
@@ -161,7 +163,7 @@ def convolution(real, tile, source, sink, transposed, strided):
                 if transposed:
                     tops[column], lefts[column] = p + pad_h, q + pad_w
                 else:
-                    tops[column], lefts[column] = p * stride_h - pad_h, q * stride_w - pad_w
+                    tops[column], lefts[column] = window_start(p, stride_h, pad_h), window_start(q, stride_w, pad_w)
                 reads_at[column] = plan[FULL(at + 2)] * channels
                 writes_at[column] = plan[FULL(at + 5)] * rows + inside
                 planes[column] = out_h * out_w
@@ -322,7 +324,7 @@ def weight_gradient(real, tile, x_source, dy_source):
                     inside = np.int32(pixel - plan[FULL(at + 5)])
                     heights[number], widths[number] = plan[FULL(at)], plan[FULL(at + 1)]
                     p, q = divided(inside, out_w)
-                    tops[number], lefts[number] = p * stride_h - pad_h, q * stride_w - pad_w
+                    tops[number], lefts[number] = window_start(p, stride_h, pad_h), window_start(q, stride_w, pad_w)
                     x_at[number] = plan[FULL(at + 2)] * channels
                     dy_at[number] = plan[FULL(at + 5)] * rows + inside
                     planes[number] = out_h * out_w
