@@ -61,7 +61,7 @@ class Silence:
 
 
 class LineReporter(Silence):
-    """A plain line for each epoch; while kernels are compiled, one every few seconds."""
+    """A plain line for each epoch; while kernels are made ready, one every few seconds."""
 
     def __init__(self):
         self._next_line = None
@@ -71,7 +71,7 @@ class LineReporter(Silence):
         if self._next_line is None:
             self._next_line = now + NOTICEABLE
         elif now >= self._next_line:
-            self.says(f"compiling kernels, on the first run only: {done} of {total} ready")
+            self.says(f"kernels: {done} of {total} ready (compiled on the first run, read from disk on later ones)")
             self._next_line = now + 4
 
     def epoch_ends(self, row):
