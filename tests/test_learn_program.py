@@ -42,8 +42,9 @@ def test_from_start_to_the_first_graded_exercise(tmp_path):
 
     started = run("start", "course")
     assert started.returncode == 0
-    assert "next: cd course, read lessons/01_linear.py, fill in 01_linear.py, then: minicnn learn check linear" in (
-        started.stdout
+    assert started.stdout.endswith(
+        "next: cd course, read lessons/01_linear.py, fill in 01_linear.py, "
+        f"then: {sys.executable} -m minicnn learn check linear\n"
     )
     course = tmp_path / "course"
     checked = run("check", "linear", folder=course)
@@ -55,6 +56,25 @@ def test_from_start_to_the_first_graded_exercise(tmp_path):
     assert checked.returncode == 0
     assert "✓ linear_bias_gradient" in checked.stdout
     assert "calls of your linear_bias_gradient, line 21 of your file" in checked.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an installed program is no script there")
+def test_start_names_the_program_so_that_it_is_found_from_the_new_folder(tmp_path):
+    program = tmp_path / "my programs" / "minicnn"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nfrom minicnn.cli.program import program\n\nprogram()\n")
+    program.chmod(0o755)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def start(command, folder, **more):
+        said = subprocess.check_output(
+            [command, "learn", "start", folder], cwd=tmp_path, env=environment | more, text=True
+        )
+        return said.partition("then: ")[2].strip()
+
+    assert start("my programs/minicnn", "one") == f"'{program}' learn check linear"
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    assert start(program, "two", PATH=path) == "minicnn learn check linear"
 
 
 def test_check_shows_every_task_and_the_first_mistake_in_full(course):

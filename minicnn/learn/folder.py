@@ -16,8 +16,11 @@ Every file `NN_name.py` is an exercise: read its first lines and the lesson that
 for one exercise, `minicnn learn check` for all. What is wrong is shown number by number, and where the grader knows
 the mistake it says which one it is. `minicnn learn solution TASK` shows the framework's own code, if you ask for it.
 
-The lessons in `lessons/` are Python files as well: read them, run them, change them. With `minicnn learn lessons --html
-pages` they become pages.
+Where the terminal does not find `minicnn`, activate the environment in which it is installed (`source
+ENVIRONMENT/bin/activate`; in PowerShell `ENVIRONMENT\\Scripts\\Activate.ps1`), or type `ENVIRONMENT/bin/minicnn`.
+
+The lessons in `lessons/` are Python files as well: read them, change them, and run them with the Python of the same
+environment, `python lessons/01_linear.py`. With `minicnn learn lessons --html pages` they become pages.
 
 `minicnn learn start .` writes again what you have deleted, and leaves alone what you have changed.
 """

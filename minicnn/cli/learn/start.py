@@ -1,5 +1,10 @@
 """minicnn learn start: the exercises and lessons in a folder of one's own."""
 
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -25,4 +30,20 @@ def start(folder):
         return
     click.echo(f"{len(written)} files written to {name}")
     go = "" if folder.resolve() == Path.cwd() else f"cd {name}, "
-    click.echo(f"next: {go}read lessons/01_linear.py, fill in 01_linear.py, then: minicnn learn check linear")
+    click.echo(f"next: {go}read lessons/01_linear.py, fill in 01_linear.py, then: {_program()} learn check linear")
+
+
+def _program():
+    """What to type for this program in any folder: `minicnn` if a terminal finds it under that name, else its path."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py" and called.parent.name == "minicnn":
+        return f"{_typed(sys.executable)} -m minicnn"
+    found = shutil.which("minicnn")
+    if called.stem != "minicnn" or (found and os.path.samefile(Path(found).parent, called.parent)):
+        return "minicnn"
+    return _typed(os.path.abspath(called))
+
+
+def _typed(path):
+    """The path as it is typed in a terminal, in quotes where it has blanks."""
+    return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
