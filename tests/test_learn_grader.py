@@ -270,6 +270,11 @@ def test_settings_of_the_shells_python_do_not_matter(tmp_path, monkeypatch):
     assert "×" in verdict.printed
 
 
+def test_what_python_warns_of_is_no_error(tmp_path):
+    code = "import re\nre.compile('\\d')\nreturn dy.T @ x"  # in pytest warnings are errors
+    assert hand_in(tmp_path, code).passed
+
+
 def test_lines_without_end_are_cut(tmp_path):
     long = "x" * 100_000
     for code in (f"return {long}", f"return {long} (", f"raise ValueError('{long}')"):

@@ -1,4 +1,4 @@
-"""What an exercise and a task are. The list of them is in `exercises.py`.
+"""What an exercise and a task are. The list of them is in `catalogue.py`.
 
 An exercise is one file of the learner's. Some functions stand in it as they are, worked examples to build on; the
 others are tasks, first with a blank or two in them, later blank but for the first line. The text of the functions is

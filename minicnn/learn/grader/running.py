@@ -41,7 +41,8 @@ class Run:
         arrays: dict from (seed, position, name) to an array.
         cases: dict from (seed, position) to {"error", "kind", "changed"}: the error for the learner to read, its class,
             and the positions of the arguments that were changed.
-        calls: whose code ran: {"calls", "first_line", "ours"}.
+        calls: whose code ran: {"calls", "first_line", "ours", "watched"}, how often the learner's, where it begins, the
+            framework's function if that ran as well, and whether it was seen to the end.
         printed: what the learner's code printed.
         seconds: how long it took, the start of Python included.
     """
