@@ -90,6 +90,18 @@ def test_a_lesson_has_formulas_code_a_question_and_a_picture(built, name):
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
 
 
+@pytest.mark.parametrize("name", list(LESSONS)[:-1])  # the last ends with the symptom lab
+def test_the_frameworks_own_code_comes_after_the_learners(name):
+    """The exercise comes before the files that hold its solution, and what an answer prints is announced."""
+    cells = read_lesson(LESSONS[name]).cells
+    (task,) = [cell.source for cell in cells if "## Now you" in cell.source]
+    assert 0 < task.index("minicnn learn check") < task.index(".py`")
+    for cell in cells:
+        if "answer" in cell.metadata.get("tags", ()) and "print(solution(" in cell.source:
+            said, _, _ = cell.source.partition("solution(")
+            assert 'print("The answer, to be compared with yours' in said
+
+
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_page_needs_nothing_outside_itself(built, name):
     references = References(page(built, name))

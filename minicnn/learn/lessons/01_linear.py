@@ -134,6 +134,7 @@ show(
 # > way: `dy` is $N \times K$, `x` is $N \times D$, `weight` is $K \times D$.
 
 # %% tags=["answer"]
+print("The answer, to be compared with yours:\n")
 for name in ("input_gradient", "weight_gradient", "bias_gradient"):
     print(solution("minicnn.backends.reference.linear", f"linear_{name}"))
 
@@ -265,8 +266,9 @@ for name, chosen in (("all ones", np.ones_like(dy)), ("drawn at random", drawn))
 #
 # ## Now you
 #
-# Read the layer, `minicnn/layers/linear.py`: `forward` remembers `x`, since `dweight` multiplies by it, and
-# `backward` is the derivation above. The arithmetic is in `minicnn/backends/reference/linear.py`. Then do the
-# exercise `linear`:
+# Do the exercise `linear`:
 #
 #     minicnn learn check linear
+#
+# Then compare with the framework. In the layer, `minicnn/layers/linear.py`, `forward` remembers `x`, since `dweight`
+# multiplies by it, and `backward` is the derivation above. The arithmetic is in `minicnn/backends/reference/linear.py`.

@@ -269,6 +269,7 @@ show(
 # *known not to be positive*, and choose instead of multiplying:
 
 # %% tags=["answer"]
+print("The answer, to be compared with yours:\n")
 print(solution("minicnn.backends.reference.activation", "relu_backward"))
 
 nan, inf = np.nan, np.inf
@@ -282,7 +283,9 @@ assert operations.relu_backward(np.array([5.0]), np.array([nan]))[0] == 5
 # %% [markdown]
 # ## Now you
 #
-# Read the layer in `minicnn/layers/activation.py` and both directions in `minicnn/backends/reference/activation.py`.
-# Then do the exercise `relu`:
+# Do the exercise `relu`:
 #
 #     minicnn learn check relu
+#
+# Then compare with the layer in `minicnn/layers/activation.py` and both directions in
+# `minicnn/backends/reference/activation.py`.

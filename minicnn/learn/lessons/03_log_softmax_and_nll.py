@@ -93,6 +93,7 @@ assert np.allclose(
 # > **Question.** Write log-softmax with the shift for a batch of rows, in two lines of NumPy.
 
 # %% tags=["answer"]
+print("The answer, to be compared with yours:\n")
 print(solution("minicnn.backends.reference.log_softmax", "log_softmax_forward"))
 
 # %% [markdown]
@@ -156,6 +157,7 @@ assert np.allclose(dx, dy @ table)
 # > **Question.** Write that for a batch, in one line of NumPy with `dy` and `y`.
 
 # %% tags=["answer"]
+print("The answer, to be compared with yours:\n")
 print(solution("minicnn.backends.reference.log_softmax", "log_softmax_backward"))
 
 # %% [markdown]
@@ -296,9 +298,11 @@ show(
 #
 # ## Now you
 #
-# Read `minicnn/layers/log_softmax.py`, and `minicnn/losses.py` for the two losses. `CrossEntropyLoss.backward` goes
-# through both steps in turn instead of using the short formula; with class weights or label smoothing the short one
-# would not be right. Then do the exercises `log_softmax` and `nll`:
+# Do the exercises `log_softmax` and `nll`:
 #
 #     minicnn learn check log_softmax
 #     minicnn learn check nll
+#
+# Then compare with `minicnn/layers/log_softmax.py`, and with `minicnn/losses.py` for the two losses.
+# `CrossEntropyLoss.backward` goes through both steps in turn instead of using the short formula; with class weights or
+# label smoothing the short one would not be right.

@@ -221,12 +221,15 @@ twice = np.zeros(3)
 twice[[1, 1]] += 1
 assert twice.tolist() == [0, 1, 0]
 
+print("The answer, to be compared with yours:\n")
 print(solution("minicnn.backends.reference.pooling", "max_pool2d_backward"))
 
 # %% [markdown]
 # ## Now you
 #
-# Read `minicnn/layers/pooling.py`, where four layers are two questions with two answers each, and
-# `minicnn/backends/reference/pooling.py`. The windows are in `minicnn/geometry.py`. Then do the exercise `pooling`:
+# Do the exercise `pooling`:
 #
 #     minicnn learn check pooling
+#
+# Then compare with `minicnn/layers/pooling.py`, where four layers are two questions with two answers each, and with
+# `minicnn/backends/reference/pooling.py`. The windows are in `minicnn/geometry.py`.

@@ -120,6 +120,7 @@ show(
 assert all(
     (a + b - 1) // b == math.ceil(a / b) for a in range(99) for b in range(1, 99)
 )
+print("The answer, to be compared with yours:\n")
 print(solution("minicnn.geometry", "adaptive_stop"))
 
 # %% [markdown]
@@ -290,7 +291,9 @@ assert few.mean() + 1 < many.mean()
 # %% [markdown]
 # ## Now you
 #
-# All window arithmetic of the framework is in `minicnn/geometry.py`. The layers are in `minicnn/layers/pooling.py`:
-# adaptive and fixed pooling differ in their windows and in nothing else. Then do the exercise `adaptive_pooling`:
+# Do the exercise `adaptive_pooling`:
 #
 #     minicnn learn check adaptive_pooling
+#
+# Then compare. All window arithmetic of the framework is in `minicnn/geometry.py`. The layers are in
+# `minicnn/layers/pooling.py`: adaptive and fixed pooling differ in their windows and in nothing else.

@@ -198,6 +198,7 @@ show(
 # > instead, to compute `dweight`?
 
 # %% tags=["answer"]
+print("The answer, to be compared with yours:\n")
 print(solution("minicnn.backends.reference.conv", "conv2d_weight_gradient"))
 
 # %% [markdown]
@@ -244,8 +245,11 @@ assert report
 # %% [markdown]
 # ## Now you
 #
-# Read `minicnn/layers/conv.py`, the layer, and `minicnn/backends/reference/conv.py`, where forward and both gradients
-# are one and the same loop over the kernel, read in three directions. The exercise `conv` asks for all three
-# gradients of a convolution: do those of the bias and the weights now, and that of the input after lesson 7.
+# The exercise `conv` asks for all three gradients of a convolution: do those of the bias and the weights now, and that
+# of the input after lesson 7.
 #
 #     minicnn learn check conv
+#
+# Then compare with the layer, `minicnn/layers/conv.py`. In `minicnn/backends/reference/conv.py` forward and both
+# gradients are one and the same loop over the kernel, read in three directions; the gradient of the input is there,
+# too, so leave that file until after lesson 7.

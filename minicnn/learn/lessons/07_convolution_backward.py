@@ -347,15 +347,15 @@ assert 0.005 < products["conv1"] / both_gradients < 0.01
 # %% [markdown]
 # ## Now you
 #
-# Read it in the framework:
+# Do what is left of the exercise `conv`. If your numbers are wrong, put the powers of ten in as `dy`: the digits
+# tell which output went missing, and which weight it met.
+#
+#     minicnn learn check conv
+#
+# Then compare with the framework:
 #
 # - `minicnn/backends/reference/conv.py`: the three passes differ in one line each, `y +=`, `view +=` and
 #   `dweight[:, :, i, j] =`. Ask yourself why two of them add and one assigns.
 # - `minicnn/backends/cpu/convolution/winograd.py`, function `plan_input_gradient`: the padding $K - 1 - P$.
 # - `minicnn/layers/conv.py`: what the layer keeps between forward and backward (one array), and who asks for what.
 # - `minicnn inspect --digit 4`, layer `conv2`: pick a pixel, and see its sum once as scatter and once as correlation.
-#
-# Then do what is left of the exercise `conv`. If your numbers are wrong, put the powers of ten in as `dy`: the digits
-# tell which output went missing, and which weight it met.
-#
-#     minicnn learn check conv

@@ -356,15 +356,15 @@ assert y[1][0, 0, 0] > 15
 # %% [markdown]
 # ## Now you
 #
-# Read it in the framework:
+# Do the exercise `batchnorm`. If you are told that you treat a statistic as a constant, go back to the small case:
+# the rows $(8, 0, 4, 0)$, $(-3, -3, -3, -3)$ and $(-1, -1, 1, 1)$ tell you which one.
+#
+#     minicnn learn check batchnorm
+#
+# Then compare with the framework:
 #
 # - `minicnn/backends/reference/batchnorm.py`: `batchnorm2d_train_backward` and `batchnorm2d_train_paths`, ten lines
 #   each.
 # - `minicnn/layers/batchnorm.py`: what `forward` keeps ($x$, and not $\hat x$; why?), and how `backward` knows in which
 #   mode the forward pass was, even if you have switched since.
 # - `minicnn inspect --digit 4`, layer `bn1`: the three paths to any pixel you pick.
-#
-# Then do the exercise `batchnorm`. If you are told that you treat a statistic as a constant, go back to the small case:
-# the rows $(8, 0, 4, 0)$, $(-3, -3, -3, -3)$ and $(-1, -1, 1, 1)$ tell you which one.
-#
-#     minicnn learn check batchnorm

@@ -325,13 +325,13 @@ assert leaky_accuracy > 0.95
 #
 # ## Now you
 #
-# Read `minicnn/network.py`, where `Sequential` is three short loops and SimpleNet a list of layers, and
-# `minicnn/layers/base.py`, what all layers have in common. `minicnn inspect --digit 4` shows one forward and one
-# backward pass of this network, number by number; `examples/train_simplenet.py` has the published program and the
-# digits, with every option.
-#
-# Then do the exercise `simplenet`. It also asks for `clip_gradients`, which keeps a step from going too far: where the
+# Do the exercise `simplenet`. It also asks for `clip_gradients`, which keeps a step from going too far: where the
 # gradients of all parameters, taken as one long row, have a norm above a limit, all are multiplied by one and the same
 # factor. The direction of the step stays as it was.
 #
 #     minicnn learn check simplenet
+#
+# Then compare with `minicnn/network.py`, where `Sequential` is three short loops and SimpleNet a list of layers, and
+# `minicnn/layers/base.py`, what all layers have in common. `minicnn inspect --digit 4` shows one forward and one
+# backward pass of this network, number by number; `examples/train_simplenet.py` has the published program and the
+# digits, with every option.

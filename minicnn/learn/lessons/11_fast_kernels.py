@@ -386,14 +386,14 @@ assert all(np.array_equal(one, many) for one, many in zip(*results, strict=True)
 # %% [markdown]
 # ## Now you
 #
-# Read the ladder from below, in `minicnn/backends/cpu/convolution`:
+# Do the exercise `fast_kernels`:
+#
+#     minicnn learn check fast_kernels
+#
+# Then read the ladder from below, in `minicnn/backends/cpu/convolution`:
 #
 # - `__init__.py`: the rungs, with what each was measured at.
 # - `plain.py`: three passes, each seven loops around another line.
 # - `shifts.py`: the long rows, for any stride. A stride of 2 deals the image out to four planes.
 # - `vectors.py`: the tile, one function for all passes.
 # - `winograd.py`: the five transforms you can read; the rest is about keeping everything close to the processor.
-#
-# Then do the exercise `fast_kernels`:
-#
-#     minicnn learn check fast_kernels
