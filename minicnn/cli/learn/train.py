@@ -1,10 +1,11 @@
 """minicnn learn train: the learner's own functions in SimpleNet, beside the framework's."""
 
+import shutil
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.folder import tasks_called
@@ -36,16 +37,27 @@ def train(context, names, folder, epochs, seed):
       minicnn learn train conv2d_input_gradient
     """
     tasks = operations_among(tasks_called(names))
-    if not names:
-        click.echo("checking which of your functions are right …", err=True)
-        tasks = [task for task in tasks if check(folder / TASKS[task][0].file, task).passed]
+    click.echo("checking which of your functions are right …", err=True)
+    wrong = {}
+    for task in tasks:
+        verdict = check(folder / TASKS[task][0].file, task)
+        if not verdict.passed:
+            wrong[task] = verdict
+    if names:
+        for task, verdict in wrong.items():
+            _say(f"{task}: {verdict.headline}; it is used as it is")
+    else:
+        tasks = [task for task in tasks if task not in wrong]
+        left_out = [task for task, verdict in wrong.items() if verdict.status != "blank"]
+        if left_out:
+            _say(f"left out, since not right: {', '.join(left_out)}")
     if not tasks:
         raise click.UsageError(
             "there is no function of yours that is right and an operation of the network; "
             "see minicnn learn check, or name one.",
             context,
         )
-    click.echo(f"training twice, with your {', '.join(tasks)} and without …", err=True)
+    click.echo("training twice, with your functions and without …", err=True)
     comparison = trained(load(folder, tasks), epochs, seed)
     console = Console(highlight=False)
     console.print(_epochs(comparison))
@@ -53,7 +65,12 @@ def train(context, names, folder, epochs, seed):
         console.print(_operations(comparison))
     unused = [task for task in tasks if task not in comparison.operations]
     if unused:
-        click.echo(f"not called in training a SimpleNet: {', '.join(unused)}")
+        _say(f"not called in training a SimpleNet: {', '.join(unused)}")
+
+
+def _say(text):
+    """A sentence in lines that fit the terminal."""
+    click.echo(click.wrap_text(text, shutil.get_terminal_size().columns - 1))
 
 
 def _epochs(comparison):
@@ -66,8 +83,19 @@ def _epochs(comparison):
 
 
 def _operations(comparison):
-    table = Table("operation", "calls", "yours, ms a call", "the framework's", "ratio", box=None, pad_edge=False)
+    numbers = "calls", "yours, ms a call", "the framework's", "times the framework's"
+    table = Table(Column("operation", no_wrap=True), *numbers, box=None, pad_edge=False)
     for name, (calls, yours, ours) in comparison.operations.items():
         each = [1e3 * seconds / calls for seconds in (yours, ours)]
-        table.add_row(name, str(calls), f"{each[0]:.3f}", f"{each[1]:.3f}", f"{yours / ours:.1f}")
+        table.add_row(name, str(calls), f"{each[0]:.3f}", f"{each[1]:.3f}", _two_digits(yours / ours))
     return table
+
+
+def _two_digits(ratio):
+    """Rounded to two significant digits.
+
+    >>> [_two_digits(ratio) for ratio in (0.0123, 0.98, 1.02, 47.3, 1234)]
+    ['0.012', '0.98', '1.0', '47', '1200']
+    """
+    rounded = float(f"{ratio:.2g}")
+    return f"{rounded:.1f}" if 1 <= rounded < 10 else f"{rounded:g}"
