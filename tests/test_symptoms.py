@@ -314,8 +314,9 @@ def test_the_picture_has_a_panel_for_every_measure_and_no_text_leaves_its_place(
 def test_the_list_of_cases():
     result = call()
     assert result.exit_code == 0
+    text = " ".join(result.output.split())
     for number in NUMBERS:
-        assert f"{number:3}  {symptoms.complaint(number)}" in result.output
+        assert f"{number} {symptoms.complaint(number)}" in text
     assert not [name for name in CAUSES if name in result.output]
 
 
@@ -323,19 +324,20 @@ def test_looking_at_a_case(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = call(8)
     assert (result.exit_code, result.stderr) == (0, "")
-    rows = [line.rsplit(maxsplit=2) for line in result.stdout.splitlines()]
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
     for measure in MEASURES:
-        assert [measure.what, measure.text(run(8).curves), measure.text(run(0).curves)] in rows
-    assert all(f"  {cause.name} " in result.stdout and cause.title in result.stdout for cause in CAUSES.values())
+        assert f"{measure.what} {measure.text(run(8).curves)} {measure.text(run(0).curves)}" in rows
+    assert "steps before the loss is no longer a number 120 of 120 120 of 120" in rows
+    assert all(f"{cause.name} {cause.title}" in " ".join(rows) for cause in CAUSES.values())
     assert "picture: symptom-8.png" in result.stdout
     assert result.stdout.endswith("minicnn learn symptoms 8 --answer CAUSE\n")
     with Image.open("symptom-8.png") as picture:
         assert picture.size == (2040, 1440)
 
     mended = call(8, "--mended", "-o", "m.png")
-    rows = [line.rsplit(maxsplit=2) for line in mended.stdout.splitlines()]
+    rows = [" ".join(line.split()) for line in mended.stdout.splitlines()]
     for measure in MEASURES:
-        assert [measure.what, *[measure.text(run(0).curves)] * 2] in rows
+        assert " ".join([measure.what, *[measure.text(run(0).curves)] * 2]) in rows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.png", "symptom-8.png"]
 
 
@@ -353,6 +355,13 @@ def test_answering_and_revealing(tmp_path, monkeypatch):
     assert "Right." not in revealed.output
     assert wrong.output.endswith(symptoms.check(run(8), "dead-relu", run(0))[1] + "\n")
     assert not list(tmp_path.iterdir())  # no picture
+
+
+def test_what_is_said_fits_a_terminal_of_80_columns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for said in (call(), call(7), call(7, "--answer", "dead-relu"), call(9, "--reveal")):
+        lines = [line for line in said.output.splitlines() if not line.startswith("The faulty code: ")]  # a path
+        assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

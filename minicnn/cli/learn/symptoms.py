@@ -1,5 +1,8 @@
 """minicnn learn symptoms: ten training runs in which something is wrong, to be diagnosed from their curves."""
 
+import shutil
+from textwrap import fill
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -50,7 +53,7 @@ def symptoms(context, number, answer, reveal, mended, output):
 def _list_cases():
     click.echo("Ten runs, each with one thing wrong. What their owners say:\n")
     for number in NUMBERS:
-        click.echo(f"{number:3}  {complaint(number)}")
+        click.echo(_wrapped(f"{number:3}  {complaint(number)}", 5))
     click.echo("\nLook at one: minicnn learn symptoms 1")
 
 
@@ -58,7 +61,7 @@ def _show(number, mended, output):
     import_matplotlib()  # rather now than after the work
     case, well = _run_both(number, mended)
     save_picture(draw(case, well), output)
-    click.echo(f'case {number}: "{complaint(number)}"\n')
+    click.echo(_wrapped(f'case {number}: "{complaint(number)}"') + "\n")
     table = Table("", box=None, pad_edge=False)
     table.add_column("this run", justify="right")
     table.add_column("healthy run", justify="right")
@@ -71,8 +74,13 @@ def _show(number, mended, output):
         return
     click.echo("\nWhat can be wrong:")
     for cause in CAUSES.values():
-        click.echo(f"  {cause.name:20}{cause.title}")
+        click.echo(_wrapped(f"  {cause.name:20}{cause.title}", 22))
     click.echo(f"\nYour diagnosis: minicnn learn symptoms {number} --answer CAUSE")
+
+
+def _wrapped(text, indent=0):
+    """The text in lines that fit the terminal, all but the first indented."""
+    return fill(text, shutil.get_terminal_size().columns - 1, subsequent_indent=" " * indent)
 
 
 def _run_both(number, mended=False):

@@ -9,7 +9,7 @@ from textwrap import fill
 from minicnn.learn.symptoms.cases import CAUSES, cause_of
 from minicnn.learn.symptoms.measures import TABLE
 
-WIDTH = 100
+WIDTH = 79  # fits a terminal of 80 columns
 
 
 def check(run, name, healthy):

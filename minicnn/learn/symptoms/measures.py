@@ -30,17 +30,21 @@ class Measure:
         panel: where it is seen: a panel of the picture, or TABLE.
         of: function curves -> float; NaN where it cannot be said.
         digits: format of the number.
+        out_of: function curves -> what it is a part of, which is then shown with it; or None.
     """
 
     what: str
     panel: str
     of: Callable
     digits: str = ".3f"
+    out_of: Callable | None = None
 
     def text(self, curves):
         """The number as it is shown."""
         value = self.of(curves)
-        return "not a number" if np.isnan(value) else format(value, self.digits)
+        if np.isnan(value):
+            return "not a number"
+        return format(value, self.digits) + (f" of {self.out_of(curves)}" if self.out_of else "")
 
 
 def _numbers(values):
@@ -78,7 +82,13 @@ def update_ratio(curves):
     return curves["update_norm"] / curves["weight_norm"]
 
 
-STEPS = Measure("steps before the loss is no longer a number", LOSS, lambda c: len(_numbers(c["loss"])), ".0f")
+STEPS = Measure(
+    "steps before the loss is no longer a number",
+    LOSS,
+    lambda c: len(_numbers(c["loss"])),
+    ".0f",
+    out_of=lambda c: len(c["loss"]),
+)
 FIRST_LOSS = Measure("training loss, first step", LOSS, lambda c: c["loss"][0])
 HIGHEST_LOSS = Measure("training loss, highest", LOSS, lambda c: _highest(c["loss"]), ".4g")
 LOWEST_LOSS = Measure("training loss, lowest", LOSS, lambda c: _lowest(c["loss"]))
