@@ -66,6 +66,8 @@ def test_a_class_set_has_the_answers_apart(class_set):
     readme = (class_set / "README.md").read_text("utf-8")
     assert "minicnn learn marks submissions/* --only linear,relu --json marks.json --csv marks.csv" in readme
     assert "come from seed 4" in readme
+    assert "SUBMISSION=submissions/ada python -m pytest\n" in readme
+    assert "pytest and minicnn must be installed in the same environment" in readme
 
 
 def test_a_class_set_of_everything(tmp_path):

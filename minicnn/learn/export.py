@@ -36,17 +36,20 @@ Each task runs in a process of its own, with limits of time and memory. That sto
 end, a deleted function, a program that ends its grader. It is no prison. Code that you do not trust belongs into a
 container or a virtual machine.
 
-With pytest, for the automatic tests of a classroom, one submission at a time; what fails says what the grader says:
+With pytest, for the automatic tests of a classroom, one submission at a time; what fails says what the grader says.
+pytest and minicnn must be installed in the same environment, and `python` must be that environment's:
 
-    SUBMISSION=submissions/ada pytest
+    SUBMISSION=submissions/ada python -m pytest
 
-In PowerShell: `$env:SUBMISSION = "submissions/ada"; pytest`. Without SUBMISSION the folder of `test_exercises.py` is
+In PowerShell: `$env:SUBMISSION = "submissions/ada"; python -m pytest`. Without SUBMISSION the folder of `test_exercises.py` is
 graded, so that the file can also lie in each student's repository.
 """
 
 TESTS = '''"""One test for each task: it passes where the grader says “right”, and fails with what the grader says.
 
-    SUBMISSION=submissions/ada pytest test_exercises.py
+    SUBMISSION=submissions/ada python -m pytest test_exercises.py
+
+pytest and minicnn must be installed in the same environment.
 
 Without SUBMISSION the exercises beside this file are graded.
 """
