@@ -43,7 +43,7 @@ def convolution(rng):
             ),
             Part(
                 "And the image?",
-                ("dx[r, s] = sum over i, j of weight[i, j] · dy[r − i, s − j], where dy has such a place",),
+                ("dx[r, s] = sum over i, j of weight[i, j] · dy[r − i, s − j], where that index exists",),
                 (worked("dx", dx, lambda r, s: products(*met_by(r, s))),),
             ),
         ),
