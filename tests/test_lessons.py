@@ -264,7 +264,13 @@ def test_the_command_runs_each_lesson_once_and_writes_what_is_asked_for(own_less
     html, notebooks = own_lessons / "html", own_lessons / "notebooks"
     result = CliRunner().invoke(program, ["learn", "lessons", "--html", str(html), "--notebooks", str(notebooks)])
     assert result.exit_code == 0, result.output
-    said = ["01_one", "02_two", f"pages: {html / 'index.html'}", f"notebooks: {notebooks}"]
+    said = [
+        "2 lessons are run, which takes minutes",
+        "1/2 01_one …",
+        "2/2 02_two …",
+        f"pages: {html / 'index.html'}",
+        f"notebooks: {notebooks}",
+    ]
     assert result.output.splitlines() == said
     assert sorted(path.name for path in html.iterdir()) == ["01_one.html", "02_two.html", "index.html"]
     assert sorted(path.name for path in notebooks.iterdir()) == ["01_one.ipynb", "02_two.ipynb"]
@@ -278,6 +284,7 @@ def test_the_command_ends_with_the_lesson_that_does_not_run(own_lessons):
         file.write("raise RuntimeError('no')\n")
     result = CliRunner().invoke(program, ["learn", "lessons", "--html", str(own_lessons / "html")])
     assert result.exit_code == 1
+    assert "2/2 02_two …\n" in result.output  # said as it begins
     assert "Error: lesson 02_two, cell 2, line 7: RuntimeError: no" in result.output
     assert [path.name for path in (own_lessons / "html").iterdir()] == ["01_one.html"]
 

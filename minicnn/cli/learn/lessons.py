@@ -47,13 +47,15 @@ def _build(html, notebooks):
     """Run each lesson once, and write it in the forms that are asked for."""
     for folder in filter(None, (html, notebooks)):
         folder.mkdir(parents=True, exist_ok=True)
-    for path in lesson_paths():
+    paths = lesson_paths()
+    click.echo(f"{len(paths)} lessons are run, which takes minutes")
+    for number, path in enumerate(paths, start=1):
+        click.echo(f"{number}/{len(paths)} {path.stem} …")
         cells = run_lesson(path)
         if html:
             write_page(path, cells, html / f"{path.stem}.html")
         if notebooks:
             write_notebook(path, cells, notebooks / f"{path.stem}.ipynb")
-        click.echo(path.stem)
     if html:
         write_index(html / "index.html")
         click.echo(f"pages: {click.format_filename(html / 'index.html')}")
