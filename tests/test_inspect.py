@@ -1304,8 +1304,11 @@ def test_the_program_on_a_model_and_a_picture(model, tmp_path):
     output = tmp_path / "page.html"
     result = call(tmp_path / "picture.png", "--model", model, "--label", "dog", "--output", output)
     assert result.exit_code == 0, result.output
-    assert re.fullmatch(rf"class: dog    loss: \d+\.\d{{4}}\npage: {re.escape(str(output))}\n", result.output)
     record = record_in(output.read_text("utf-8"))
+    (p,) = decoded(record["loss_view"]["p"])
+    says = f"the network says: {['cat', 'dog', '9'][p.argmax()]} ({p.max():.2f})"
+    said = f"true class: dog    {says}    loss: {-np.log(p[1]):.4f}\npage: {output}\n"
+    assert result.output == said
     classifier = minicnn.Classifier.load(model)
     x = classifier.as_input(classifier.read(tmp_path / "picture.png"))
     assert record == recorded(
@@ -1326,7 +1329,7 @@ def test_the_program_on_a_model_and_a_picture(model, tmp_path):
 
 def test_the_program_on_a_digit_and_on_a_new_network(model, tmp_path):
     output = tmp_path / "page.html"
-    assert "class: 3 " in call("--digit", 3, "-o", output).output
+    assert "true class: 3 " in call("--digit", 3, "-o", output).output
     record = record_in(output.read_text("utf-8"))
     assert (record["input_shape"], record["labels"]) == ([1, 1, 32, 32], [3])
     assert (record["classes"], record["title"]) == (list("0123456789"), "a new SimpleNet on a handwritten 3")

@@ -10,6 +10,7 @@ from minicnn.cli.files import OutputFile
 from minicnn.data import load_digits, resize
 from minicnn.data.decode import as_floats, decode
 from minicnn.inspect import inspect as inspected
+from minicnn.inspect.sample import decoded
 from minicnn.network import SimpleNet
 
 LONGEST = 64  # pixels of a picture for a new network, so that every number of it goes into the page
@@ -80,13 +81,27 @@ def inspect(context, image, model, digit, label, output, longest, evaluation, se
         title=f"{'a new SimpleNet' if model is None else model.name} on {what}",
     )
     record = inspection.record
-    named, (k,) = " (as the network predicts)" if record["labels_are_predicted"] else "", record["labels"]
-    click.echo(f"class: {k if classes is None else classes[k]}{named}    loss: {record['loss']['value']:.4f}")
+    click.echo(f"{_answer(record, classes)}    loss: {record['loss']['value']:.4f}")
     if record["left_out"]:
         click.echo("it is too large for a page: some arrays are shown in part, and the page says which")
     click.echo(f"page: {click.format_filename(output)}")
     if shown:
         inspection.open()
+
+
+def _answer(record, classes):
+    """The true class, and beside it what the network takes the picture for, with its probability."""
+    (k,), p = record["labels"], record["loss_view"]["p"]
+
+    def name(k):
+        return k if classes is None else classes[k]
+
+    if record["labels_are_predicted"]:
+        return f"class: {name(k)} (as the network predicts)"
+    if p["kept"] is not None:  # of very many classes the page has some, and perhaps not the likeliest
+        return f"true class: {name(k)}"
+    (p,) = decoded(p)
+    return f"true class: {name(k)}    the network says: {name(p.argmax())} ({p.max():.2f})"
 
 
 def _digit(digit, channels):
