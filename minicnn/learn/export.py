@@ -41,8 +41,8 @@ pytest and minicnn must be installed in the same environment, and `python` must 
 
     SUBMISSION=submissions/ada python -m pytest
 
-In PowerShell: `$env:SUBMISSION = "submissions/ada"; python -m pytest`. Without SUBMISSION the folder of `test_exercises.py` is
-graded, so that the file can also lie in each student's repository.
+In PowerShell: `$env:SUBMISSION = "submissions/ada"; python -m pytest`. Without SUBMISSION the folder of
+`test_exercises.py` is graded, so that the file can also lie in each student's repository.
 """
 
 TESTS = '''"""One test for each task: it passes where the grader says “right”, and fails with what the grader says.
