@@ -134,3 +134,12 @@ def test_every_stub_fails_and_every_solution_passes(exercise, tmp_path):
         assert re.fullmatch(
             rf"\d+ calls of your {task.name}, line \d+ of your file, on \d+ cases\.", verdict.details[0]
         ), verdict.details
+
+
+def test_cases_have_what_is_easily_forgotten():
+    rows = [arguments[1] for _, arguments in cases("avg_pool2d_backward", 1)]
+    assert any((table[1:, 0] > table[:-1, 1]).any() for table in rows)  # cells of no window: they must not be rubbish
+    convolutions = [arguments[1:] for _, arguments in cases("conv2d_input_gradient", 1)]
+    assert any(padding[0] > weight.shape[2] - 1 for weight, _, _, padding in convolutions)
+    assert any(stride[0] > weight.shape[2] for weight, _, stride, _ in convolutions)
+    assert all(max_norm != 1 for _, (_, max_norm) in cases("clip_gradients", 1))
