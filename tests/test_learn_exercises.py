@@ -132,7 +132,8 @@ def test_every_stub_fails_and_every_solution_passes(exercise, tmp_path):
         verdict = check(solved, task.name)
         assert verdict.passed, str(verdict)
         assert re.fullmatch(
-            rf"\d+ calls of your {task.name}, line \d+ of your file, on \d+ cases\.", verdict.details[0]
+            rf"Right in all \d+ cases: your {task.name} \(line \d+ of your file\) was called \d+ times for them\.",
+            verdict.details[0],
         ), verdict.details
 
 

@@ -63,7 +63,7 @@ HOSTILE = {
     "returns an object that lies": (
         "class Liar(list):\n    def __eq__(self, other): return True\nreturn Liar()",
         "wrong",
-        "Its shape should be (2, 3), and is (0,)",
+        "Its shape should be (3, 4), and is (0,)",
     ),
     "an array that says it is equal": (
         "import numpy\nclass Yes(numpy.ndarray):\n    def __eq__(self, other): return True\n"
@@ -73,7 +73,7 @@ HOSTILE = {
     ),
     "NaN": ("import numpy\nreturn numpy.full((dy.shape[1], x.shape[1]), numpy.nan)", "wrong", "There is NaN in it"),
     "infinity": ("return (dy.T @ x) / 0.0", "wrong", "infinity"),
-    "wrong shape": ("return (dy.T @ x)[:1]", "wrong", "Its shape should be (2, 3), and is (1, 3)."),
+    "wrong shape": ("return (dy.T @ x)[:1]", "wrong", "Its shape should be (3, 4), and is (1, 4)."),
     "complex numbers": ("return (dy.T @ x) * (1 + 0j)", "broken", "expected dweight to be an array of numbers"),
     "zeros": ("return 0 * (dy.T @ x)", "wrong", "All your numbers are 0."),
     "float32": ("return (dy.astype('f').T @ x.astype('f')) + 1e-7", "wrong", "a float32 array on the way"),
@@ -104,8 +104,7 @@ HOSTILE = {
     ),
     "right for one image only": ("return dy[:1].T @ x[:1]", "wrong", "numbers of dweight are wrong"),
     "the known cases by heart": (
-        "import numpy\nif dy.tolist() == [[1, -1], [0, 2]]: return numpy.array([[1., 2, 3], [7, 8, 9]])\n"
-        "return dy.T @ x * 1.001",
+        "import numpy\nif dy.tolist() == [[1, -1, 2], [2, 3, -2]]: return dy.T @ x\nreturn dy.T @ x * 1.001",
         "wrong",
         "Every number is the right one times 1.001",
     ),
@@ -323,7 +322,7 @@ def test_the_learners_process_starts_in_a_folder_of_its_own_without_input(tmp_pa
 def test_what_the_code_prints_is_handed_on_and_cut(tmp_path):
     verdict = hand_in(tmp_path, "print('dy is', dy.shape)\nreturn dy.T @ x")
     assert verdict.passed
-    assert verdict.printed.startswith("dy is (2, 2)\n")
+    assert verdict.printed.startswith("dy is (2, 3)\n")
     verdict = hand_in(tmp_path, "print('x' * 100000)\nreturn dy.T @ x")
     assert verdict.passed
     assert len(verdict.printed) == running.PRINTED
@@ -414,10 +413,12 @@ def test_what_is_striking():
     border = expected.copy()
     border[:, 0] += 1
     assert sentences(expected, border) == ["Only cells at the border are wrong."]
-    assert sentences(expected[0], border[0]) == ["Along the first axis, 1, 2, 3 are right."]  # a matrix is no image
+    assert sentences(expected[0], border[0]) == [
+        "Along the first axis these are right: 1, 2, 3."
+    ]  # a matrix is no image
     one = expected.copy()
     one[1:] += np.random.default_rng(1).standard_normal((2, 4, 4))
-    assert sentences(expected, one) == ["Along the first axis, 0 is right."]
+    assert sentences(expected, one) == ["Along the first axis these are right: 0."]
     assert sentences(expected, expected[:2]) == ["Its shape should be (3, 4, 4), and is (2, 4, 4)."]
     assert "Transposed it would be right." in sentences(expected[0, :2], expected[0, :2].T)[0]
     dy = expected + 1

@@ -7,6 +7,8 @@ grader's make the same cases from the same seed, so that only results travel bet
 All numbers are float64. The small cases come first: where several are wrong, the first is what a learner is shown.
 """
 
+import math
+
 import numpy as np
 
 import minicnn
@@ -83,16 +85,19 @@ def _changed(arguments, asked):
 
 
 def _integers(rng, *shape):
-    return rng.integers(-4, 5, shape).astype(np.float64)
+    """Small integers, at most nine, no two alike: a kernel must not be its own transpose."""
+    return rng.permutation(np.arange(-4.0, 5))[: math.prod(shape)].reshape(shape)
 
 
 # Fully connected
 
-HAND_X, HAND_DY = np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([[1.0, -1], [0, 2]])
+# Every axis of another length, and no sum twice, so that no mistake is right by chance.
+HAND_X, HAND_DY = np.array([[1.0, 2, 0, 3], [4, 1, 2, -1]]), np.array([[1.0, -1, 2], [2, 3, -2]])
+HAND_WEIGHT = np.array([[1.0, 0, 2, -1], [3, 1, 0, 2], [0, -2, 1, 1]])
 
 
 def _linear_sizes(rng):
-    yield "small", HAND_X.copy(), np.array([[1.0, 0, 2], [3, 1, 0]]), HAND_DY.copy()
+    yield "small", HAND_X.copy(), HAND_WEIGHT.copy(), HAND_DY.copy()
     for n_images, n_in, n_out in ((5, 4, 3), (3, 4, 4), (1, 2, 6), (4, 3, 1), (2, 1, 3)):
         x, weight, dy = (rng.standard_normal(size) for size in ((n_images, n_in), (n_out, n_in), (n_images, n_out)))
         yield f"{n_images} images, {n_in} inputs, {n_out} outputs", x, weight, dy

@@ -158,8 +158,9 @@ adaptive_pooling = Exercise(
     "05_adaptive_pooling",
     """
 Adaptive pooling spreads n_out windows over n_in cells of an axis, whatever n_in is: window p goes from
-floor(p * n_in / n_out) up to, and not including, ceil((p + 1) * n_in / n_out). In integers: // rounds down, and
-floating point would give wrong windows for some sizes. Where the sizes do not divide, neighbours share a cell.
+floor(p * n_in / n_out) up to, and not including, ceil((p + 1) * n_in / n_out). In integers: // rounds down, and with
+floats dividing first, p * (n_in / n_out), gives wrong windows for some sizes. Where the sizes do not divide, neighbours
+share a cell.
 """,
     tasks=(
         Task(GEOMETRY, "adaptive_start", "The first cell of window p, an int.", ("start",)),

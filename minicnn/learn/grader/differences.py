@@ -33,8 +33,7 @@ def around(expected, got, index):
     *leading, row, column = (0, 0, *index)[-max(2, len(index)) :]
     leading = index[:-2]
     tables = [np.atleast_2d(array[leading] if leading else array) for array in (expected, got)]
-    rows = slice(max(row - NEIGHBOURS, 0), row + NEIGHBOURS + 1)
-    columns = slice(max(column - NEIGHBOURS, 0), column + NEIGHBOURS + 1)
+    rows, columns = (_near(place, n) for place, n in zip((row, column), tables[0].shape, strict=True))
     digits = digits_that_differ(expected[index], got[index], 4)
     cells = [
         [[f"{number + 0.0:.{digits}g}" for number in line] for line in table[rows, columns].tolist()]
@@ -46,7 +45,17 @@ def around(expected, got, index):
     width = max(len(cell) for table in cells for line in table for cell in line)
     sides = [["  ".join(cell.rjust(width) for cell in line) for line in table] for table in cells]
     head = f"{'expected'.rjust(len(sides[0][0]))}     {'got'.rjust(len(sides[1][0]))}"
+    cut = tables[0][rows, columns].shape != tables[0].shape
+    if cut or any(n > 1 for n in expected.shape[:-2]):  # which part is shown
+        head += f"     [{''.join(f'{k}, ' for k in leading)}{rows.start}:{rows.stop}, {columns.start}:{columns.stop}]"
     return "\n".join([head, *(f"{left}  |  {right}" for left, right in zip(*sides, strict=True))])
+
+
+def _near(place, n):
+    """The stretch of an axis of n numbers that is shown: all of a short one, else what lies around a place."""
+    if n <= 2 * NEIGHBOURS + 1:
+        return slice(0, n)
+    return slice(max(place - NEIGHBOURS, 0), min(place + NEIGHBOURS + 1, n))
 
 
 def digits_that_differ(expected, got, least):
@@ -150,7 +159,6 @@ def _where(expected, got):
     if expected.ndim >= 2 and len(expected) > 1:
         right = [n for n in range(len(expected)) if not wrong[n].any()]
         if right and wrong.any():
-            said["first axis"] = (
-                f"Along the first axis, {', '.join(map(str, right))} {'is' if len(right) == 1 else 'are'} right."
-            )
+            numbers = ", ".join(map(str, right))
+            said["first axis"] = f"Along the first axis these are right: {numbers}."
     return said

@@ -133,7 +133,7 @@ def _judged(task, ran):
         return _broken("it gave no result", ran.broken)
     kinds = {case["kind"] for case in ran.cases.values()}
     if len(kinds) == 1 and all(case["error"] for case in ran.cases.values()):
-        return _broken("it stopped with an error", next(iter(ran.cases.values()))["error"])
+        return _broken("it stopped with an error", _shown(task, ran, (ran.seeds[0], 0), None))
     if not ran.calls["calls"] and not ran.calls["ours"]:
         return _broken(
             "none of your code ran", f"The function {task} must be written in your own file, with `def {task}(…):`."
@@ -195,8 +195,8 @@ def _shown(task, ran, key, name):
     label, arguments = cases(task, seed)[position]
     lines = [f"The case “{label}”:"]
     if name is None:
-        return "\n".join([lines[0], ran.cases[key]["error"]])
-    lines += [_assigned(argument, value) for argument, value in by_name(task, arguments).items() if _is_small(value)]
+        return "\n".join([*lines, *_assignments(task, arguments), ran.cases[key]["error"]])
+    lines += _assignments(task, arguments)
     expected, got = answers.right(task, seed)[position][name], ran.arrays.get((seed, position, name))
     if got is None:
         return "\n".join([*lines, f"there is no {name}."])
@@ -246,8 +246,20 @@ def _changed_argument(task, ran):
 
 def _whose_code(task, ran):
     """What shows that it was the learner's code."""
-    calls = ran.calls["calls"]
-    return f"{calls} calls of your {task}, line {ran.calls['first_line']} of your file, on {len(ran.cases)} cases."
+    calls, line, many = ran.calls["calls"], ran.calls["first_line"], len(ran.cases)
+    return f"Right in all {many} cases: your {task} (line {line} of your file) was called {calls} times for them."
+
+
+def _assignments(task, arguments):
+    """The lines that say what the function was called with: small numbers and arrays in full, of others the shape."""
+    named = by_name(task, arguments)
+    lines = [_assigned(name, value) for name, value in named.items() if _is_small(value)]
+    shapes = [
+        f"{name} {value.shape}"
+        for name, value in named.items()
+        if isinstance(value, np.ndarray) and not _is_small(value)
+    ]
+    return lines + ([f"    too large to show: {', '.join(shapes)}"] if shapes else [])
 
 
 def _is_small(value):
