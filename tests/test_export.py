@@ -132,14 +132,20 @@ def test_marks_of_a_class(class_set, tmp_path):
     command += ["--json", str(tmp_path / "marks.json"), "--csv", str(tmp_path / "marks.csv")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=class_set, env=environment, capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (0, "left out, since it is no folder: submissions/notes.txt\n")
+    assert result.returncode == 0
+    left_out, *progress = result.stderr.splitlines()
+    assert left_out == "left out, since it is no folder: submissions/notes.txt"
 
     passed = {"ada": "1111", "ben": "0000", "cy": "1110", "dee": "0111", "eve": "0111", "no one": "0000"}
-    head, *rows = result.stdout.splitlines()
+    assert progress == [f"{n}/6 graded: submissions/{name}" for n, name in enumerate(passed, start=1)]
+    head, *rows, empty, legend = result.stdout.splitlines()
+    assert (empty, legend) == ("", "columns: 1 linear, 2 relu; - where the file was not handed in")
     assert head.split() == ["passed", "1", "2"]
     assert len(rows) == len(passed)
     for row, (name, marked) in zip(rows, passed.items(), strict=True):
         shares = [f"{marked.count('1')}/4", f"{marked[:3].count('1')}/3", f"{marked[3]}/1"]
+        if name == "no one":  # handed in no file
+            shares[1:] = ["-", "-"]
         assert row.startswith(f"submissions/{name} ")
         assert row.split()[-3:] == shares
 
@@ -176,6 +182,13 @@ def test_modules_of_a_submission_are_not_the_graders(class_set, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (mark,) = marks(["."], ASKED[:1])
     assert (mark["submission"], mark["passed"]) == (".", 1)
+
+
+def test_the_folder_of_all_submissions_is_no_submission(class_set):
+    folder = class_set / "submissions"
+    result = call("marks", folder, "--only", "linear")
+    assert result.exit_code == 2
+    assert f"there is no exercise in {folder}; did you mean {folder}/*?" in " ".join(result.output.split())
 
 
 def test_no_marks():
