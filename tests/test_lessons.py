@@ -219,6 +219,15 @@ def test_answers_and_the_code_of_pictures_are_folded_away(tmp_path):
     assert '<figcaption aria-hidden="true">a &quot;caption&quot;</figcaption></figure>\n<details>' in text
 
 
+def test_primes_are_not_raised_twice(tmp_path):
+    path = write(tmp_path, "# %% [markdown]\n# # 1 · Own\n#\n# $i' = x_{j'} + \\tilde a''$ and $b^2$\n")
+    text = page_of(path, run_lesson(path))
+    assert text.count("<msup>") == text.count("</msup>") == 1  # of the square
+    assert "<mi>i</mi>" + (prime := '<mo lspace="0" rspace="0">&#x02032;</mo>') in text
+    assert f"<mi>j</mi>{prime}" in text
+    assert prime.replace("2032", "2033") in text
+
+
 # A lesson that is wrong.
 
 

@@ -27,6 +27,9 @@ REPLACED = {
 # What follows a formula in the line is taken into its element, which is not broken.
 PUNCTUATION = re.compile(r"(?<=</math>)(</span>)([.,:;?!)]+)")
 
+# A prime is a high sign already. As a superscript, as the converter has it, it would be raised twice and very small.
+PRIME = re.compile(r"<msup>((?:(?!</?msup>).)*)<mi>(&#x0203[234];)</mi></msup>")
+
 # What the colour of a picture's text and axes stands for, in light and in dark.
 INK_STYLE = f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:#e9e6de}}}}</style>"
 
@@ -153,4 +156,5 @@ def _mathml(formula, options):
         from latex2mathml.converter import convert
     display = options["display_mode"]
     mathml = convert(formula.strip(), display="block" if display else "inline")
+    mathml = PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">\2</mo></mrow>', mathml)
     return f'<div class="formula" tabindex="0">{mathml}</div>' if display else mathml

@@ -38,6 +38,15 @@ def test_a_lesson_fits_a_phone(visits, lessons, name):
     assert audit.overflow(page) == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_code_fits_a_small_notebook(visits, lessons, name):
+    """Without scrolling, in its longest line; on a phone it is scrolled."""
+    page = visits.open(lessons(name), width=1000, height=700)
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    too_wide = "[...document.querySelectorAll('pre:not(.output)')].filter(pre => pre.scrollWidth > pre.clientWidth)"
+    assert page.evaluate(f"{too_wide}.map(pre => pre.textContent)") == []
+
+
 @pytest.mark.parametrize("name", ["index", *NAMES])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_lesson_is_accessible(visits, lessons, name, scheme):
