@@ -173,6 +173,12 @@ def test_training_with_right_functions_goes_as_with_the_frameworks_and_with_wron
     assert abs(wrong.yours[0]["loss"] - wrong.ours[0]["loss"]) > 1e-2
 
 
+def test_what_is_not_there_is_not_called_wrong(tmp_path):
+    result = call("train", "--folder", tmp_path)
+    assert result.exit_code == 2
+    assert "left out" not in result.output
+
+
 def test_train_on_the_command_line(course):
     result = call("train", "--folder", course, "--epochs", "1")
     assert result.exit_code == 0, result.output

@@ -48,7 +48,8 @@ def train(context, names, folder, epochs, seed):
             _say(f"{task}: {verdict.headline}; it is used as it is")
     else:
         tasks = [task for task in tasks if task not in wrong]
-        left_out = [task for task, verdict in wrong.items() if verdict.status != "blank"]
+        there = [task for task in wrong if (folder / TASKS[task][0].file).exists()]
+        left_out = [task for task in there if wrong[task].status != "blank"]
         if left_out:
             _say(f"left out, since not right: {', '.join(left_out)}")
     if not tasks:
