@@ -50,7 +50,7 @@ def in_all_orders(work):
     results = {name: [np.asarray(array) for array in work(order())] for name, order in ORDERS.items()}
     for name, arrays in results.items():
         for position, (array, first) in enumerate(zip(arrays, results["forward"], strict=True)):
-            same_bits = array.tobytes() == first.tobytes()  # compared outside of assert, which would describe every byte
+            same_bits = array.tobytes() == first.tobytes()  # not within assert, which would describe every byte
             assert same_bits, f"result {position} depends on the order of threads or blocks: {name} is not as forward"
     return results["forward"]
 
