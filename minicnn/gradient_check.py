@@ -23,7 +23,7 @@ Two quotients of different h, the usual remedy, agree at a kink exactly at a, su
 and to the right of a disagree on every curve. The spread errs in neither.
 """
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -136,22 +136,13 @@ def gradcheck(layer, x, y=None, *, loss=None, elements=40, rng=0):
     loss = None if loss is None else own_copy(loss, "gradcheck", "the loss")
     if hasattr(loss, "to"):
         loss.to(_backend_of(layer))
-    few_threads = _one_thread() if _backend_of(layer) == "cpu" else nullcontext()
+    few_threads = nullcontext()
+    if _backend_of(layer) == "cpu":
+        from minicnn.backends.cpu.jit import one_thread  # here, so that importing minicnn need not import numba
+
+        few_threads = one_thread()  # for thousands of small passes the others cost more than they do
     with few_threads, np.errstate(all="ignore"):  # what is not finite is found below, and is said with its place
         return _checked(layer, x, y, loss, elements, rng)
-
-
-@contextmanager
-def _one_thread():
-    """Numba's kernels on one thread: for thousands of small passes the others cost more than they do."""
-    import numba  # here, so that importing minicnn need not import it
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _checked(layer, x, labels, loss, elements, rng):

@@ -130,3 +130,14 @@ def set_num_threads(n):
             "for more, set the environment variable NUMBA_NUM_THREADS before Python starts"
         )
     numba.set_num_threads(n)
+
+
+@contextlib.contextmanager
+def one_thread():
+    """Kernels on one thread meanwhile: for arrays so small that threads would wait longer than they work."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

@@ -31,7 +31,6 @@ argmax makes of it.
 """
 
 import functools
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -48,8 +47,10 @@ def record(experiment, seed):
 
     Raises ImportError where scikit-learn, which has the digits, is not installed.
     """
+    from minicnn.backends.cpu.jit import one_thread  # here, so that importing the course need not import numba
+
     # Runs that explode are the point here; that they overflow is seen in their curves.
-    with _one_thread(), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         return _recorded(experiment, seed)
 
 
@@ -196,16 +197,3 @@ def _cosine(a, b):
 @functools.cache
 def _digits():
     return load_digits()
-
-
-@contextmanager
-def _one_thread():
-    """These arrays are so small that several threads would wait for each other longer than one works."""
-    import numba  # here, so that importing the course need not import numba
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
