@@ -14,7 +14,10 @@ def as_floats(ops, array, what):
     Raises TypeError where it is not float32 or float64, or is a list of arrays; ValueError for a ragged list.
     """
     if isinstance(array, Images):
-        return array.like(as_floats(ops, array.data, what))
+        data = as_floats(ops, array.data, what)
+        if data.shape != (array.size,):
+            raise ValueError(f"{what}: expected {array.size} numbers in {array}, got shape {data.shape}")
+        return array if data is array.data else array.like(data)
     if isinstance(array, (list, tuple)) and any(isinstance(part, (np.ndarray, Images)) for part in array):
         raise TypeError(
             f"{what}: expected one array, got a {type(array).__name__} of {len(array)}; {USE_IMAGES}, "
@@ -24,10 +27,25 @@ def as_floats(ops, array, what):
         array = ops.asarray(array)
     except ValueError as error:  # NumPy's, of an "inhomogeneous shape"
         raise ValueError(f"{what}: expected an array, got a {type(array).__name__}: {error}; {USE_IMAGES}") from None
+    except TypeError as error:
+        raise TypeError(f"{what}: {error}") from None
     if array.dtype not in DTYPES:
         remedy = USE_IMAGES if array.dtype == object else "convert with array.astype(np.float32)"
         raise TypeError(f"{what}: expected dtype float32 or float64, got {array.dtype}; {remedy}")
     return array
+
+
+def kind_of(value):
+    """What `value` is, in a few words for a message: its type, and of an array dtype and shape.
+
+    >>> kind_of(np.zeros((2, 3))), kind_of([1])
+    ('ndarray of float64, shape (2, 3)', 'list')
+    """
+    if isinstance(value, Images):
+        return str(value)
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{type(value).__name__} of {value.dtype}, shape {value.shape}"
+    return type(value).__name__
 
 
 def refuse_images(x, what):

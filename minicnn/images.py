@@ -1,6 +1,10 @@
 """Images of different sizes in one batch, without padding and without resizing."""
 
+from operator import attrgetter
+
 import numpy as np
+
+from minicnn.plain import as_plain_array
 
 
 class Images:
@@ -32,7 +36,7 @@ class Images:
     ndim = 4
 
     def __init__(self, images):
-        images = [np.asarray(image) for image in images]
+        images = [as_plain_array(image) for image in images]
         if not images:
             raise ValueError("Images: expected at least one image, got none")
         for position, image in enumerate(images):
@@ -69,9 +73,17 @@ class Images:
 
     def _set(self, data, channels, sizes):
         ends = sizes.prod(axis=1).cumsum()
-        self.data, self.channels = data, int(channels)
-        self.sizes, self.starts = sizes, ends - sizes.prod(axis=1)
-        self.sizes.flags.writeable = self.starts.flags.writeable = False
+        self._data, self._channels = data, int(channels)
+        self._sizes, self._starts = sizes, ends - sizes.prod(axis=1)
+        self._sizes.flags.writeable = self._starts.flags.writeable = False
+        heights, widths = sizes.T.tolist()
+        self._shape = len(sizes), self._channels, tuple(heights), tuple(widths)
+
+    # Read-only: kernels find images by them, so they must go on belonging together.
+    data = property(attrgetter("_data"))
+    channels = property(attrgetter("_channels"))
+    sizes = property(attrgetter("_sizes"))
+    starts = property(attrgetter("_starts"))
 
     @property
     def pixels(self):
@@ -81,8 +93,7 @@ class Images:
     @property
     def shape(self):
         """(N, C, heights, widths), the last two tuples of N numbers."""
-        heights, widths = self.sizes.T.tolist()
-        return len(self), self.channels, tuple(heights), tuple(widths)
+        return self._shape
 
     @property
     def dtype(self):

@@ -3,10 +3,12 @@
 import numpy as np
 
 from minicnn.backends import get_backend
+from minicnn.backends.copying import Copyable
 from minicnn.checks import as_floats, refuse_images
+from minicnn.plain import as_plain_array
 
 
-class _Loss:
+class _Loss(Copyable):
     """What both losses share: the checks of output and labels, the class weights, and the memory for backward.
 
     `forward` takes the backend as `ops` is set: "cpu" for a new loss; `to` changes it.
@@ -16,7 +18,7 @@ class _Loss:
         self.ops = get_backend("cpu")
         self.weight = weight
         if weight is not None:
-            self.weight = np.asarray(weight)
+            self.weight = as_plain_array(weight)
             name = type(self).__name__
             if self.weight.ndim != 1 or not np.issubdtype(self.weight.dtype, np.floating):
                 raise TypeError(
@@ -45,7 +47,7 @@ class _Loss:
             raise ValueError(f"{name}: expected output of shape (N, K) with N and K at least 1, got {output.shape}")
         n_images, n_classes = output.shape
 
-        labels = np.asarray(target)
+        labels = as_plain_array(target)
         if not np.issubdtype(labels.dtype, np.integer):
             raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}")
         if labels.shape != (n_images,):

@@ -1,8 +1,14 @@
 """Optimisers: from gradients to new parameters. The formulas stand in `backends/*/optim.py`."""
 
+import itertools
 import numbers
+import operator
 
+import numpy as np
+
+from minicnn.checks import as_floats, kind_of
 from minicnn.network import Sequential
+from minicnn.plain import memory_of
 
 
 class _Optimizer:
@@ -27,16 +33,19 @@ class _Optimizer:
         self.weight_decay = _non_negative(weight_decay, f"{name}: weight_decay")
         self.steps = 0
         self.state = {slot: {} for slot in self.slots}
+        self._apart = []  # arrays of the last step, which are known to share no memory
         for param_name, layer, key in network.named_params():
+            param = as_floats(layer.ops, layer.params[key], f"{name}: {param_name}")
             for slot in self.slots:
-                zeros = layer.ops.copy(layer.params[key])
-                layer.ops.scale_(zeros, 0)
-                self.state[slot][param_name] = zeros
+                self.state[slot][param_name] = layer.ops.asarray(np.zeros(param.shape, param.dtype))
 
     def step(self):
         """Change every parameter once by the gradients of the last backward.
 
-        Raises RuntimeError, and changes nothing, where a parameter has no gradient yet.
+        A gradient of another dtype is converted to the parameter's, as NumPy converts what is assigned to an array.
+
+        Raises RuntimeError where a parameter has no gradient yet; TypeError or ValueError where parameter, gradient and
+        what is kept for them are not arrays of numbers of one shape. Nothing is changed then.
         """
         params = list(self.network.named_params())
         without = [name for name, layer, key in params if key not in layer.grads]
@@ -44,17 +53,49 @@ class _Optimizer:
             raise RuntimeError(
                 f"{type(self).__name__}.step: no gradient for {', '.join(without)}; call backward before step"
             )
-        for name, layer, key in params:
-            param, grad = layer.params[key], layer.grads[key]
-            if grad.shape != param.shape or layer.ops.asarray(param) is not param:
-                raise ValueError(
-                    f"{type(self).__name__}.step: {name}: expected a contiguous array with a gradient of its shape, "
-                    f"got {param.shape} with a gradient of {grad.shape}"
-                )
+        updates = [(name, layer, key, *self._checked(name, layer, key)) for name, layer, key in params]
+        self._require_memory_of_their_own(updates)
         self.steps += 1
-        for name, layer, key in params:
-            slots = [self.state[slot][name] for slot in self.slots]
-            self._update(layer.ops, layer.params[key], slots, layer.grads[key])
+        for _, layer, key, param, slots, grad in updates:
+            layer.params[key] = param
+            self._update(layer.ops, param, slots, grad)
+
+    def _checked(self, name, layer, key):
+        """(parameter, what is kept for it, gradient) as arrays that a kernel can take."""
+        ops, who = layer.ops, f"{type(self).__name__}.step: {name}"
+        param = as_floats(ops, layer.params[key], f"{who}: parameter")
+        slots = [self.state[slot].get(name) for slot in self.slots]
+        for slot, kept in zip(self.slots, slots, strict=True):
+            if ops.asarray(kept) is not kept or (kept.shape, kept.dtype) != (param.shape, param.dtype):
+                raise ValueError(
+                    f"{who}: expected {slot} like the parameter, {kind_of(param)}, got {kind_of(kept)}; "
+                    "make the optimiser after layers were replaced or moved"
+                )
+        grad = ops.asarray(layer.grads[key])
+        if grad.shape != param.shape or grad.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{who}: expected a gradient like the parameter, {kind_of(param)}, got {kind_of(layer.grads[key])}"
+            )
+        if grad.dtype != param.dtype:
+            grad = ops.asarray(ops.to_numpy(grad).astype(param.dtype))
+        elif isinstance(grad, np.ndarray) and np.may_share_memory(grad, param):
+            grad = grad.copy()  # a gradient that changed as its parameter does would be another
+        return param, slots, grad
+
+    def _require_memory_of_their_own(self, updates):
+        """Raise ValueError where arrays that a step changes share memory, which would then be changed twice."""
+        changed = [array for *_, param, slots, _ in updates for array in (param, *slots)]
+        if len(changed) == len(self._apart) and all(map(operator.is_, changed, self._apart)):
+            return  # the arrays of the last step
+        owners = [f"{slot} of {name}" for name, *_ in updates for slot in ("the parameter", *self.slots)]
+        places = sorted((*memory_of(array), owner) for array, owner in zip(changed, owners, strict=True))
+        for (_, stop, owner), (start, _, other) in itertools.pairwise(places):
+            if start < stop:
+                raise ValueError(
+                    f"{type(self).__name__}.step: expected arrays that share no memory, got {owner} and {other}; "
+                    "give each layer, and each state, an array of its own (array.copy())"
+                )
+        self._apart = changed
 
     def state_dict(self):
         """What a run is resumed with: (arrays by "slot/parameter", a dict of numbers that JSON can hold)."""

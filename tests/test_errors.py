@@ -332,16 +332,18 @@ def test_a_step_without_gradients_changes_nothing(backend, optimizer, kwargs):
     assert all((array == 0).all() for slot in optimizer.state.values() for array in slot.values())
 
 
-def test_a_parameter_that_cannot_be_changed_in_place_is_named():
-    network = minicnn.Sequential(a=minicnn.Linear(2, 2, rng=0))
-    optimizer = minicnn.Adam(network)
-    network.forward(np.ones((1, 2), np.float32))
-    network.backward(np.ones((1, 2), np.float32))
-    network["a"].params["weight"] = network["a"].params["weight"].T
-    with pytest.raises(ValueError, match=r"a\.weight: expected a contiguous array") as raised:
+def test_a_parameter_may_lie_otherwise_in_memory():
+    trained = []
+    for contiguous in (True, False):
+        network = minicnn.Sequential(a=minicnn.Linear(3, 2, rng=0))
+        transposed = network["a"].params["weight"].T.copy()
+        network["a"].params["weight"] = transposed.T.copy() if contiguous else transposed.T
+        optimizer = minicnn.Adam(network)
+        network.forward(np.float32([[1, 2, 3]]))
+        network.backward(np.float32([[1, -1]]))
         optimizer.step()
-    assert_says(raised, "Adam", "(2, 2)")
-    assert optimizer.steps == 0
+        trained.append(network["a"].params["weight"])
+    np.testing.assert_array_equal(*trained)
 
 
 GOOD = minicnn.SimpleNet(rng=1).state_dict()

@@ -20,11 +20,13 @@ import numpy as np
 
 from minicnn import geometry
 from minicnn.backends import get_backend
+from minicnn.backends.copying import Copyable
+from minicnn.backends.guard import RESULTS
 from minicnn.backends.own import OwnOperations
-from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
+from minicnn.checks import DTYPES, as_floats, kind_of, refuse_images, require_shape
 
 
-class Layer:
+class Layer(Copyable):
     """Base of all layers.
 
     Attributes:
@@ -108,7 +110,8 @@ class Layer:
         """Compute with these functions in place of the backend's operations of the same names. Returns the layer.
 
         They keep the contract of `minicnn.backends` and stay where the layer is moved by `to`; `fuse` leaves such a
-        layer as it is. Given None, an operation is the backend's again.
+        layer as it is. Given None, an operation is the backend's again. What they return becomes a new array of the
+        input's dtype; where it has another shape, or is no array of numbers, the layer raises ValueError or TypeError.
 
         Raises ValueError for a name that is no operation, TypeError for what is no function.
 
@@ -120,10 +123,10 @@ class Layer:
         """
         backend = getattr(self._ops, "backend", self._ops)
         for name, function in operations.items():
-            if name not in backend.__all__:
+            if not RESULTS.get(name):
                 raise ValueError(
                     f"{type(self).__name__}.use: expected the name of an operation, got {name!r}; "
-                    f"there are {', '.join(backend.__all__)}"
+                    f"there are {', '.join(sorted(name for name in RESULTS if RESULTS[name]))}"
                 )
             if function is not None and not callable(function):
                 raise TypeError(f"{type(self).__name__}.use: expected a function as {name}, got {function!r}")
@@ -154,6 +157,7 @@ class Layer:
         require_shape(dy, self.memory.y_shape, f"{name}.backward: dy")
         if dy.dtype != self.memory.y_dtype:
             raise TypeError(f"{name}.backward: expected dy of dtype {self.memory.y_dtype}, got {dy.dtype}")
+        self.require_params(dy)
         memory, self.memory = self.memory, None
         return dy, memory
 
@@ -165,18 +169,41 @@ class Layer:
             refuse_images(x, name)
         if 0 in x.shape:
             raise ValueError(f"{name}: expected an input with at least one element, got shape {x.shape}")
-        self.require_dtype(x)
+        self.require_params(x)
         return x
 
-    def require_dtype(self, x):
-        """Raise TypeError where x is not of the weights' dtype."""
-        name = type(self).__name__
-        for param_name, param in self.params.items():
-            if param.dtype != x.dtype:
-                raise TypeError(
-                    f"{name}: expected input of the dtype of {param_name}, {param.dtype}, got {x.dtype}; "
-                    f"convert the input with x.astype(np.{param.dtype}) or the network with .to(dtype=np.{x.dtype})"
-                )
+    def shapes(self):
+        """The shapes of the parameters and statistics that this layer computes with, by name.
+
+        A layer of one's own need not say; then its operations look at what they are given.
+        """
+        return {}
+
+    def require_params(self, x):
+        """See that parameters and statistics are arrays of x's dtype and of their `shapes`, whoever put them there.
+
+        What is not contiguous, or is a list, is replaced by an array of its numbers. Raises TypeError or ValueError
+        for what cannot be computed with.
+        """
+        name, shapes = type(self).__name__, self.shapes()
+        for arrays, keys in ((self.params, list(self.params)), (self.state, shapes.keys() & self.state.keys())):
+            for key in keys:
+                given = arrays[key]
+                array = as_floats(self.ops, given, f"{name}: {key}")
+                if array.shape != shapes.get(key, array.shape):
+                    raise ValueError(f"{name}: expected {key} of shape {shapes[key]}, got {kind_of(given)}")
+                if array.dtype != x.dtype and array is not given:
+                    raise TypeError(f"{name}: expected {key} as an array of {x.dtype}, got {kind_of(given)}")
+                if array.dtype != x.dtype:
+                    raise TypeError(
+                        f"{name}: expected input of the dtype of {key}, {array.dtype}, got {x.dtype}; "
+                        f"convert the input with x.astype(np.{array.dtype}) or the network with .to(dtype=np.{x.dtype})"
+                    )
+                if array is not given:
+                    arrays[key] = array
+        missing = [key for key in shapes if key not in self.params and key not in self.state]
+        if missing:
+            raise ValueError(f"{name}: expected parameters {', '.join(shapes)}, got none called {', '.join(missing)}")
 
     def describe(self):
         """The arguments that made this layer, for its repr: '3, 16, kernel_size=(3, 3)'."""

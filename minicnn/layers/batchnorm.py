@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.checks import as_int, described
+from minicnn.checks import as_int, described, kind_of
 from minicnn.layers.base import Layer
 
 
@@ -110,6 +110,17 @@ class BatchNorm2d(Layer):
                 f"BatchNorm2d: expected {self.num_features} channels, got {x.shape[1]} in {described(x.shape)}"
             )
         return x
+
+    def shapes(self):
+        return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (self.num_features,))
+
+    def require_params(self, x):
+        super().require_params(x)
+        count = self.state.get("num_batches_tracked")
+        if not isinstance(count, np.ndarray) or count.shape or not np.issubdtype(count.dtype, np.integer):
+            raise TypeError(
+                f"BatchNorm2d: expected num_batches_tracked as an integer array of shape (), got {kind_of(count)}"
+            )
 
     def describe(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

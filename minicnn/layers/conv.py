@@ -102,6 +102,10 @@ class Conv2d(SpatialLayer):
         """
         return fixed_output_size(self, input_size)
 
+    def shapes(self):
+        weight = (self.out_channels, self.in_channels, *self.kernel_size)
+        return {"weight": weight, "bias": (self.out_channels,)} if "bias" in self.params else {"weight": weight}
+
     def describe(self):
         bias = "" if "bias" in self.params else ", bias=False"
         return (

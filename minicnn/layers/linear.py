@@ -67,6 +67,10 @@ class Linear(Layer):
             raise ValueError(f"Linear: expected input of shape (N, {self.in_features}), got {x.shape}")
         return x
 
+    def shapes(self):
+        weight = (self.out_features, self.in_features)
+        return {"weight": weight, "bias": (self.out_features,)} if "bias" in self.params else {"weight": weight}
+
     def describe(self):
         bias = "" if "bias" in self.params else ", bias=False"
         return f"{self.in_features}, {self.out_features}{bias}"

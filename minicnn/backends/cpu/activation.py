@@ -12,10 +12,12 @@ Who owns what: each worker owns one chunk of the output. Cost: one pass over mem
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial
 from minicnn.images import Images
 
 
+@guarded
 def relu_forward(x):
     if isinstance(x, Images):
         return x.like(relu_forward(x.data))
@@ -24,6 +26,7 @@ def relu_forward(x):
     return y
 
 
+@guarded
 def relu_backward(dy, y):
     if isinstance(dy, Images):
         return dy.like(relu_backward(dy.data, y.data))

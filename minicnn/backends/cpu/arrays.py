@@ -3,14 +3,20 @@
 import numpy as np
 from numba import prange
 
+from minicnn.backends import guard
 from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial_sum
+from minicnn.plain import as_plain_array
 
 
 def asarray(array):
-    """`array` as C-contiguous, aligned, writeable memory, dtype kept; the same object where it is that already."""
-    if isinstance(array, np.ndarray) and array.flags.carray:  # all three; asking so takes a tenth of the time
+    """`array` as a plain NumPy array in C-contiguous, aligned, writeable memory, dtype kept; the same object where it
+    is that already. Raises TypeError for a masked array."""
+    if type(array) is np.ndarray and array.flags.carray:  # all three; asking so takes a tenth of the time
         return array
-    return np.require(array, requirements="CAW")
+    return as_plain_array(array)
+
+
+guarded = guard.guarded(asarray)
 
 
 def to_numpy(array):
@@ -25,6 +31,7 @@ def sent_ahead(batches):
     return batches
 
 
+@guarded
 def sum_of_squares(array):
     """sum of a² as a Python float, added up in float64. Worker: one chunk and its partial sum."""
     partial = np.empty(chunks(array.size))
@@ -32,6 +39,7 @@ def sum_of_squares(array):
     return float(partial.sum())
 
 
+@guarded
 def scale_(array, factor):
     array *= array.dtype.type(factor)
 

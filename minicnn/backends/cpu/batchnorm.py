@@ -18,11 +18,13 @@ Cost: memory. Statistics read x, forward reads x and writes y, backward reads x 
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like, flat
 from minicnn.backends.cpu.jit import parallel, serial, serial_sum
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
 
 
+@guarded
 def batchnorm2d_statistics(x):
     """Mean and *biased* variance of each channel.
 
@@ -40,10 +42,12 @@ def batchnorm2d_statistics(x):
     return mean, squares / count
 
 
+@guarded
 def batchnorm2d_forward(x, weight, bias, mean, var, eps):
     return _normalised(x, mean, weight * _inverse_std(var, eps), bias)
 
 
+@guarded
 def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
     inverse_std = _inverse_std(var, eps)
     dweight, dbias = _parameter_gradients(dy, x, mean, inverse_std)
@@ -57,6 +61,7 @@ def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
     return dx, dweight.astype(dy.dtype), dbias.astype(dy.dtype)
 
 
+@guarded
 def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
     inverse_std = _inverse_std(var, eps)
     dweight, dbias = _parameter_gradients(dy, x, mean, inverse_std)
@@ -64,6 +69,7 @@ def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
     return dx, dweight.astype(dy.dtype), dbias.astype(dy.dtype)
 
 
+@guarded
 def update_running_statistics_(running_mean, running_var, mean, var, count, momentum):
     """running = (1 - momentum) * running + momentum * batch, with the *unbiased* variance (n - 1), as PyTorch."""
     unbiased = var * (count / (count - 1))

@@ -10,6 +10,7 @@ Cost: see the rungs. Outputs come from the pool of `memory`.
 
 import numpy as np
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat, sizes_table
 from minicnn.backends.cpu.convolution import matrix, tile, winograd
 from minicnn.backends.cpu.convolution.patches import four, nchw_sink, nchw_source, plane_source
@@ -18,6 +19,7 @@ from minicnn.geometry import output_size
 from minicnn.images import Images
 
 
+@guarded
 def conv2d_forward(x, weight, bias, stride, padding):
     if matrix.serves(weight.shape[2:], padding):
         y = empty_batch(x, len(weight), output_sizes(sizes_table(x), (1, 1), stride, padding), x.dtype)
@@ -26,6 +28,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
     return convolve(rung(x.shape[1], weight.shape[2:], stride, padding), x, weight, bias, stride, padding)
 
 
+@guarded
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     dx = empty_batch(dy, weight.shape[1], input_size, dy.dtype)
     if matrix.serves(weight.shape[2:], padding) and stride == (1, 1):
@@ -35,6 +38,7 @@ def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     return convolve_back(chosen, reading(dy, chosen), weight, dx, stride, padding)
 
 
+@guarded
 def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
     chosen = rung(x.shape[1], kernel_size, stride, padding)
     return chosen.run_weight_gradient(
@@ -42,6 +46,7 @@ def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
     )
 
 
+@guarded
 def conv2d_bias_gradient(dy):
     """The bias is added to every output of its filter, so its gradient is their sum."""
     if isinstance(dy, Images):

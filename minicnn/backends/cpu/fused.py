@@ -24,6 +24,7 @@ import numpy as np
 from numba import get_num_threads
 
 from minicnn.backends.contract import Activation
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like
 from minicnn.backends.cpu.conv import convolve_back, lanes_reading, output_sizes, planes_reading, rung
 from minicnn.backends.cpu.convolution import winograd
@@ -75,6 +76,17 @@ class Stored(NamedTuple):
     sizes: Any  # (N, 2)
     mixed: bool  # whether they came as `Images`
 
+    @property
+    def shape(self):
+        """(N, F, OH, OW), as of the array or `Images` that it stands for."""
+        heights, widths = self.sizes.T.tolist()
+        size = (tuple(heights), tuple(widths)) if self.mixed else (heights[0], widths[0])
+        return len(self.sizes), self.filters, *size
+
+    @property
+    def dtype(self):
+        return self.raw.dtype
+
 
 class Gradient(NamedTuple):
     """g, or where it comes from a global maximum its peaks alone; and sums of g and g * (y - mean), (F,) float64."""
@@ -88,6 +100,7 @@ class Gradient(NamedTuple):
 # The operations.
 
 
+@guarded
 def fused_conv_forward(below, weight, bias, norm, stride, padding):
     """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
     from_batch = norm.mean is None
@@ -98,12 +111,14 @@ def fused_conv_forward(below, weight, bias, norm, stride, padding):
     return Activation(stored._replace(coefficients=_coefficients(norm, stored.raw)), norm, from_batch)
 
 
+@guarded
 def fused_conv_predict(below, weight, bias, norm, stride, padding):
     """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
     stored, *_ = _convolve(below, *_folded(weight, bias, norm), stride, padding, store_sink)
     return Activation(stored._replace(coefficients=_relu_alone(stored.raw)), None, from_batch=False)
 
 
+@guarded
 def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
     """One block in evaluation, and the global maximum of its output, (N, F). The output itself is never stored."""
     _, maxima, pieces = _convolve(below, *_folded(weight, bias, norm), stride, padding, max_sink)
@@ -111,6 +126,7 @@ def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
     return np.maximum(np.maximum.reduceat(maxima, firsts)[:, : len(weight)], 0)
 
 
+@guarded
 def fused_output(activation):
     """The activation as an ordinary batch, (N, F, OH, OW) or `Images`."""
     stored = activation.y
@@ -122,6 +138,7 @@ def fused_output(activation):
     return images if stored.mixed else images.as_array()
 
 
+@guarded
 def fused_output_backward(da, activation):
     """g from the gradient of `fused_output`."""
     stored = activation.y
@@ -132,6 +149,7 @@ def fused_output_backward(da, activation):
     return Gradient(g, None, *_joined_sums(sums, activation))
 
 
+@guarded
 def fused_max(activation):
     """The largest value of each channel, (N, F), and peaks (N, 3, F up to whole vectors): value, row and column."""
     stored = activation.y
@@ -145,6 +163,7 @@ def fused_max(activation):
     return peaks[:, 0, : stored.filters].copy(), peaks
 
 
+@guarded
 def fused_max_backward(dy, peaks, activation):
     """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
     stored = activation.y
@@ -158,6 +177,7 @@ def fused_max_backward(dy, peaks, activation):
     return Gradient(None, at_peaks, *_joined_sums(sums, activation))
 
 
+@guarded
 def fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below):
     """One block backward: (dweight, dbias) of the convolution, (dweight, dbias) of batchnorm, and what is below's.
 

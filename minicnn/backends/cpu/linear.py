@@ -13,10 +13,12 @@ multiply-adds each.
 
 import numpy as np
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import addressed, serial, serial_sum
 from minicnn.backends.cpu.launch import launch
 
 
+@guarded
 def linear_forward(x, weight, bias):
     y = np.empty((len(x), len(weight)), x.dtype)
     launch(_dots_of_row, (x, weight, y), weight.shape, 0, 0, len(y), y.dtype)
@@ -25,18 +27,21 @@ def linear_forward(x, weight, bias):
     return y
 
 
+@guarded
 def linear_input_gradient(dy, weight):
     dx = np.empty((len(dy), weight.shape[1]), dy.dtype)
     launch(_row_of_product, (dy, weight, dx), weight.shape, 0, 0, len(dx), dx.dtype)
     return dx
 
 
+@guarded
 def linear_weight_gradient(dy, x):
     dweight = np.empty((dy.shape[1], x.shape[1]), dy.dtype)
     launch(_row_of_product, (dy.T, x, dweight), x.shape, 0, 0, len(dweight), dweight.dtype)
     return dweight
 
 
+@guarded
 def linear_bias_gradient(dy):
     return dy.sum(axis=0)
 

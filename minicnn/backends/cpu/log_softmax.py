@@ -9,15 +9,18 @@ number, forward and backward.
 
 import numpy as np
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import serial
 
 
+@guarded
 def log_softmax_forward(x):
     y = np.empty_like(x)
     _forward(x, y)
     return y
 
 
+@guarded
 def log_softmax_backward(dy, y):
     dx = np.empty_like(dy)
     _backward(dy, y, dx)

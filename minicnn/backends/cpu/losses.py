@@ -9,13 +9,16 @@ The gradient is with respect to log_p. These loops are serial: N * K numbers are
 
 import numpy as np
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import serial
 
 
+@guarded
 def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
     return _forward(log_p, targets, class_weights, label_smoothing)
 
 
+@guarded
 def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
     d_log_p = np.empty_like(log_p)
     _backward(targets, class_weights, label_smoothing, d_log_p)

@@ -18,15 +18,18 @@ import math
 
 import numpy as np
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import CHUNK, addressed, chunks
 from minicnn.backends.cpu.launch import launch, unpack
 
 
+@guarded
 def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
     settings = np.array((lr, momentum, weight_decay, nesterov), param.dtype)
     launch(_sgd_chunk, (param, velocity, grad, settings), (), 0, 0, chunks(param.size), param.dtype)
 
 
+@guarded
 def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step):
     # lr * m_hat / (sqrt(v_hat) + eps), with both bias corrections moved out of the loop into the settings.
     step_size = lr / (1 - beta1**step)

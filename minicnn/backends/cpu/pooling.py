@@ -15,6 +15,7 @@ reach into another plane, adding needs no atomics. Cost: each cell is read once 
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat
 from minicnn.backends.cpu.jit import parallel, serial, serial_sum
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
@@ -23,6 +24,7 @@ from minicnn.images import sizes_of
 LONG = 8  # cells in a window's row from which on they are compared several at a time
 
 
+@guarded
 def max_pool2d_forward(x, rows, columns):
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
@@ -32,6 +34,7 @@ def max_pool2d_forward(x, rows, columns):
     return y, argmax
 
 
+@guarded
 def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     dx_bounds = plane_bounds(dx)
@@ -39,6 +42,7 @@ def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     return dx
 
 
+@guarded
 def avg_pool2d_forward(x, rows, columns):
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
     y, x_bounds = empty_batch(x, x.shape[1], output_size, x.dtype), plane_bounds(x)
@@ -46,6 +50,7 @@ def avg_pool2d_forward(x, rows, columns):
     return y
 
 
+@guarded
 def avg_pool2d_backward(dy, rows, columns, input_size):
     windows, _ = _windows(rows, columns, input_size, len(dy))
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)

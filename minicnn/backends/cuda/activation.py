@@ -9,18 +9,21 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
 from minicnn.backends.cuda.device_array import launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number
 from minicnn.backends.cuda.tiles import THREADS
 
 
+@guarded
 def relu_forward(x):
     y = empty_like(x)
     launch(_forward(x.dtype.type), blocks_for(x.size), THREADS, flat(x), flat(y), x.size)
     return y
 
 
+@guarded
 def relu_backward(dy, y):
     dx = empty_like(dy)
     launch(_backward(dy.dtype.type), blocks_for(dy.size), THREADS, flat(dy), flat(y), flat(dx), dy.size)

@@ -5,12 +5,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends import guard
 from minicnn.backends.cuda import device
 from minicnn.backends.cuda.device import cuda
 from minicnn.backends.cuda.device_array import DeviceArray, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
+from minicnn.plain import as_plain_array
 
 DTYPES = (np.float32, np.float64)
 
@@ -19,14 +21,17 @@ def asarray(array):
     """`array` on the device, C-contiguous, dtype kept: a DeviceArray as it is, the memory of another library that is
     on the device already without a copy, and whatever NumPy can read as a copy of it.
 
-    Raises ValueError for an array of another library that is not C-contiguous.
+    Raises ValueError for an array of another library that is not C-contiguous, TypeError for a masked array.
     """
     if isinstance(array, DeviceArray):
         return array
     if device.is_on_device(array):
         return _seen(device.seen(array), array)
-    host = np.asarray(array)
+    host = as_plain_array(array)
     return from_host(host) if host.dtype != object else host
+
+
+guarded = guard.guarded(asarray)
 
 
 def _seen(view, owner):
@@ -88,6 +93,7 @@ def _send_next(iterator, passages):
     return x.like(sent) if isinstance(x, Images) else sent, y, passage
 
 
+@guarded
 def sum_of_squares(array):
     """sum of a² as a Python float, added up in the array's dtype, but in steps of a few numbers each."""
     blocks = min(MOST_BLOCKS, blocks_for(array.size))
@@ -96,6 +102,7 @@ def sum_of_squares(array):
     return float(device.download(partial.flat).sum(dtype=np.float64))
 
 
+@guarded
 def scale_(array, factor):
     launch(_scale, blocks_for(array.size), THREADS, array, array.dtype.type(factor), array.size)
 

@@ -22,6 +22,7 @@ from math import sqrt
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
 from minicnn.backends.cuda.device import cuda
 from minicnn.backends.cuda.device_array import empty, launch
@@ -31,6 +32,7 @@ from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import STRETCH, THREADS
 
 
+@guarded
 def batchnorm2d_statistics(x):
     """Mean and *biased* variance of each channel, of the dtype of x."""
     n_stretches, numbers = cut(x)
@@ -39,6 +41,7 @@ def batchnorm2d_statistics(x):
     return merged_moments(Records(pairs, x.size // x.shape[1], STRETCH))
 
 
+@guarded
 def batchnorm2d_forward(x, weight, bias, mean, var, eps):
     y, (n_stretches, numbers) = empty_like(x), cut(x)
     real = x.dtype.type
@@ -47,14 +50,17 @@ def batchnorm2d_forward(x, weight, bias, mean, var, eps):
     return y
 
 
+@guarded
 def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
     return _backward(dy, x, weight, mean, var, eps, from_batch=True)
 
 
+@guarded
 def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
     return _backward(dy, x, weight, mean, var, eps, from_batch=False)
 
 
+@guarded
 def update_running_statistics_(running_mean, running_var, mean, var, count, momentum):
     """running = (1 - momentum) * running + momentum * batch, with the *unbiased* variance (n - 1), as PyTorch."""
     real, n_channels = running_mean.dtype.type, running_mean.size

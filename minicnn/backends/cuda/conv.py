@@ -15,27 +15,32 @@ Cost: N * F * C * KH * KW * OH * OW multiply-adds each, the input gradient sh * 
 import numpy as np
 
 from minicnn.backends.cuda import passes
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_batch, flat, sizes_table
 from minicnn.backends.cuda.moments import channel_sums
 from minicnn.geometry import output_size
 
 
+@guarded
 def conv2d_forward(x, weight, bias, stride, padding):
     y = empty_batch(x, len(weight), output_sizes(sizes_table(x), weight.shape[2:], stride, padding), x.dtype)
     passes.forward(reading(x), weight, bias, writing(y), stride, padding)
     return y
 
 
+@guarded
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     dx = empty_batch(dy, weight.shape[1], input_size, dy.dtype)
     passes.input_gradient(reading(dy), weight, writing(dx), stride, padding)
     return dx
 
 
+@guarded
 def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
     return passes.weight_gradient(reading(x), reading(dy), kernel_size, stride, padding, dy.dtype)
 
 
+@guarded
 def conv2d_bias_gradient(dy):
     return channel_sums(dy)
 

@@ -85,6 +85,10 @@ class DeviceArray:
         device.copy(copy.flat, self.flat)
         return copy
 
+    def __reduce__(self):
+        """Copied and pickled by way of the host, and on the device again where it is unpickled."""
+        return from_host, (self.numpy(),)
+
     def __len__(self):
         return self.shape[0]
 

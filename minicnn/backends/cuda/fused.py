@@ -23,6 +23,7 @@ import numpy as np
 
 from minicnn.backends.contract import Activation
 from minicnn.backends.cuda import passes, products
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import flat, image_table
 from minicnn.backends.cuda.coefficients import C1, C2, MEAN, ROWS, SCALE, SHIFT, activated, coefficient, distance_and_z
 from minicnn.backends.cuda.conv import output_sizes, reading
@@ -43,6 +44,17 @@ class Stored(NamedTuple):
     sizes: Any  # (N, 2)
     mixed: bool  # whether they came as `Images`
 
+    @property
+    def shape(self):
+        """(N, F, OH, OW), as of the array or `Images` that it stands for."""
+        heights, widths = self.sizes.T.tolist()
+        size = (tuple(heights), tuple(widths)) if self.mixed else (heights[0], widths[0])
+        return len(self.sizes), self.filters, *size
+
+    @property
+    def dtype(self):
+        return self.raw.dtype
+
 
 class Gradient(NamedTuple):
     """g like `Stored.raw`, and the sums of g and of g * (y - mean) of each channel, (F,)."""
@@ -55,6 +67,7 @@ class Gradient(NamedTuple):
 # The operations.
 
 
+@guarded
 def fused_conv_forward(below, weight, bias, norm, stride, padding):
     """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
     from_batch = norm.mean is None
@@ -66,18 +79,21 @@ def fused_conv_forward(below, weight, bias, norm, stride, padding):
     return Activation(stored._replace(coefficients=_coefficients(norm)), norm, from_batch)
 
 
+@guarded
 def fused_conv_predict(below, weight, bias, norm, stride, padding):
     """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
     stored, _ = _convolve(below, *_folded(weight, bias, norm), stride, padding, products.PLAIN)
     return Activation(stored._replace(coefficients=_relu_alone(len(weight), weight.dtype)), None, from_batch=False)
 
 
+@guarded
 def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
     """One block in evaluation, and the global maximum of its output, (N, F)."""
     y, _ = fused_max(fused_conv_predict(below, weight, bias, norm, stride, padding))
     return y
 
 
+@guarded
 def fused_output(activation):
     """The activation as an ordinary batch, (N, F, OH, OW) or `Images`."""
     stored = activation.y
@@ -97,6 +113,7 @@ def fused_output(activation):
     return batch if stored.mixed else batch.as_array()
 
 
+@guarded
 def fused_output_backward(da, activation):
     """g from the gradient of `fused_output`."""
     stored = activation.y
@@ -118,6 +135,7 @@ def fused_output_backward(da, activation):
     return Gradient(g, *added(records))
 
 
+@guarded
 def fused_max(activation):
     """The largest value of each channel, (N, F), and the pixel of each image where it is, (N, F) int32."""
     stored = activation.y
@@ -137,6 +155,7 @@ def fused_max(activation):
     return y, peaks
 
 
+@guarded
 def fused_max_backward(dy, peaks, activation):
     """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
     stored = activation.y
@@ -158,6 +177,7 @@ def fused_max_backward(dy, peaks, activation):
     return Gradient(g, *added(records))
 
 
+@guarded
 def fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below):
     """One block backward: (dweight, dbias) of the convolution, (dweight, dbias) of batchnorm, and what is below's.
 

@@ -11,6 +11,7 @@ Cost: N * K * D multiply-adds each, and for dbias N * K additions.
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number
 from minicnn.backends.cuda.matrix import product
@@ -18,21 +19,25 @@ from minicnn.backends.cuda.products import add_partial_sums
 from minicnn.backends.cuda.tiles import COLUMN_STRETCH, THREADS
 
 
+@guarded
 def linear_forward(x, weight, bias):
     n_classes, n_features = weight.shape
     return product((x, n_features, 1), (weight, n_features, 1), bias, (len(x), n_classes), terms=n_features)
 
 
+@guarded
 def linear_input_gradient(dy, weight):
     n_classes, n_features = weight.shape
     return product((dy, n_classes, 1), (weight, 1, n_features), None, (len(dy), n_features), terms=n_classes)
 
 
+@guarded
 def linear_weight_gradient(dy, x):
     n_classes, n_features = dy.shape[1], x.shape[1]
     return product((dy, 1, n_classes), (x, 1, n_features), None, (n_classes, n_features), terms=len(dy))
 
 
+@guarded
 def linear_bias_gradient(dy):
     n_images, n_classes = dy.shape
     stretches = -(-n_images // COLUMN_STRETCH)

@@ -13,18 +13,21 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import sum_over_block
 from minicnn.backends.cuda.tiles import THREADS
 
 
+@guarded
 def log_softmax_forward(x):
     y = empty(x.shape, x.dtype)
     launch(_forward(x.dtype.type), len(x), THREADS, x, y, x.shape[1])
     return y
 
 
+@guarded
 def log_softmax_backward(dy, y):
     dx = empty(dy.shape, dy.dtype)
     launch(_backward(dy.dtype.type), len(dy), THREADS, dy, y, dx, dy.shape[1])

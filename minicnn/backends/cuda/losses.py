@@ -13,12 +13,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.device import cuda
 from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 
 
+@guarded
 def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
     real, n_classes = log_p.dtype.type, log_p.shape[1]
     blocks = min(blocks_for(log_p.size), MOST_BLOCKS)
@@ -30,6 +32,7 @@ def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
     return float(loss.numpy()[0])
 
 
+@guarded
 def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
     real, (n_images, n_classes) = log_p.dtype.type, log_p.shape
     total, d_log_p = empty(1, log_p.dtype), empty(log_p.shape, log_p.dtype)

@@ -19,16 +19,19 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.device_array import launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number
 from minicnn.backends.cuda.tiles import THREADS
 
 
+@guarded
 def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
     settings = map(param.dtype.type, (lr, momentum, weight_decay))
     launch(_sgd(nesterov), blocks_for(param.size), THREADS, param, velocity, grad, *settings, param.size)
 
 
+@guarded
 def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step):
     # lr * m_hat / (sqrt(v_hat) + eps), with both bias corrections moved out of the kernel into the settings.
     step_size = lr / (1 - beta1**step)

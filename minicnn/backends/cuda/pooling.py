@@ -23,6 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_batch, flat, image_table
 from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.device_array import constant, launch
@@ -37,6 +38,7 @@ ROWS, COLUMNS = 6, 7  # (OH, 3) and (OW, 3): start, stop and extent of windows
 ROWS_OVER, COLUMNS_OVER = 8, 9  # (H, 2) and (W, 2): first and stop of the windows over a cell; in backward alone
 
 
+@guarded
 def max_pool2d_forward(x, rows, columns):
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     y, argmax = _empty_output(x, rows, columns, x.dtype), _empty_output(x, rows, columns, np.int32)
@@ -45,6 +47,7 @@ def max_pool2d_forward(x, rows, columns):
     return y, argmax
 
 
+@guarded
 def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     arguments = flat(dy), flat(argmax), *_plan(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
@@ -52,6 +55,7 @@ def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     return dx
 
 
+@guarded
 def avg_pool2d_forward(x, rows, columns):
     y = _empty_output(x, rows, columns, x.dtype)
     arguments = flat(x), *_plan(x, sizes_of(x), rows, columns), flat(y)
@@ -59,6 +63,7 @@ def avg_pool2d_forward(x, rows, columns):
     return y
 
 
+@guarded
 def avg_pool2d_backward(dy, rows, columns, input_size):
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     arguments = flat(dy), *_plan(dy, input_size, rows, columns, backward=True), flat(dx), dx.size

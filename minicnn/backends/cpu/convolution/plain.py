@@ -8,13 +8,17 @@ three passes are the same loops around another line.
 Who owns what: forward and input gradient, one image; weight gradient, one filter.
 """
 
+from functools import partial
+
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import parallel, serial
 from minicnn.geometry import output_size
 
 
+@partial(guarded, name="conv2d_forward")
 def forward(x, weight, bias, stride, padding):
     out_size = map(output_size, x.shape[2:], weight.shape[2:], stride, padding)
     y = np.zeros((len(x), len(weight), *out_size), x.dtype)
@@ -24,12 +28,14 @@ def forward(x, weight, bias, stride, padding):
     return y
 
 
+@partial(guarded, name="conv2d_input_gradient")
 def input_gradient(dy, weight, input_size, stride, padding):
     dx = np.zeros((len(dy), weight.shape[1], *input_size), dy.dtype)
     _input_gradient(dy, weight, stride, padding, dx)
     return dx
 
 
+@partial(guarded, name="conv2d_weight_gradient")
 def weight_gradient(dy, x, kernel_size, stride, padding):
     dweight = np.zeros((dy.shape[1], x.shape[1], *kernel_size), dy.dtype)
     _weight_gradient(dy, x, stride, padding, dweight)

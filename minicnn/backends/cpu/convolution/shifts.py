@@ -25,9 +25,12 @@ gradient, (FILTERS filters, one channel) of dweight, adding up the images in ord
 Cost: N * F * C * KH * KW * OH * OW multiply-adds for each pass, and one padded copy of x.
 """
 
+from functools import partial
+
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.jit import parallel, serial, serial_sum, unravel
 from minicnn.geometry import output_size
 
@@ -35,6 +38,7 @@ FILTERS = 4
 BLOCK_CELLS = 1024
 
 
+@partial(guarded, name="conv2d_forward")
 def forward(x, weight, bias, stride, padding):
     n_filters = weight.shape[0]
     out_h, out_w = _output_sizes(x.shape[2:], weight.shape[2:], stride, padding)
@@ -46,6 +50,7 @@ def forward(x, weight, bias, stride, padding):
     return y
 
 
+@partial(guarded, name="conv2d_input_gradient")
 def input_gradient(dy, weight, input_size, stride, padding):
     n_channels = weight.shape[1]
     pitch, length = _plane_layout(input_size, weight.shape[2:], stride, padding)
@@ -54,6 +59,7 @@ def input_gradient(dy, weight, input_size, stride, padding):
     return dx
 
 
+@partial(guarded, name="conv2d_weight_gradient")
 def weight_gradient(dy, x, kernel_size, stride, padding):
     planes, pitch = _phase_planes(x, kernel_size, stride, padding)
     dweight = np.empty((dy.shape[1], x.shape[1], *kernel_size), dy.dtype)
