@@ -1,5 +1,7 @@
 """Sequential: layers one after another; and SimpleNet, the network this package was written for."""
 
+import contextlib
+
 import numpy as np
 
 from minicnn.checks import DTYPES
@@ -67,8 +69,9 @@ class Sequential(Layer):
         return x
 
     def forward(self, x):
-        for child in self.children.values():
-            x = child.forward(x)
+        with statistics_kept_on_error(self):
+            for child in self.children.values():
+                x = child.forward(x)
         return x
 
     def backward(self, dy, need_dx=True):
@@ -188,6 +191,22 @@ class Sequential(Layer):
     def __repr__(self):
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+@contextlib.contextmanager
+def statistics_kept_on_error(network):
+    """Give the layers their statistics back where the block raises: a batch that failed must not have been counted."""
+    layers = [layer for _, layer in network.named_layers() if layer.state]
+    before = [
+        {key: layer.ops.copy(array) if hasattr(array, "copy") else array for key, array in layer.state.items()}
+        for layer in layers
+    ]
+    try:
+        yield
+    except Exception:
+        for layer, state in zip(layers, before, strict=True):
+            layer.state.update(state)
+        raise
 
 
 class SimpleNet(Sequential):

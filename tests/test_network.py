@@ -325,3 +325,18 @@ def test_own_operations_must_be_operations():
     with pytest.raises(TypeError, match=r"ReLU\.use: expected a function as relu_backward, got 3"):
         layer.use(relu_backward=3)
     assert layer.own_operations == {}
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_a_forward_that_fails_has_not_been_counted(backend):
+    network = minicnn.Sequential(
+        bn=minicnn.BatchNorm2d(3),
+        inner=minicnn.Sequential(bn=minicnn.BatchNorm2d(3)),
+        flat=minicnn.Flatten(),
+        fc=minicnn.Linear(7, 2, rng=0),
+    ).to(backend)
+    before = network.state_dict()
+    with pytest.raises(ValueError, match="Linear"):
+        network.forward(np.random.default_rng(0).standard_normal((2, 3, 4, 4), np.float32))
+    for name, array in network.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)

@@ -189,16 +189,19 @@ class Layer(Copyable):
         for arrays, keys in ((self.params, list(self.params)), (self.state, shapes.keys() & self.state.keys())):
             for key in keys:
                 given = arrays[key]
-                array = as_floats(self.ops, given, f"{name}: {key}")
+                try:
+                    array = self.ops.asarray(given)
+                except (TypeError, ValueError) as error:  # a mask, or rows of different lengths
+                    raise type(error)(f"{name}: {key}: {error}") from None
                 if array.shape != shapes.get(key, array.shape):
                     raise ValueError(f"{name}: expected {key} of shape {shapes[key]}, got {kind_of(given)}")
-                if array.dtype != x.dtype and array is not given:
-                    raise TypeError(f"{name}: expected {key} as an array of {x.dtype}, got {kind_of(given)}")
-                if array.dtype != x.dtype:
+                if array.dtype != x.dtype and array is given and array.dtype in DTYPES and arrays is self.params:
                     raise TypeError(
                         f"{name}: expected input of the dtype of {key}, {array.dtype}, got {x.dtype}; "
                         f"convert the input with x.astype(np.{array.dtype}) or the network with .to(dtype=np.{x.dtype})"
                     )
+                if array.dtype != x.dtype:
+                    raise TypeError(f"{name}: expected {key} as an array of {x.dtype}, got {kind_of(given)}")
                 if array is not given:
                     arrays[key] = array
         missing = [key for key in shapes if key not in self.params and key not in self.state]
