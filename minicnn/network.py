@@ -198,8 +198,7 @@ def statistics_kept_on_error(network):
     """Give the layers their statistics back where the block raises: a batch that failed must not have been counted."""
     layers = [layer for _, layer in network.named_layers() if layer.state]
     before = [
-        {key: layer.ops.copy(array) if hasattr(array, "copy") else array for key, array in layer.state.items()}
-        for layer in layers
+        {key: layer.ops.copy(array) for key, array in layer.state.items() if hasattr(array, "copy")} for layer in layers
     ]
     try:
         yield

@@ -286,7 +286,10 @@ def returned(name, arguments, result, ops):
             )
         return None
     if declared[0].axes is None:
-        return float(result)
+        try:
+            return float(result)
+        except (TypeError, ValueError):
+            raise TypeError(f"{what}: expected a number, got {kind_of(result)}") from None
     results = (result,) if len(declared) == 1 else result
     if not isinstance(results, (tuple, list)) or len(results) != len(declared):
         raise TypeError(f"{what}: expected ({', '.join(part.name for part in declared)}), got {kind_of(result)}")
