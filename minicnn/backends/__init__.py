@@ -15,10 +15,12 @@ Letters, the same in every docstring, loop and einsum of the package:
     H W  image        r s      OH OW output                  p q
     H_n W_n  image n of a batch of different sizes; P pixels of all its images, sum of H_n * W_n
 
-THE CONTRACT. Operations are functions of arrays: they check nothing (the layer has), write to none of their
-arguments, and return new arrays, C-contiguous and of the dtype of their input, float32 or float64. The
-exceptions end in an underscore and change their first arguments in place. Each pair of forward and backward
-stands in one file, and `tests/test_contract.py` holds every backend against this list.
+THE CONTRACT. Operations are functions of arrays: they write to none of their arguments, and return new arrays,
+C-contiguous and of the dtype of their input, float32 or float64. The exceptions end in an underscore and change their
+first arguments in place. Those of `cpu` and `cuda` go through one door, `minicnn.backends.guard`, which holds what they
+are given against this list before compiled code sees it; those of `reference` are NumPy's and check nothing, since the
+layer has. Each pair of forward and backward stands in one file, and `tests/test_contract.py` holds every backend against
+this list.
 
 device        require_device()
                   raise RuntimeError, saying what to do, where this backend cannot run

@@ -8,7 +8,8 @@ compiled once, by itself, to machine code; `call(address, arguments)` jumps to i
 for any of them. Addresses are arguments at run time, so that Numba's cache on disk holds all the code. It halves the
 time of the first start. Who owns what is the kernel's business: a worker writes only what is its own.
 
-An exception in a kernel that is called so would be lost; kernels raise none, since layers check what they are given.
+An exception in a kernel that is called so would be lost; kernels raise none, since what they are given was checked at
+the door, `minicnn.backends.guard`.
 """
 
 import numpy as np
