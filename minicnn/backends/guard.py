@@ -196,7 +196,7 @@ def _form_of_windows(tables, what):
     return len(tables), int(stops.max())
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def _agreeing_axes(name, forms):
     """The length of each axis by letter, a tuple of lengths where images differ. Kept, since calls are much alike.
 
