@@ -1,5 +1,8 @@
 """Checks at the door: a value as what it should be, or an error that says class, what, expected and got."""
 
+import math
+import numbers
+
 import numpy as np
 
 from minicnn.images import Images
@@ -94,8 +97,54 @@ def as_pair(value, what, minimum):
 
 def as_int(value, what, minimum):
     """`value` as an int, at least `minimum`; a bool or a float is refused."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{what}: expected an integer, got {value!r} of type {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{what}: expected at least {minimum}, got {value}")
+    return int(value)
+
+
+def as_number(value, what, least=-math.inf, most=math.inf):
+    """A finite real number from `least` to `most` as a Python float, of NumPy's numbers and arrays () too."""
+    number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(number, (bool, np.bool_)) or not isinstance(number, numbers.Real):
+        raise TypeError(f"{what}: expected a number, got {value!r}")
+    try:
+        number = float(number)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
+    if not (math.isfinite(number) and least <= number <= most):
+        at_least = "" if least == -math.inf else f" of at least {least}"
+        at_most = "" if most == math.inf else f"{' and' if at_least else ' of'} at most {most}"
+        raise ValueError(f"{what}: expected a finite number{at_least}{at_most}, got {value}")
+    return number
+
+
+def as_plain(value):
+    """`value` as JSON can hold it: Python's numbers for NumPy's, lists for arrays and tuples, in dicts and lists too."""
+    if isinstance(value, dict):
+        return {key: as_plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(entry) for entry in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+# What is read from a file may be anything that JSON can hold, so these raise ValueError for wrong types as well.
+
+
+def require_entries(state, names, what):
+    """Raise ValueError where `state` is no dict with at least these entries."""
+    if not isinstance(state, dict):
+        raise ValueError(f"{what}: expected a dict with {', '.join(names)}, got {state!r:.200}")
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ValueError(f"{what}: expected {', '.join(names)}, got none of {', '.join(missing)}")
+
+
+def as_count(value, what, most=2**63 - 1):
+    """`value` as an int from 0 to `most`, or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value <= most:
+        raise ValueError(f"{what}: expected a whole number from 0 to {most}, got {value!r:.200}")
     return int(value)

@@ -1,27 +1,68 @@
 """Optimisers: from gradients to new parameters. The formulas stand in `backends/*/optim.py`."""
 
+import copy
 import itertools
-import numbers
 import operator
 
 import numpy as np
 
-from minicnn.checks import as_floats, kind_of
+from minicnn.checks import as_count, as_floats, as_number, kind_of, require_entries
 from minicnn.network import Sequential
 from minicnn.plain import memory_of
+
+MODERATE = 1e12  # a norm of gradients that is far from what overflows, whatever the optimiser has added up
+
+
+class _Setting:
+    """An attribute of an optimiser that takes only what `check(value, what)` returns, in the constructor and later."""
+
+    def __init__(self, check):
+        self.check = check
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, optimizer, owner=None):
+        return self if optimizer is None else vars(optimizer)[self.name]
+
+    def __set__(self, optimizer, value):
+        vars(optimizer)[self.name] = self.check(value, f"{type(optimizer).__name__}: {self.name}")
+
+
+def _non_negative(value, what):
+    return as_number(value, what, least=0)
+
+
+def _two_betas(value, what):
+    try:
+        beta1, beta2 = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{what}: expected (beta1, beta2), got {value!r}") from None
+    betas = _non_negative(beta1, what), _non_negative(beta2, what)
+    if max(betas) >= 1:
+        raise ValueError(f"{what}: expected betas of at least 0 and below 1, got {value}")
+    return betas
+
+
+def _yes_or_no(value, what):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
 
 
 class _Optimizer:
     """What all optimisers share: a network, a learning rate, and arrays kept for each parameter.
 
     Attributes:
-        lr: the learning rate; may be set between steps, which is what schedules do.
+        lr: the learning rate; may be set between steps, which is what schedules do, and so may the other settings.
+            A value that the constructor would refuse is refused then, too.
         steps: how many steps were made, over the whole run.
         state: for each name in `slots` a dict from parameter name to array.
     """
 
     slots = ()  # the names of what is kept for each parameter
     settings = ()  # the names of the attributes that a run is resumed with
+    lr, weight_decay = _Setting(_non_negative), _Setting(_non_negative)
 
     def __init__(self, network, lr, weight_decay):
         name = type(self).__name__
@@ -29,8 +70,7 @@ class _Optimizer:
             got = type(network).__name__
             raise TypeError(f"{name}: expected a network, got {got}; a single layer goes into a Sequential(layer)")
         self.network = network
-        self.lr = _non_negative(lr, f"{name}: lr")
-        self.weight_decay = _non_negative(weight_decay, f"{name}: weight_decay")
+        self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
         self.state = {slot: {} for slot in self.slots}
         self._apart = []  # arrays of the last step, which are known to share no memory
@@ -97,6 +137,13 @@ class _Optimizer:
                 )
         self._apart = changed
 
+    def stays_finite(self, gradient_norm):
+        """Whether settings and gradients are so moderate that no step with them comes near the largest number.
+
+        False where that is not certain, as for an optimiser that does not say so.
+        """
+        return False
+
     def state_dict(self):
         """What a run is resumed with: (arrays by "slot/parameter", a dict of numbers that JSON can hold)."""
         layers = {name: layer for name, layer, _ in self.network.named_params()}
@@ -111,22 +158,45 @@ class _Optimizer:
     def load_state_dict(self, arrays, settings):
         """Go on where `state_dict` was taken, with its settings, the learning rate included.
 
-        Raises ValueError, and changes nothing, where it is of another optimiser or network.
+        Raises ValueError, and changes nothing, where it is of another optimiser or network, or damaged.
         """
-        name = type(self).__name__
-        if settings["class"] != name:
-            raise ValueError(f"{name}.load_state_dict: expected the state of {name}, got that of {settings['class']}")
-        present = self.state_dict()[0]
-        if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in present.items()}:
-            raise ValueError(f"{name}.load_state_dict: expected the state of a network like this one, got another's")
+        arrays, settings = self.checked_state(arrays, settings)
         for param_name, layer, _ in self.network.named_params():
             for slot in self.slots:
-                key = f"{slot}/{param_name}"
-                self.state[slot][param_name] = layer.ops.asarray(arrays[key].astype(present[key].dtype))
-        self.steps = settings["steps"]
+                self.state[slot][param_name] = layer.ops.asarray(arrays[f"{slot}/{param_name}"])
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def checked_state(self, arrays, settings):
+        """(arrays, settings) as `load_state_dict` takes them over; raises what it raises."""
+        name = type(self).__name__
+        what = f"{name}.load_state_dict"
+        require_entries(settings, ("class", "steps", *self.settings), what)
+        if settings["class"] != name:
+            raise ValueError(f"{what}: expected the state of {name}, got that of {settings['class']!r}")
+        present = self.state_dict()[0]
+        if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in present.items()}:
+            raise ValueError(f"{what}: expected the state of a network like this one, got another's")
+        checked = {}
+        for key, array in arrays.items():
+            if array.dtype.kind != "f":
+                raise ValueError(f"{what}: {key}: expected floats, got {array.dtype}")
+            with np.errstate(over="ignore"):  # infinity, which is not sound
+                checked[key] = array.astype(present[key].dtype)
+            if not self._is_sound(key.partition("/")[0], checked[key]):
+                raise ValueError(f"{what}: {key}: expected finite numbers of the right sign, got others")
+        trial = copy.copy(self)  # whose settings check what they are given
+        trial.steps = as_count(settings["steps"], f"{what}: steps")
         for setting in self.settings:
             value = settings[setting]
-            setattr(self, setting, tuple(value) if isinstance(value, list) else value)
+            try:
+                setattr(trial, setting, tuple(value) if isinstance(value, list) else value)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{what}: {error}") from error
+        return checked, {setting: getattr(trial, setting) for setting in ("steps", *self.settings)}
+
+    def _is_sound(self, slot, array):
+        return bool(np.isfinite(array).all())
 
     def _update(self, ops, param, slots, grad):
         raise NotImplementedError
@@ -149,13 +219,16 @@ class SGD(_Optimizer):
 
     slots = ("velocity",)
     settings = ("lr", "momentum", "nesterov", "weight_decay")
+    momentum, nesterov = _Setting(_non_negative), _Setting(_yes_or_no)
 
     def __init__(self, network, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
         super().__init__(network, lr, weight_decay)
-        self.momentum = _non_negative(momentum, "SGD: momentum")
-        self.nesterov = bool(nesterov)
+        self.momentum, self.nesterov = momentum, nesterov
         if self.nesterov and self.momentum == 0:
             raise ValueError("SGD: nesterov needs a momentum above 0, got 0")
+
+    def stays_finite(self, gradient_norm):
+        return gradient_norm < MODERATE and self.momentum < 1 and self.lr < 1e3 and self.lr * self.weight_decay <= 1
 
     def _update(self, ops, param, slots, grad):
         (velocity,) = slots
@@ -179,16 +252,20 @@ class Adam(_Optimizer):
 
     slots = ("m", "v")
     settings = ("lr", "betas", "eps", "weight_decay")
+    betas, eps = _Setting(_two_betas), _Setting(_non_negative)
     decoupled = False  # whether weight decay acts on the parameter directly, and not through g
 
     def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(network, lr, weight_decay)
-        name = type(self).__name__
-        self.eps = _non_negative(eps, f"{name}: eps")
-        beta1, beta2 = betas
-        if not (0 <= beta1 < 1 and 0 <= beta2 < 1):
-            raise ValueError(f"{name}: expected betas of at least 0 and below 1, got {betas}")
-        self.betas = float(beta1), float(beta2)
+        self.betas, self.eps = betas, eps
+
+    def stays_finite(self, gradient_norm):
+        moderate = gradient_norm < MODERATE and self.lr < 1e3 and self.lr * self.weight_decay <= 1
+        return moderate and self.eps >= 1e-12  # without it a gradient of 0 gives 0 / 0
+
+    def _is_sound(self, slot, array):
+        # A square may be too large for a number. v is infinite then, and the update 0, as in PyTorch.
+        return bool((array >= 0).all()) if slot == "v" else super()._is_sound(slot, array)
 
     def _update(self, ops, param, slots, grad):
         m, v = slots
@@ -208,11 +285,3 @@ class AdamW(Adam):
 
     def __init__(self, network, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
         super().__init__(network, lr, betas, eps, weight_decay)
-
-
-def _non_negative(value, what):
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"{what}: expected a number, got {value!r}")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{what}: expected a finite number of at least 0, got {value}")
-    return float(value)

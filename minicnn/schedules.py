@@ -6,6 +6,8 @@ Each has PyTorch's name, arguments and numbers. Making one sets the optimiser's 
 
 import math
 
+from minicnn.checks import as_count, as_number, as_plain, require_entries
+
 
 class _Schedule:
     """A count t, and the learning rate that belongs to it. `base_lr` is the optimiser's own at the start."""
@@ -21,35 +23,56 @@ class _Schedule:
         raise NotImplementedError
 
     def step(self):
-        """Move on by one, and set the optimiser's learning rate."""
+        """Move on by one, and set the optimiser's learning rate.
+
+        Raises ValueError, and stays where it is, where that would be no finite number of at least 0.
+        """
         self.t += 1
-        self._apply()
+        try:
+            self._apply()
+        except Exception:
+            self.t -= 1
+            raise
 
     def state_dict(self):
-        """Class, settings, t and base_lr, as a dict of numbers that JSON can hold."""
-        return {"class": type(self).__name__} | {key: value for key, value in vars(self).items() if key != "optimizer"}
+        """Class, settings, t and base_lr, as a dict of what JSON can hold."""
+        settings = {key: value for key, value in vars(self).items() if key != "optimizer"}
+        return {"class": type(self).__name__} | as_plain(settings)
 
     def load_state_dict(self, state):
-        """Go on where `state_dict` was taken. Raises ValueError where that was another schedule."""
+        """Go on where `state_dict` was taken.
+
+        Raises ValueError, and changes nothing, where that was another schedule, or `state` is damaged.
+        """
+        what = f"{type(self).__name__}.load_state_dict"
         mine = self.state_dict()
+        require_entries(state, mine, what)
         progress = {"t", "base_lr"}
         other = [key for key in mine.keys() | state.keys() if key not in progress and mine.get(key) != state.get(key)]
         if other:
-            name = type(self).__name__
             expected, got = ({key: of.get(key) for key in sorted(other)} for of in (mine, state))
-            raise ValueError(f"{name}.load_state_dict: expected the state of a schedule with {expected}, got {got}")
-        self.t, self.base_lr = state["t"], state["base_lr"]
-        self._apply()
+            raise ValueError(f"{what}: expected the state of a schedule with {expected}, got {got}")
+        before = self.t, self.base_lr
+        try:
+            self.t, self.base_lr = as_count(state["t"], f"{what}: t"), as_number(state["base_lr"], "base_lr", 0)
+            self._apply()
+        except (ArithmeticError, TypeError, ValueError) as error:
+            self.t, self.base_lr = before
+            raise ValueError(f"{what}: {error}") from error
 
     def _apply(self):
-        self.optimizer.lr = self.lr_at(self.t)
+        try:
+            self.optimizer.lr = self.lr_at(self.t)
+        except OverflowError:  # Python's, of a power
+            self.optimizer.lr = math.inf  # which it refuses
 
 
 class StepLR(_Schedule):
     """lr = base_lr * gamma ** (t // step_size); `torch.optim.lr_scheduler.StepLR`."""
 
     def __init__(self, optimizer, step_size, gamma=0.1):
-        self.step_size, self.gamma = _positive(step_size, "StepLR: step_size"), gamma
+        self.step_size = _positive(step_size, "StepLR: step_size")
+        self.gamma = as_number(gamma, "StepLR: gamma", 0)
         super().__init__(optimizer)
 
     def lr_at(self, t):
@@ -63,7 +86,8 @@ class CosineAnnealingLR(_Schedule):
     """
 
     def __init__(self, optimizer, T_max, eta_min=0.0):
-        self.T_max, self.eta_min = _positive(T_max, "CosineAnnealingLR: T_max"), eta_min
+        self.T_max = _positive(T_max, "CosineAnnealingLR: T_max")
+        self.eta_min = as_number(eta_min, "CosineAnnealingLR: eta_min", 0)
         super().__init__(optimizer)
 
     def lr_at(self, t):
@@ -77,12 +101,13 @@ class LinearLR(_Schedule):
     """
 
     def __init__(self, optimizer, start_factor=1 / 3, end_factor=1.0, total_iters=5):
-        if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
+        self.start_factor = as_number(start_factor, "LinearLR: start_factor")
+        self.end_factor = as_number(end_factor, "LinearLR: end_factor")
+        if not 0 < self.start_factor <= 1 or not 0 <= self.end_factor <= 1:
             raise ValueError(
                 "LinearLR: expected start_factor above 0 and both factors at most 1, "
                 f"got {start_factor} and {end_factor}"
             )
-        self.start_factor, self.end_factor = start_factor, end_factor
         self.total_iters = _positive(total_iters, "LinearLR: total_iters")
         super().__init__(optimizer)
 
@@ -113,14 +138,16 @@ class OneCycleLR(_Schedule):
         div_factor=25.0,
         final_div_factor=1e4,
     ):
-        if not 0 <= pct_start <= 1:
-            raise ValueError(f"OneCycleLR: expected pct_start from 0 to 1, got {pct_start}")
         self.total_steps = _positive(total_steps, "OneCycleLR: total_steps")
-        self.max_lr = max_lr
-        self.first_lr = max_lr / div_factor
-        self.last_lr = self.first_lr / final_div_factor
+        self.max_lr = as_number(max_lr, "OneCycleLR: max_lr", 0)
+        self.first_lr = self.max_lr / _above_zero(div_factor, "OneCycleLR: div_factor")
+        self.last_lr = self.first_lr / _above_zero(final_div_factor, "OneCycleLR: final_div_factor")
+        pct_start = as_number(pct_start, "OneCycleLR: pct_start", 0, 1)
         self.peak = pct_start * self.total_steps - 1  # the t at which the learning rate is max_lr; may be a fraction
-        self.cycle_momentum, self.base_momentum, self.max_momentum = cycle_momentum, base_momentum, max_momentum
+        self.cycle_momentum = bool(cycle_momentum)
+        most = math.nextafter(1, 0) if hasattr(optimizer, "betas") else math.inf
+        self.base_momentum = as_number(base_momentum, "OneCycleLR: base_momentum", 0, most)
+        self.max_momentum = as_number(max_momentum, "OneCycleLR: max_momentum", 0, most)
         super().__init__(optimizer)
 
     def lr_at(self, t):
@@ -130,8 +157,9 @@ class OneCycleLR(_Schedule):
         return self._between(self.max_momentum, self.base_momentum, self.max_momentum, t)
 
     def _between(self, first, peak, last, t):
-        if t > self.total_steps:  # the value at total_steps comes after the last step, and serves none
+        if t > self.total_steps:
             raise ValueError(f"OneCycleLR: expected at most {self.total_steps} steps, got one more")
+        t = min(t, self.total_steps - 1)  # of the last step, which `step` may follow once more
         if t <= self.peak:
             return _cosine(first, peak, t / self.peak if self.peak > 0 else 1)
         return _cosine(peak, last, (t - self.peak) / (self.total_steps - 1 - self.peak))
@@ -153,6 +181,14 @@ def _cosine(start, end, done):
 
 
 def _positive(value, what):
-    if value != int(value) or value < 1:
+    number = as_number(value, what, 1)
+    if number != int(number):
         raise ValueError(f"{what}: expected a whole number of at least 1, got {value}")
-    return int(value)
+    return int(number)
+
+
+def _above_zero(value, what):
+    number = as_number(value, what, 0)
+    if number == 0:
+        raise ValueError(f"{what}: expected a number above 0, got {value}")
+    return number
