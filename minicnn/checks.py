@@ -123,7 +123,7 @@ def as_number(value, what, least=-math.inf, most=math.inf):
 
 
 def as_plain(value):
-    """`value` as JSON can hold it: Python's numbers for NumPy's, lists for arrays and tuples, in dicts and lists too."""
+    """`value` with what JSON can hold: Python's numbers for NumPy's, and lists for arrays and tuples."""
     if isinstance(value, dict):
         return {key: as_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

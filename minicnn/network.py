@@ -137,21 +137,27 @@ class Sequential(Layer):
         """Take over all parameters and states from `state_dict`, whose values may be anything NumPy can read.
 
         Everything is checked before anything is changed: where this raises, the network is as it was.
-        The dtype of the network stays; float values are converted to it.
+        The dtype of the network stays; float values are converted to it. Files from the time before PyTorch 0.4.1 have
+        no `num_batches_tracked`; where it is missing it stays as it is, as in PyTorch.
 
         Raises:
             ValueError: keys missing or unexpected, an array of another shape, or numbers too large for the dtype;
                 all of them are named.
             TypeError: an array that is not of numbers of the right kind (floats for weights, integers for counters).
         """
-        # Each target is a place in a layer: (the layer's dict, the key, the layer).
-        targets = {
-            f"{layer_name}.{key}": (arrays, key, layer)
-            for layer_name, layer in self.named_layers()
-            for arrays in (layer.params, layer.state)
-            for key in arrays
-        }
-        problems = [f"missing {name}" for name in targets if name not in state_dict]
+        targets = self._targets()
+        for name, new in self.checked_state(state_dict).items():
+            arrays, key, layer = targets[name]
+            arrays[key] = layer.ops.asarray(new) if new.dtype in DTYPES else new  # counters are on the host
+
+    def checked_state(self, state_dict):
+        """Copies of the arrays of `state_dict` as `load_state_dict` takes them over; raises what it raises."""
+        targets = self._targets()
+        problems = [
+            f"missing {name}"
+            for name, (_, key, _) in targets.items()
+            if name not in state_dict and key != "num_batches_tracked"
+        ]
         problems += [f"unexpected {name}" for name in state_dict if name not in targets]
         loaded = {}
         for name in targets.keys() & state_dict.keys():
@@ -170,9 +176,16 @@ class Sequential(Layer):
                 problems.append(f"{name}: has numbers too large for {present.dtype}")
         if problems:
             raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(sorted(problems)))
-        for name, (arrays, key, layer) in targets.items():
-            new = loaded[name]
-            arrays[key] = layer.ops.asarray(new) if new.dtype in DTYPES else new  # counters are on the host
+        return loaded
+
+    def _targets(self):
+        """By name the place of each parameter and state: (the layer's dict, the key, the layer)."""
+        return {
+            f"{layer_name}.{key}": (arrays, key, layer)
+            for layer_name, layer in self.named_layers()
+            for arrays in (layer.params, layer.state)
+            for key in arrays
+        }
 
     def inspect(self, x, y=None, **options):
         """A page that shows one forward and one backward pass, number by number; the network stays as it is.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.checks import as_int
+from minicnn.checks import as_count, as_int, as_plain, require_entries
 from minicnn.images import Images
 
 
@@ -21,7 +21,7 @@ class Batches:
         ValueError: no images, or another number of labels than of images; what `Images` raises for the list.
 
     `state_dict()` says where in which epoch the iteration stands; after `load_state_dict` the next `for` loop goes
-    on from there, through the same batches as the run that was saved.
+    on from there, through the same batches as the run that was saved. `batches_in(epochs)` says how many batches come.
 
     >>> batches = Batches(np.arange(5), np.arange(5), batch_size=2)
     >>> [x.tolist() for x, y in batches]
@@ -48,6 +48,11 @@ class Batches:
         """Batches in an epoch."""
         return -(-len(self.images) // self.batch_size)
 
+    def batches_in(self, epochs):
+        """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun."""
+        epochs = as_int(epochs, "Batches.batches_in: epochs", 0)
+        return epochs * len(self) - (self._resume_at if epochs else 0)
+
     def __iter__(self):
         self._epoch_start = self._rng.bit_generator.state
         order = self._rng.permutation(len(self.images)) if self.shuffle else np.arange(len(self.images))
@@ -64,27 +69,41 @@ class Batches:
             "images": len(self.images),
             "batch_size": self.batch_size,
             "shuffle": self.shuffle,
-            "rng": _as_plain_numbers(self._epoch_start),
+            "rng": as_plain(self._epoch_start),
             "position": self._position,
         }
 
     def load_state_dict(self, state):
         """Go on from `state` at the next `for` loop.
 
-        Raises ValueError where `state` belongs to another number of images, batch size, or order.
+        Raises ValueError, and changes nothing, where `state` belongs to another number of images, batch size, or
+        order, or is damaged.
         """
-        mine = self.state_dict()
+        mine, what = self.state_dict(), "Batches.load_state_dict"
+        require_entries(state, mine, what)
         for key in ("images", "batch_size", "shuffle"):
             if state[key] != mine[key]:
-                raise ValueError(
-                    f"Batches.load_state_dict: expected {key} {state[key]} as in the run saved, got {mine[key]}"
-                )
-        self._rng.bit_generator.state = self._epoch_start = state["rng"]
-        self._position = self._resume_at = state["position"]
+                raise ValueError(f"{what}: expected {key} {state[key]} as in the run saved, got {mine[key]}")
+        position = as_count(state["position"], f"{what}: position", len(self))
+        rng = as_plain(state["rng"])
+        _require_state_of(self._rng.bit_generator, rng, f"{what}: rng")
+        self._rng.bit_generator.state = self._epoch_start = rng
+        self._position = self._resume_at = position
 
 
-def _as_plain_numbers(state):
-    """A generator's state with lists for its arrays, which JSON can hold and the generator takes as well."""
-    if isinstance(state, dict):
-        return {key: _as_plain_numbers(value) for key, value in state.items()}
-    return state.tolist() if isinstance(state, (np.ndarray, np.generic)) else state
+def _require_state_of(bit_generator, state, what):
+    """Raise ValueError where `state` is none of this kind of bit generator."""
+    name, trial = type(bit_generator).__name__, type(bit_generator)()
+    try:
+        trial.state = state
+        taken = as_plain(trial.state) == state
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{what}: expected the state of a {name}, got another's or a damaged one: {error}") from error
+    # NumPy does not look whether the place in a buffer is within it, and would read what is behind.
+    place, end = 0, 0
+    if name == "MT19937":
+        place, end = trial.state["state"]["pos"], len(trial.state["state"]["key"])
+    if name == "Philox":
+        place, end = trial.state["buffer_pos"], len(trial.state["buffer"])
+    if not (taken and 0 <= place <= end):
+        raise ValueError(f"{what}: expected the state of a {name}, got a damaged one")

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from minicnn.checks import as_int
+from minicnn.checks import as_count, as_int, require_entries
 from minicnn.images import Images
 
 
@@ -32,6 +32,7 @@ class Loader:
 
     `state_dict()` says where in which epoch the iteration stands; after `load_state_dict` the next `for` loop goes on
     from there, through the same batches, to the last bit and for any number of workers, as the run that was saved.
+    With `ByPixels` and `shuffle` epochs differ in their number of batches; `batches_in(epochs)` says how many come.
 
     >>> from minicnn.data import ByCount, LabelledImages
     >>> pictures = LabelledImages(Images([np.zeros((1, 2, 2)), np.zeros((1, 3, 1)), np.ones((1, 1, 1))]), np.arange(3))
@@ -53,9 +54,22 @@ class Loader:
         """Batches in this epoch, those counted that turn out to have no image left."""
         return len(self._batches(self._epoch))
 
+    def batches_in(self, epochs):
+        """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun.
+
+        Exactly, but for batches that turn out to have no image left. Each epoch's order is drawn for it.
+        """
+        epochs = as_int(epochs, "Loader.batches_in: epochs", 0)
+        first, begun = self._next_loop()
+        return sum(len(self._batches(first + n)) for n in range(epochs)) - (begun if epochs else 0)
+
+    def _next_loop(self):
+        """(epoch, position) that the next loop begins with."""
+        left_early = self._position != self._resume_at  # the loop before, which ended its epoch
+        return (self._epoch + 1, 0) if left_early else (self._epoch, self._position)
+
     def __iter__(self):
-        if self._position != self._resume_at:  # the loop before was left early, which ended its epoch
-            self._epoch, self._position = self._epoch + 1, 0
+        self._epoch, self._position = self._next_loop()
         epoch, self._resume_at = self._epoch, 0
         pool = ThreadPoolExecutor(self.workers, "minicnn-loader")
         try:
@@ -84,20 +98,21 @@ class Loader:
     def load_state_dict(self, state):
         """Go on from `state` at the next `for` loop.
 
-        Raises ValueError where `state` belongs to another number of images or another order. The augmentation is not
-        part of the state: give the same.
+        Raises ValueError, and changes nothing, where `state` belongs to another number of images or another order, or
+        is damaged. The augmentation is not part of the state: give the same.
         """
-        mine = self.state_dict()
+        mine, what = self.state_dict(), "Loader.load_state_dict"
+        require_entries(state, mine, what)
         for key in ("images", "order"):
             if state[key] != mine[key]:
-                raise ValueError(
-                    f"Loader.load_state_dict: expected {key} {state[key]} as in the run saved, got {mine[key]}"
-                )
-        seed, epoch, position = state["seed"], state["epoch"], state["position"]
+                raise ValueError(f"{what}: expected {key} {state[key]} as in the run saved, got {mine[key]}")
+        seed, epoch = as_count(state["seed"], f"{what}: seed"), as_count(state["epoch"], f"{what}: epoch")
+        position = as_count(state["position"], f"{what}: position", len(self._batches(epoch, seed)))
         self._seed, self._epoch, self._position, self._resume_at = seed, epoch, position, position
 
-    def _batches(self, epoch):
-        return self.order.batches(self.source.sizes, self._generator(epoch, 0))
+    def _batches(self, epoch, seed=None):
+        rng = _generator(self._seed if seed is None else seed, epoch, 0)
+        return self.order.batches(self.source.sizes, rng)
 
     def _load(self, epoch, chosen):
         """The batch of the images `chosen`, or None where all of them are bad files. This is what the threads do."""
@@ -107,11 +122,12 @@ class Loader:
             if image is None:
                 continue
             if self.augment is not None:
-                image = np.asarray(self.augment(image, self._generator(epoch, 1 + index)), image.dtype)
+                image = np.asarray(self.augment(image, _generator(self._seed, epoch, 1 + index)), image.dtype)
             images.append(image)
             labels.append(self.source.labels[index])
         return (Images(images), np.array(labels, np.int64)) if images else None
 
-    def _generator(self, epoch, number):
-        """The random numbers of the order (number 0), or of image number - 1, in this epoch."""
-        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(epoch, number)))
+
+def _generator(seed, epoch, number):
+    """The random numbers of the order (number 0), or of image number - 1, in this epoch."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, number)))

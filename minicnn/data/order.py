@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicnn.checks import as_int
+from minicnn.checks import as_int, as_plain
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class ByCount:
 
     def __post_init__(self):
         as_int(self.batch_size, "ByCount: batch_size", 1)
+        vars(self).update(as_plain(vars(self)))  # NumPy's numbers have another repr, by which a run knows its order
 
     def batches(self, sizes, rng):
         """List of arrays of positions in `sizes` (N, 2), drawn by the Generator `rng`, unused without `shuffle`."""
@@ -67,6 +68,7 @@ class ByPixels:
 
     def __post_init__(self):
         as_int(self.max_pixels, "ByPixels: max_pixels", 1)
+        vars(self).update(as_plain(vars(self)))  # see ByCount
 
     def batches(self, sizes, rng):
         """List of arrays of positions in `sizes` (N, 2), drawn by the Generator `rng`, unused without `shuffle`."""

@@ -7,6 +7,8 @@ from minicnn.backends import guard
 from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial_sum
 from minicnn.plain import as_plain_array
 
+FEW = 16 * CHUNK  # numbers that are added up sooner than other threads are woken
+
 
 def asarray(array):
     """`array` as a plain NumPy array in C-contiguous, aligned, writeable memory, dtype kept; the same object where it
@@ -31,12 +33,17 @@ def sent_ahead(batches):
     return batches
 
 
-@guarded
-def sum_of_squares(array):
+def sum_of_squares(*arrays):
     """sum of a² as a Python float, added up in float64. Worker: one chunk and its partial sum."""
-    partial = np.empty(chunks(array.size))
-    _sum_of_squares(array.reshape(-1), partial)
-    return float(partial.sum())
+    total = 0.0
+    for array in map(asarray, arrays):
+        if array.size <= FEW:
+            total += _few_squares(array.reshape(-1))
+        else:
+            partial = np.empty(chunks(array.size))
+            _many_squares(array.reshape(-1), partial)
+            total += float(partial.sum())
+    return total
 
 
 @guarded
@@ -45,13 +52,13 @@ def scale_(array, factor):
 
 
 @parallel
-def _sum_of_squares(array, partial):
+def _many_squares(array, partial):
     for chunk in prange(partial.size):
-        partial[chunk] = _chunk_sum_of_squares(array[chunk * CHUNK : (chunk + 1) * CHUNK])
+        partial[chunk] = _few_squares(array[chunk * CHUNK : (chunk + 1) * CHUNK])
 
 
 @serial_sum
-def _chunk_sum_of_squares(values):
+def _few_squares(values):
     total = 0.0
     for value in values:
         total += np.float64(value) * np.float64(value)

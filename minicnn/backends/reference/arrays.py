@@ -25,9 +25,9 @@ def sent_ahead(batches):
     return batches
 
 
-def sum_of_squares(array):
+def sum_of_squares(*arrays):
     """sum of a² as a Python float, added up in float64."""
-    return float(np.sum(np.square(array, dtype=np.float64)))
+    return float(sum(np.sum(np.square(array, dtype=np.float64)) for array in arrays))
 
 
 def scale_(array, factor):
