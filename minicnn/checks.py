@@ -140,7 +140,7 @@ def require_entries(state, names, what):
         raise ValueError(f"{what}: expected a dict with {', '.join(names)}, got {state!r:.200}")
     missing = [name for name in names if name not in state]
     if missing:
-        raise ValueError(f"{what}: expected {', '.join(names)}, got none of {', '.join(missing)}")
+        raise ValueError(f"{what}: expected entries {', '.join(names)}, got none called {', '.join(missing)}")
 
 
 def as_count(value, what, most=2**63 - 1):

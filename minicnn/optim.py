@@ -171,9 +171,10 @@ class _Optimizer:
         """(arrays, settings) as `load_state_dict` takes them over; raises what it raises."""
         name = type(self).__name__
         what = f"{name}.load_state_dict"
-        require_entries(settings, ("class", "steps", *self.settings), what)
+        require_entries(settings, ("class",), what)
         if settings["class"] != name:
-            raise ValueError(f"{what}: expected the state of {name}, got that of {settings['class']!r}")
+            raise ValueError(f"{what}: expected the state of {name}, got that of {settings['class']!s:.200}")
+        require_entries(settings, ("steps", *self.settings), what)
         present = self.state_dict()[0]
         if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in present.items()}:
             raise ValueError(f"{what}: expected the state of a network like this one, got another's")

@@ -3,6 +3,7 @@
 for each epoch:  for each batch:  forward, loss, backward, (clip,) step
 """
 
+import copy
 import math
 import signal
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.checkpoint import load_run, save_run
+from minicnn.checks import DTYPES, as_count, as_int, require_entries
 from minicnn.fusion import fuse as fused
 from minicnn.inspect.recorder import Recorder
 from minicnn.progress import reporter
@@ -38,8 +40,9 @@ class Trainer:
             unless given. Their names become columns of the history.
         patience: stop where `monitor` has not improved for this many epochs.
         keep_best: at the end give the network the weights of the epoch with the best `monitor`.
-        monitor: a column of the history. Columns that end in "loss" are better when smaller, all others when larger.
-            "val_loss" unless given, or "loss" where `fit` gets no validation.
+        monitor: a column of the history. Columns that end in "loss" are better when smaller, all others when larger;
+            NaN is never better. "val_loss" unless given, or "loss" where `fit` gets no validation. Where it becomes
+            another column, the best epoch is looked for anew.
         fuse: compute convolution, batchnorm and relu together (see `minicnn.fuse`), which is faster and the same up
             to rounding; with False every layer is on its own.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
@@ -54,7 +57,8 @@ class Trainer:
         interrupted: True where Ctrl-C ended the last `fit`.
 
     Raises:
-        ValueError: a setting out of range.
+        TypeError: a setting of the wrong kind.
+        ValueError: a setting out of range, or an optimiser or a schedule of something else.
         OSError: the checkpoint or the recording could not be written (said at once, not after the first epoch).
     """
 
@@ -78,15 +82,23 @@ class Trainer:
     ):
         if schedule_every not in ("epoch", "batch"):
             raise ValueError(f'Trainer: expected schedule_every "epoch" or "batch", got {schedule_every!r}')
-        if max_grad_norm is not None and not max_grad_norm > 0:
+        if max_grad_norm is not None and not _as_float(max_grad_norm, "Trainer: max_grad_norm") > 0:
             raise ValueError(f"Trainer: expected max_grad_norm above 0, got {max_grad_norm}")
-        if patience is not None and patience < 1:
+        if patience is not None and as_int(patience, "Trainer: patience", -math.inf) < 1:
             raise ValueError(f"Trainer: expected patience of at least 1 epoch, got {patience}")
         if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
             raise FileNotFoundError(f"Trainer: no folder {Path(checkpoint).resolve().parent} for the checkpoint")
+        for name, metric in dict(metrics or {}).items():
+            if not (isinstance(name, str) and callable(metric)):
+                raise TypeError(f"Trainer: expected functions by name as metrics, got {metric!r} as {name!r}")
         reserved = [name for name in metrics or () if name in RESERVED or name.startswith("val_")]
         if reserved:
             raise ValueError(f"Trainer: expected names of metrics that no other column has, got {', '.join(reserved)}")
+        its_layers = {id(layer) for _, layer in network.named_layers()}
+        if not its_layers.issuperset(id(layer) for _, layer, _ in optimizer.network.named_params()):
+            raise ValueError("Trainer: expected an optimiser of this network or of layers of it, got another network's")
+        if schedule is not None and getattr(schedule, "optimizer", optimizer) is not optimizer:
+            raise ValueError("Trainer: expected a schedule of this optimiser, got another optimiser's")
         self.network, self.loss, self.optimizer = network, loss, optimizer
         if hasattr(loss, "ops"):  # a loss of one's own need have none
             loss.ops = network.ops
@@ -99,44 +111,92 @@ class Trainer:
         self.recorder = record if record is None or isinstance(record, Recorder) else Recorder(record)
         self.epoch, self.history, self.interrupted = 0, [], False
         self._best = {"value": None, "epoch": 0}
-        self._best_weights = {}
+        self._best_weights, self._best_monitor = {}, None  # and the column that `_best` is the best value of
         # The epoch under way: each column's sum over the images so far, and their number; time; last lr.
         self._sums, self._seconds, self._lr = {}, 0.0, optimizer.lr
-        self._output = None
+        self._output, self._said_that_schedule_ended = None, False
 
     def step(self, x, y):
         """One batch: forward, loss, backward, update. Returns the loss before the update.
 
-        Raises RuntimeError where the loss is not finite, and what network and loss raise for a bad batch;
-        parameters and running statistics are then as they were.
+        Raises RuntimeError where the loss, the gradients or the new parameters are not finite, and what network, loss
+        and optimiser raise; parameters, running statistics and optimiser are then as they were.
         """
         layers = [layer for _, layer in self.network.named_layers()]
         states = [{key: layer.ops.copy(array) for key, array in layer.state.items()} for layer in layers]
         try:
             self._output = self._computed.forward(x)
-            loss = self.loss.forward(self._output, y)
+            loss = _as_float(self.loss.forward(self._output, y), "Trainer: the loss")
             if not math.isfinite(loss):
                 raise RuntimeError(
-                    f"Trainer: the loss is {loss} at step {self.optimizer.steps + 1} (epoch {self.epoch + 1}); "
-                    "expected a finite number. Parameters are as before this step; look for NaN or huge values in the "
-                    "batch, or try a smaller learning rate or max_grad_norm"
+                    f"Trainer: the loss is {loss} {self._place()}; expected a finite number. Parameters are as before "
+                    "this step; look for NaN or huge values in the batch, or try a smaller learning rate or "
+                    "max_grad_norm"
                 )
+            self._computed.backward(self.loss.backward(), need_dx=False)
+            if self.max_grad_norm is not None:
+                norm = clip_gradients(self.network, self.max_grad_norm)
+                if not math.isfinite(norm):
+                    raise RuntimeError(f"Trainer: expected gradients of a finite norm, got {norm} {self._place()}")
+            warned = nullcontext()
+            if not self.optimizer.stays_finite(self._magnitude()):
+                self._require_finite_update()
+                warned = np.errstate(all="ignore")  # what may overflow, as a square in Adam, was seen to do no harm
+            watched = nullcontext()
+            if self.recorder is not None:
+                watched = self.recorder.watching(self.network, self.optimizer, self.epoch + 1, loss)
+            with watched, warned:
+                self.optimizer.step()
         except Exception:
             for layer, state in zip(layers, states, strict=True):
                 layer.state.update(state)
             raise
-        self._computed.backward(self.loss.backward(), need_dx=False)
-        if self.max_grad_norm is not None:
-            norm = clip_gradients(self.network, self.max_grad_norm)
-            if not math.isfinite(norm):
-                step = self.optimizer.steps + 1
-                raise RuntimeError(f"Trainer: expected gradients of a finite norm, got {norm} at step {step}")
-        watched = nullcontext()
-        if self.recorder is not None:
-            watched = self.recorder.watching(self.network, self.optimizer, self.epoch + 1, loss)
-        with watched:
-            self.optimizer.step()
         return loss
+
+    def _place(self):
+        return f"at step {self.optimizer.steps + 1} (epoch {self.epoch + 1})"
+
+    def _magnitude(self):
+        """The norm of all gradients and running statistics together; infinite where they are not floats of one kind."""
+        layers = [layer for _, layer in self.network.named_layers()]
+        arrays = [layer.ops.asarray(grad) for layer in layers for grad in layer.grads.values()]
+        arrays += [array for layer in layers for array in layer.state.values() if array.dtype in DTYPES]
+        dtypes = {array.dtype for array in arrays}
+        if len(dtypes) > 1 or not dtypes.issubset(DTYPES):
+            return math.inf
+        ops = self.network.ops
+        return math.sqrt(getattr(ops, "backend", ops).sum_of_squares(*arrays)) if arrays else 0.0
+
+    def _require_finite_update(self):
+        """Raise RuntimeError where a number of the network would be infinite or NaN after the optimiser's step.
+
+        The step is tried on copies: what would be wrong can only be seen when it is done.
+        """
+        trial, params = copy.copy(self.optimizer), list(self.optimizer.network.named_params())
+        ops = {name: layer.ops for name, layer, _ in params}
+        trial.state = {
+            slot: {name: ops[name].copy(array) for name, array in of_params.items()}
+            for slot, of_params in self.optimizer.state.items()
+        }
+        before = [layer.params[key] for _, layer, key in params]
+        try:
+            for (_, layer, key), param in zip(params, before, strict=True):
+                layer.params[key] = layer.ops.copy(param)
+            with np.errstate(all="ignore"):
+                trial.step()
+            wrong = [name for name, array in self.network.state_dict().items() if not np.isfinite(array).all()]
+        finally:
+            for (_, layer, key), param in zip(params, before, strict=True):
+                layer.params[key] = param
+        if wrong:
+            grads = {name: layer.ops.to_numpy(layer.grads[key]) for name, layer, key in params}
+            infinite = [name for name, grad in grads.items() if not np.isfinite(grad).all()]
+            cause = f"so are the gradients of {', '.join(infinite)}" if infinite else "the gradients are finite"
+            raise RuntimeError(
+                f"Trainer: expected finite numbers after the update, got infinity or NaN in {', '.join(wrong)} "
+                f"{self._place()}; {cause}. Everything is as before this step; look for huge values in the batch, or "
+                "try a smaller learning rate or max_grad_norm"
+            )
 
     def compile_kernels(self, report=None):
         """Make the kernels ready that training will need; `fit` does it by itself. See `minicnn.compile_kernels`."""
@@ -153,7 +213,7 @@ class Trainer:
         sums = {}
         for x, y in self.network.ops.sent_ahead(batches):
             output = self._computed.predict(x)
-            self._add(sums, self.loss.forward(output, y), output, y)
+            self._add(sums, _as_float(self.loss.forward(output, y), "Trainer: the loss"), output, y)
         if not sums:
             raise ValueError(
                 "Trainer.evaluate: expected at least one batch, got none; a generator gives them only once"
@@ -168,9 +228,13 @@ class Trainer:
         Ctrl-C ends the run after the step under way, with what was learnt and, if there is a checkpoint, saved; a
         second Ctrl-C ends it at once.
 
+        A schedule of so many steps (`OneCycleLR`) that has made them all stays at its last learning rate, where `train`
+        gives more batches than it was made for; `train.batches_in(epochs)` says beforehand how many they are.
+
         Returns the history. Raises RuntimeError where the loss is not finite, or the network is in evaluation mode;
-        ValueError where `train` or `validation` gives no batch.
+        ValueError where `train` or `validation` gives no batch, or epochs is below 0.
         """
+        as_int(epochs, "Trainer.fit: epochs", 0)
         if not self.network.training:
             raise RuntimeError("Trainer.fit: the network is in evaluation mode; call network.train() first")
         self.interrupted = False
@@ -180,6 +244,8 @@ class Trainer:
         monitor = self.monitor or ("loss" if validation is None else "val_loss")
         if monitor not in columns:
             raise ValueError(f"Trainer.fit: expected monitor to be one of {', '.join(columns)}, got {monitor!r}")
+        if monitor != self._best_monitor:  # two columns cannot be compared
+            self._best, self._best_weights, self._best_monitor = {"value": None, "epoch": self.epoch}, {}, monitor
         if self._sums and hasattr(train, "load_state_dict"):
             train.load_state_dict(train.state_dict())  # an epoch was begun: its next loop is the rest of it
         elif self._sums:
@@ -229,6 +295,7 @@ class Trainer:
             "seconds": self._seconds,
             "lr": self._lr,
             "best": self._best,
+            "monitor": self._best_monitor,
             "optimizer": optimizer_numbers,
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "batches": train.state_dict() if hasattr(train, "state_dict") else None,
@@ -244,26 +311,69 @@ class Trainer:
         network, optimiser, schedule or set of batches. Nothing is changed then.
         """
         arrays, run = load_run(path)
-        if (run["schedule"] is None) != (self.schedule is None):
-            raise ValueError(f"Trainer.load: {path} was saved {'without' if self.schedule else 'with'} a schedule")
-        before = self.network.state_dict(), self.optimizer.state_dict(), self.schedule and self.schedule.state_dict()
+        network_arrays, best_weights = _under("network/", arrays), _under("best/", arrays)
+        optimizer_arrays = _under("optimizer/", arrays)
+        self._require_run(run, f"Trainer.load: {path}")
+        self._require_network(network_arrays, f"Trainer.load: {path}: network")
+        if best_weights:
+            self._require_network(best_weights, f"Trainer.load: {path}: weights of the best epoch")
+        self.optimizer.checked_state(optimizer_arrays, run["optimizer"])
+        recorder = self.recorder and self.recorder.resumed(self.network, run["optimizer"]["steps"])
+        # Schedule and batches check their states themselves; should the second refuse, the first is put back.
+        schedule_before = self.schedule and self.schedule.state_dict()
+        settings_before = {name: getattr(self.optimizer, name) for name in self.optimizer.settings}
         try:
-            self.network.load_state_dict(_under("network/", arrays))
-            self.optimizer.load_state_dict(_under("optimizer/", arrays), run["optimizer"])
             if self.schedule is not None:
                 self.schedule.load_state_dict(run["schedule"])
-            recorder = self.recorder and self.recorder.resumed(self.network, self.optimizer.steps)
             if run["batches"] is not None and hasattr(train, "load_state_dict"):
                 train.load_state_dict(run["batches"])
         except Exception:
-            self.network.load_state_dict(before[0])
-            self.optimizer.load_state_dict(*before[1])
             if self.schedule is not None:
-                self.schedule.load_state_dict(before[2])
+                self.schedule.load_state_dict(schedule_before)
+            for name, value in settings_before.items():
+                setattr(self.optimizer, name, value)
             raise
+        self.network.load_state_dict(network_arrays)
+        self.optimizer.load_state_dict(optimizer_arrays, run["optimizer"])  # last: the schedule has set its lr
         self.epoch, self.history, self._best = run["epoch"], run["history"], run["best"]
         self._sums, self._seconds, self._lr = run["sums"], run["seconds"], run["lr"]
-        self._best_weights, self.recorder = _under("best/", arrays), recorder
+        self._best_weights, self.recorder = best_weights, recorder
+        default = "val_loss" if self.history and "val_loss" in self.history[-1] else "loss"
+        self._best_monitor = run.get("monitor", self.monitor or default)  # which older files do not say
+
+    def _require_run(self, run, what):
+        """Raise ValueError where the numbers of a checkpoint are not those of a run of this trainer."""
+        names = ("epoch", "history", "sums", "seconds", "lr", "best", "optimizer", "schedule", "batches")
+        require_entries(run, names, what)
+        if (run["schedule"] is None) != (self.schedule is None):
+            raise ValueError(f"{what} was saved {'without' if self.schedule else 'with'} a schedule")
+        as_count(run["epoch"], f"{what}: epoch")
+        for name in ("seconds", "lr"):
+            _require_number(run[name], f"{what}: {name}", least=0)
+        _require_best(run["best"], run["epoch"], f"{what}: best")
+        if not isinstance(run.get("monitor"), (str, type(None))):
+            raise ValueError(f"{what}: monitor: expected the name of a column, got {run['monitor']!r:.200}")
+        _require_history(run["history"], self.metrics, f"{what}: history")
+        if run["sums"] != {}:
+            require_entries(run["sums"], ("loss", *self.metrics, IMAGES), f"{what}: sums")
+            if len(run["sums"]) > len(self.metrics) + 2:
+                raise ValueError(f"{what}: sums: expected no others than these, got {', '.join(run['sums'])}")
+            for name in ("loss", *self.metrics):
+                _require_number(run["sums"][name], f"{what}: sum of {name}")
+            _require_number(as_count(run["sums"][IMAGES], f"{what}: {IMAGES}"), f"{what}: {IMAGES}", least=1)
+
+    def _require_network(self, arrays, what):
+        """Raise ValueError where `arrays` are not a whole state of the network, of finite numbers."""
+        try:
+            checked = self.network.checked_state(arrays)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{what}: {error}") from error
+        missing = [name for name in self.network.state_dict() if name not in checked]
+        if missing:
+            raise ValueError(f"{what}: expected {', '.join(missing)}, got none")
+        for name, array in checked.items():
+            if not np.isfinite(array).all() or (array.dtype.kind == "i" and array.min() < 0):
+                raise ValueError(f"{what}: {name}: expected finite numbers, and counters of at least 0, got others")
 
     def _train_epoch(self, train, report, ctrl_c):
         """The batches of one epoch, or what is left of it. Returns False where Ctrl-C came before its end."""
@@ -275,7 +385,7 @@ class Trainer:
             loss = self.step(x, y)
             self._add(self._sums, loss, self._output, y)
             if self.schedule is not None and self.schedule_every == "batch":
-                self.schedule.step()
+                self._move_schedule(report)
             report.batch_ends(loss)
             if ctrl_c.is_set():
                 complete = False
@@ -296,7 +406,7 @@ class Trainer:
         self.history.append(row)
         report.epoch_ends(row)
         if self.schedule is not None and self.schedule_every == "epoch":
-            self.schedule.step()
+            self._move_schedule(report)
 
         if self._is_better(row[monitor], monitor):
             self._best = {"value": row[monitor], "epoch": self.epoch}
@@ -306,15 +416,29 @@ class Trainer:
     def _is_better(self, value, monitor):
         best = self._best["value"]
         if best is None or math.isnan(best):
-            return True
+            return not math.isnan(value)
         return value < best if monitor.endswith("loss") else value > best
+
+    def _move_schedule(self, report):
+        """Move the schedule on. One that is at its end stays there: better than to lose the run in its last epoch."""
+        total_steps = getattr(self.schedule, "total_steps", None)
+        if total_steps is None or self.schedule.t < total_steps:
+            self.schedule.step()
+        elif not self._said_that_schedule_ended:
+            self._said_that_schedule_ended = True
+            report.says(
+                f"{type(self.schedule).__name__} has made its {total_steps} steps, and there are more batches; "
+                f"the learning rate stays at {self.optimizer.lr:.3g}"
+            )
 
     def _add(self, sums, loss, output, y):
         """Add a batch's loss and metrics to `sums`, weighted by its number of images."""
         output = self.network.ops.to_numpy(output)
-        values = {"loss": loss} | {name: metric(output, y) for name, metric in self.metrics.items()}
+        values = {"loss": loss} | {
+            name: _as_float(metric(output, y), f"Trainer: metric {name}") for name, metric in self.metrics.items()
+        }
         for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * len(output)
+            sums[name] = sums.get(name, 0.0) + value * len(output)
         sums[IMAGES] = sums.get(IMAGES, 0) + len(output)
 
 
@@ -337,6 +461,50 @@ def clip_gradients(network, max_norm):
         for ops, grad in grads:
             ops.scale_(grad, factor)
     return norm
+
+
+def _as_float(value, what):
+    """A number of any library as a Python float."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    try:
+        number = None if isinstance(value, (str, bytes)) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise TypeError(f"{what}: expected a number, got {value!r:.200} of type {type(value).__name__}")
+    return number
+
+
+def _require_number(value, what, least=None):
+    """Raise ValueError where `value`, read from a file, is no number; with `least` it must be finite and not below."""
+    try:
+        number = None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = None
+    if number is None or (least is not None and not least <= number < math.inf):
+        raise ValueError(
+            f"{what}: expected a number{'' if least is None else f' of at least {least}'}, got {value!r:.200}"
+        )
+
+
+def _require_best(best, epoch, what):
+    require_entries(best, ("value", "epoch"), what)
+    as_count(best["epoch"], f"{what}: epoch", epoch)
+    if best["value"] is not None:
+        _require_number(best["value"], f"{what}: value")
+
+
+def _require_history(history, metrics, what):
+    """Raise ValueError where it is no list of rows with numbers in our columns; of other columns it may hold anything."""
+    if not isinstance(history, list):
+        raise ValueError(f"{what}: expected a list, got {history!r:.200}")
+    columns = {"epoch", "lr", "loss", "seconds", *metrics}
+    for position, row in enumerate(history):
+        require_entries(row, ("epoch", "lr", "loss", "seconds"), f"{what}: row {position}")
+        for name in row:
+            if name.removeprefix("val_") in columns:
+                _require_number(row[name], f"{what}: row {position}: {name}")
 
 
 def _means(sums):
