@@ -17,6 +17,7 @@ from minicnn.checkpoint import load_run, save_run
 from minicnn.checks import DTYPES, as_count, as_int, require_entries
 from minicnn.fusion import fuse as fused
 from minicnn.inspect.recorder import Recorder
+from minicnn.network import statistics_kept_on_error
 from minicnn.progress import reporter
 
 IMAGES = "number of images"  # beside the columns' sums
@@ -122,9 +123,7 @@ class Trainer:
         Raises RuntimeError where the loss, the gradients or the new parameters are not finite, and what network, loss
         and optimiser raise; parameters, running statistics and optimiser are then as they were.
         """
-        layers = [layer for _, layer in self.network.named_layers()]
-        states = [{key: layer.ops.copy(array) for key, array in layer.state.items()} for layer in layers]
-        try:
+        with statistics_kept_on_error(self.network):
             self._output = self._computed.forward(x)
             loss = _as_float(self.loss.forward(self._output, y), "Trainer: the loss")
             if not math.isfinite(loss):
@@ -147,10 +146,6 @@ class Trainer:
                 watched = self.recorder.watching(self.network, self.optimizer, self.epoch + 1, loss)
             with watched, warned:
                 self.optimizer.step()
-        except Exception:
-            for layer, state in zip(layers, states, strict=True):
-                layer.state.update(state)
-            raise
         return loss
 
     def _place(self):

@@ -19,8 +19,8 @@ THE CONTRACT. Operations are functions of arrays: they write to none of their ar
 C-contiguous and of the dtype of their input, float32 or float64. The exceptions end in an underscore and change their
 first arguments in place. Those of `cpu` and `cuda` go through one door, `minicnn.backends.guard`, which holds what they
 are given against this list before compiled code sees it; those of `reference` are NumPy's and check nothing, since the
-layer has. Each pair of forward and backward stands in one file, and `tests/test_contract.py` holds every backend against
-this list.
+layer has. Each pair of forward and backward stands in one file, and `tests/test_contract.py` holds every backend
+against this list.
 
 device        require_device()
                   raise RuntimeError, saying what to do, where this backend cannot run
