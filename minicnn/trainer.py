@@ -9,11 +9,10 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import numpy as np
 
-from minicnn.checkpoint import load_run, save_run
+from minicnn.checkpoint import load_run, require_writable, save_run
 from minicnn.checks import DTYPES, as_count, as_int, require_entries
 from minicnn.fusion import fuse as fused
 from minicnn.inspect.recorder import Recorder
@@ -87,8 +86,8 @@ class Trainer:
             raise ValueError(f"Trainer: expected max_grad_norm above 0, got {max_grad_norm}")
         if patience is not None and as_int(patience, "Trainer: patience", -math.inf) < 1:
             raise ValueError(f"Trainer: expected patience of at least 1 epoch, got {patience}")
-        if checkpoint is not None and not Path(checkpoint).resolve().parent.is_dir():
-            raise FileNotFoundError(f"Trainer: no folder {Path(checkpoint).resolve().parent} for the checkpoint")
+        if checkpoint is not None:
+            require_writable(checkpoint)
         for name, metric in dict(metrics or {}).items():
             if not (isinstance(name, str) and callable(metric)):
                 raise TypeError(f"Trainer: expected functions by name as metrics, got {metric!r} as {name!r}")
@@ -491,7 +490,7 @@ def _require_best(best, epoch, what):
 
 
 def _require_history(history, metrics, what):
-    """Raise ValueError where it is no list of rows with numbers in our columns; of other columns it may hold anything."""
+    """Raise ValueError where it is no list of rows with numbers in our columns; other columns may hold anything."""
     if not isinstance(history, list):
         raise ValueError(f"{what}: expected a list, got {history!r:.200}")
     columns = {"epoch", "lr", "loss", "seconds", *metrics}

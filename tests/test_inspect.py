@@ -1130,15 +1130,13 @@ def test_a_loss_whose_gradient_does_not_fit():
 
 def paths_that_cannot_be_written(folder):
     (folder / "folder").mkdir()
-    os.mkfifo(folder / "pipe")
     return {
         IsADirectoryError: folder / "folder",
         FileNotFoundError: folder / "nowhere" / "page.html",
-        FileExistsError: folder / "pipe",
     }
 
 
-@pytest.mark.parametrize("error", [IsADirectoryError, FileNotFoundError, FileExistsError])
+@pytest.mark.parametrize("error", [IsADirectoryError, FileNotFoundError])
 def test_paths_that_cannot_be_written(error, tmp_path):
     path = paths_that_cannot_be_written(tmp_path)[error]
     before = sorted(tmp_path.rglob("*"))
@@ -1158,7 +1156,7 @@ def test_a_disk_that_cannot_be_written_keeps_the_old_page(name, tmp_path, monkey
     inspect(relus(), VECTOR, LABEL, path=path)
     old = path.read_text()
     monkeypatch.setattr(os, "fsync", refused)
-    with pytest.raises(OSError, match=f"the page cannot be written: {os.strerror(number)}: ") as raised:
+    with pytest.raises(OSError, match=f"cannot be written: {os.strerror(number)}: ") as raised:
         inspect(relus(), 2 * VECTOR, LABEL, path=path)
     assert (raised.value.errno, raised.value.filename) == (number, str(path))
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]

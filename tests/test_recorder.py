@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -376,18 +375,11 @@ def test_arrays_have_the_dtype_of_the_network(backend, dtype):
         assert {array.dtype for array in arrays.values()} == {np.dtype(dtype)}
 
 
-def test_a_path_that_cannot_be_written_is_refused_before_training(monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"Recorder: no folder .*nowhere for the recording"):
+def test_a_path_that_cannot_be_written_is_refused_before_training():
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; make it first"):
         small_run(record="nowhere/run.safetensors")
-    with pytest.raises(IsADirectoryError, match="expected the path of a file, got the folder"):
+    with pytest.raises(IsADirectoryError, match="expected the path of a file to write, got a folder"):
         Recorder(".")
-
-    def read_only(**_):
-        raise PermissionError("Permission denied")
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
-    with pytest.raises(OSError, match=r"Recorder: cannot write in the folder .*: Permission denied"):
-        Recorder(PATH)
 
 
 @pytest.mark.parametrize(

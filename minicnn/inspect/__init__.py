@@ -18,6 +18,7 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
+from minicnn.checkpoint import require_writable, write_whole
 from minicnn.inspect import page
 from minicnn.inspect.record import recorded
 from minicnn.inspect.recorder import Recorder
@@ -43,7 +44,8 @@ class Inspection:
     def save(self, path):
         """Write the page, whole or not at all. Returns the Inspection. Raises OSError where it cannot be written."""
         path = Path(path)
-        page.write(page.assembled(self.record), path)
+        # Half a character may come from a file's name.
+        write_whole(path, page.assembled(self.record).encode("utf-8", "replace"))
         self.path = path
         return self
 
@@ -122,7 +124,7 @@ def inspect(
     Inspection(SimpleNet, 13 layers, input (1, 3, 17, 23), CrossEntropyLoss 2.324, not saved)
     """
     if path is not None:
-        page.require_place(Path(path))  # rather now than after the work
+        require_writable(path)  # rather now than after the work
     if replay is not None:
         replay = replay_data(replay if isinstance(replay, Recording) else load_recording(replay), max_bytes // 2)
     record = recorded(

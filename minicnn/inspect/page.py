@@ -9,8 +9,6 @@ import json
 import re
 from pathlib import Path
 
-from minicnn.checkpoint import write_whole
-
 FOLDER = Path(__file__).parent / "page"
 # What is replaced. In a pass of its own each would look through what the others filled in.
 NAMED = re.compile(
@@ -56,26 +54,3 @@ def _licence(script):
 def in_a_frame(page):
     """The page within another page, such as a notebook."""
     return f'<iframe srcdoc="{html.escape(page)}" title="minicnn inspect" width="100%" height="800"></iframe>'
-
-
-def require_place(path):
-    """Raise OSError unless a file can be written at `path`, as far as that can be told before it is tried."""
-    if path.is_dir():
-        raise IsADirectoryError(f"inspect: expected the path of a file to write, got the folder {str(path)!r}")
-    if path.exists() and not path.is_file():
-        raise FileExistsError(f"inspect: expected the path of a file to write, got {str(path)!r}, which is no file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"inspect: expected a path in a folder, got {str(path)!r}; there is no folder {str(path.parent)!r}, "
-            "make it first"
-        )
-
-
-def write(page, path):
-    """Write a page, whole or not at all. Raises OSError, which names the path."""
-    require_place(path)
-    content = page.encode("utf-8", "replace")  # half a character may come from a file's name
-    try:
-        write_whole(path, content)
-    except OSError as error:  # of the file beside it, whose name means nothing to the reader
-        raise OSError(error.errno, f"inspect: the page cannot be written: {error.strerror}", str(path)) from error

@@ -25,7 +25,6 @@ of fewer steps.
 import copy
 import json
 import math
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +32,7 @@ import numpy as np
 import safetensors.numpy
 
 from minicnn.backends import reference
-from minicnn.checkpoint import write_safetensors
+from minicnn.checkpoint import require_writable, write_safetensors
 from minicnn.checks import as_floats, as_int, refuse_images
 from minicnn.inspect.recording import (
     FORMAT,
@@ -85,7 +84,7 @@ class Recorder:
         self.path = Path(path)
         self.image = None if image is None else _as_image(image)
         self.max_bytes = as_int(max_bytes, "Recorder: max_bytes", 1)
-        _require_writable(self.path)
+        require_writable(self.path)
         self._layout = None  # which cells are kept; made when the network is known
         self._numbers = self._arrays = None  # the steps kept
         self._last = None  # the last step, should the run end with it
@@ -353,16 +352,3 @@ def _as_image(image):
     if not np.isfinite(image).all():
         raise ValueError("Recorder: image: expected finite numbers, got NaN or infinity")
     return image.copy()
-
-
-def _require_writable(path):
-    """Raise OSError where no file can be made at `path`."""
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"Recorder: no folder {folder} for the recording")
-    if path.is_dir():
-        raise IsADirectoryError(f"Recorder: expected the path of a file, got the folder {path}")
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f"Recorder: cannot write in the folder {folder}: {error}") from error
