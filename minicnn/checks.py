@@ -148,3 +148,13 @@ def as_count(value, what, most=2**63 - 1):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value <= most:
         raise ValueError(f"{what}: expected a whole number from 0 to {most}, got {value!r:.200}")
     return int(value)
+
+
+def shortened(value, most=300):
+    """`value` as a text for a message, its end cut off where it is long.
+
+    >>> shortened("ab" * 500, most=6)
+    'ababab… (1000 characters)'
+    """
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"

@@ -7,13 +7,14 @@ import json
 
 import numpy as np
 
-from minicnn.checkpoint import read_safetensors, write_safetensors
-from minicnn.checks import as_int
+from minicnn.checkpoint import read_safetensors, require_finite, write_safetensors
+from minicnn.checks import as_int, shortened
 from minicnn.data.decode import as_floats, decode
 from minicnn.data.order import ByPixels
 from minicnn.fusion import fuse
 from minicnn.images import Images
 from minicnn.network import SimpleNet
+from minicnn.safetensor_files import WRONG_CONTENT, description_in
 
 FORMAT = "minicnn classifier"
 VERSION = 1
@@ -75,11 +76,13 @@ class Classifier:
         ):
             raise ValueError(
                 f"Classifier: expected {n_classes} different class names, as many as the network has outputs, "
-                f"got {self.class_names}"
+                f"got {shortened(self.class_names)}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.shape != (self.channels,) or not np.isfinite(values).all():
-                raise ValueError(f"Classifier: expected {name} to be {self.channels} finite numbers, got {values}")
+                raise ValueError(
+                    f"Classifier: expected {name} to be {self.channels} finite numbers, got {shortened(values)}"
+                )
         if not (self.std > 0).all():
             raise ValueError(f"Classifier: expected std above 0, got {self.std}")
 
@@ -132,7 +135,11 @@ class Classifier:
         """Write a safetensors file: the weights under PyTorch's names, everything else as JSON in its metadata.
 
         The file is written whole or not at all; `safetensors.torch.load_file` gives the state_dict to PyTorch.
+
+        Raises OSError where it cannot be written; ValueError for weights that are not finite.
         """
+        arrays = self.network.state_dict()
+        require_finite(arrays, f"Classifier.save: {path}")
         description = {
             "network": {
                 "name": "SimpleNet",
@@ -145,7 +152,7 @@ class Classifier:
             "longest": self.longest,
         }
         metadata = {"format": f"{FORMAT} {VERSION}", "classifier": json.dumps(description)}
-        write_safetensors(path, self.network.state_dict(), metadata)
+        write_safetensors(path, arrays, metadata)
 
     @classmethod
     def load(cls, path):
@@ -156,23 +163,31 @@ class Classifier:
         """
         arrays, metadata = read_safetensors(path)
         _require_format(path, metadata)
+        description = description_in(path, metadata, "classifier")
+        require_finite(arrays, path)
         try:
-            description = json.loads(metadata["classifier"])
             arguments = dict(description["network"])
             name = arguments.pop("name")
             if name != "SimpleNet":
-                raise ValueError(f"expected a SimpleNet, got the network {name!r}, which this version does not know")
+                raise ValueError(
+                    f"expected a SimpleNet, got the network {shortened(name)!r}, which this version does not know"
+                )
             fitting = {"num_classes": len(description["class_names"]), "in_channels": len(description["mean"])}
-            if arguments != fitting:  # before memory is taken for a damaged number
+            if arguments != fitting:
                 raise ValueError(f"expected the network's arguments {fitting}, got {arguments}")
+            # Before memory is taken for a network of any size that the description claims.
+            if arrays["fc.weight"].size < fitting["num_classes"] or fitting["in_channels"] > 3:
+                raise ValueError(f"expected weights of {fitting}, got fewer")
             network = SimpleNet(**arguments, rng=0)
             network.load_state_dict(arrays)
             numbers = (description[name] for name in ("mean", "std", "longest"))
             return cls(network, description["class_names"], *numbers)
         except KeyError as error:
             raise ValueError(f"{path}: its description is damaged, there is no {error}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ValueError(f"{path}: its description is damaged, or not of these weights: {error}") from error
+        except WRONG_CONTENT as error:
+            raise ValueError(
+                f"{path}: its description is damaged, or not of these weights: {shortened(error, 2000)}"
+            ) from error
 
     def __repr__(self):
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"

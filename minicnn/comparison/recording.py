@@ -10,11 +10,12 @@ import json
 import numpy as np
 
 from minicnn.checkpoint import read_safetensors, write_safetensors
-from minicnn.checks import DTYPES
+from minicnn.checks import DTYPES, shortened
 from minicnn.comparison.task import Spec, Task, made_loss, made_optimizer
 from minicnn.comparison.trace import Step, Trace
 from minicnn.layers import Flatten
 from minicnn.network import Sequential
+from minicnn.safetensor_files import WRONG_CONTENT, description_in
 
 FORMAT, VERSION = "minicnn comparison", 1
 OF_STEP = ("x", "y", "dy", "dx")
@@ -56,16 +57,18 @@ def load(path):
         )
     if version != str(VERSION):
         raise ValueError(
-            f"{path}: expected a recording of format {VERSION}, got format {version}; install the newest minicnn, or "
-            "record again"
+            f"{path}: expected a recording of format {VERSION}, got format {shortened(version)}; install the newest "
+            "minicnn, or record again"
         )
+    description = description_in(path, metadata, "comparison")
     try:
-        description = json.loads(metadata["comparison"])
         arrays |= {name: arrays[equal] for name, equal in description["equal"].items()}
         trace = _as_trace(arrays, description)
         _require_fitting(trace)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ValueError(f"{path}: the recording is damaged ({type(error).__name__}: {error}); record again") from error
+    except WRONG_CONTENT as error:
+        raise ValueError(
+            f"{path}: the recording is damaged ({type(error).__name__}: {shortened(error)}); record again"
+        ) from error
     return trace
 
 
@@ -115,12 +118,19 @@ def _require_fitting(trace):
     x, labels = trace.task.x, trace.task.labels
     if x.dtype not in DTYPES or x.ndim < 2 or not x.size:
         raise ValueError(f"expected x of floats, got {x.dtype} of shape {x.shape}")
+    texts = [trace.source, *trace.left_out]
+    for step in trace.steps:
+        texts += [step.name, step.kind, step.text, *step.owns.values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("expected texts as names and kinds of the steps")
     made_loss(trace.task.loss).to("reference").forward(trace.output, labels)
     made_optimizer(trace.task.optimizer, Sequential(Flatten()))
     pairs = [("d_output", trace.output, trace.d_output), ("dx", x, trace.dx)]
     for step in trace.steps:
         if step.x is None or step.y is None:
             raise ValueError(f"{step.name}: expected its input and output, got one of them or none")
+        if not {step.x.dtype, step.y.dtype} <= set(DTYPES):
+            raise ValueError(f"{step.name}: expected floats, got {step.x.dtype} and {step.y.dtype}")
         pairs += [(f"{step.name}: dx", step.x, step.dx), (f"{step.name}: dy", step.y, step.dy)]
         for name in step.owns.values():
             if name not in trace.before:

@@ -68,7 +68,7 @@ def made_loss(spec):
     settings = dict(spec.settings)
     if settings["weight"] is not None:
         settings["weight"] = np.array(settings["weight"], np.float64)
-    return getattr(losses, spec.name)(**settings)
+    return _named(spec.name, LOSSES)(**settings)
 
 
 def optimizer_spec(optimizer, who):
@@ -86,7 +86,12 @@ def optimizer_spec(optimizer, who):
 
 def made_optimizer(spec, network):
     """minicnn's own optimiser of a `Spec`."""
-    return getattr(optim, spec.name)(network, **spec.settings)
+    return _named(spec.name, OPTIMIZERS)(network, **spec.settings)
+
+
+def _named(name, kinds):
+    """The class of that name, which may come from a file. Raises KeyError."""
+    return {kind.__name__: kind for kind in kinds}[name]
 
 
 def spec_without_network(optimizer, lr, who):

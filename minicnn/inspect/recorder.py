@@ -29,7 +29,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 
 from minicnn.backends import reference
 from minicnn.checkpoint import require_writable, write_safetensors
@@ -46,6 +45,7 @@ from minicnn.inspect.recording import (
 )
 from minicnn.layers import Conv2d
 from minicnn.network import Sequential
+from minicnn.safetensor_files import as_bytes
 
 MAX_BYTES = 4_000_000
 NUMBERS_SHARE = 0.25  # of the file, for the numbers of the steps; the rest is for the arrays
@@ -261,7 +261,7 @@ class _Layout:
         self.arrays_bytes = 8 + self.dtype.itemsize * values
         arrays, metadata = self.file({}, {}, 1, 1)
         # The header names each array's shape and place, which have more digits in a file with steps.
-        self.fixed_bytes = len(safetensors.numpy.save(arrays, metadata)) + 40 * len(arrays) + 40
+        self.fixed_bytes = sum(map(len, as_bytes(arrays, metadata))) + 40 * len(arrays) + 40
 
     def cells(self, key, array):
         """The cells of `array` that are kept, a new array."""

@@ -4,13 +4,13 @@ The file is in safetensors form. Its arrays have the names of `Recording`'s, tho
 name behind, "weight/conv1.weight" or "activation/relu1"; what `Recording` has besides is JSON in the metadata.
 """
 
-import json
 from typing import NamedTuple
 
 import numpy as np
 
 from minicnn.checkpoint import read_safetensors
-from minicnn.checks import as_int
+from minicnn.checks import as_int, shortened
+from minicnn.safetensor_files import WRONG_CONTENT, description_in
 
 FORMAT, VERSION = "minicnn recording", 1
 NORMS = ("weight_norm", "gradient_norm", "update_norm")
@@ -75,13 +75,15 @@ def load_recording(path):
         )
     if version != str(VERSION):
         raise ValueError(
-            f"load_recording: {path} has format {version}, this minicnn reads {VERSION}; install the newest minicnn"
+            f"load_recording: {path} has format {shortened(version)}, this minicnn reads {VERSION}; "
+            "install the newest minicnn"
         )
+    description = description_in(path, metadata, "recording")
     try:
-        return _as_recording(arrays, json.loads(metadata["recording"]))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return _as_recording(arrays, description)
+    except WRONG_CONTENT as error:
         raise ValueError(
-            f"load_recording: {path} is damaged ({type(error).__name__}: {error}); record the run again"
+            f"load_recording: {path} is damaged ({type(error).__name__}: {shortened(error)}); record the run again"
         ) from error
 
 
@@ -107,10 +109,29 @@ def kept_shape(shapes, kept, key):
     return tuple(length if chosen is None else len(chosen) for length, chosen in axes)
 
 
+def _require_cells(key, shape, kept):
+    """Raise ValueError unless `kept` are, for each axis of a shape, None or some of its indices in ascending order."""
+    for length, chosen in zip(shape, kept, strict=True):
+        length = as_int(length, key, 1)
+        if chosen is not None and not (
+            chosen
+            and all(type(index) is int and 0 <= index < length for index in chosen)
+            and sorted(set(chosen)) == chosen
+        ):
+            raise ValueError(f"{key}: expected some of {length} indices in ascending order, got {chosen}")
+
+
 def _as_recording(arrays, description):
     """The `Recording` in a file's arrays and description. Raises where they do not belong together."""
     names, kept = description["names"], description["kept"]
+    if not all(isinstance(name, str) for name in names) or len(names) != len(set(names)):
+        raise ValueError("names: expected different texts")
     shapes = {key: tuple(shape) for key, shape in description["shapes"].items()}
+    for key, shape in shapes.items():
+        _require_cells(key, shape, kept[key])
+    filters = description["filters"]
+    if filters is not None and filters not in names:
+        raise ValueError(f"filters: expected one of the names, got {filters}")
     n, m = len(arrays["step"]), len(arrays["array_step"])
     expected = {"step": (n,), "array_step": (m,)}
     expected |= {name: (n, *width) for name, width in columns(len(names)).items()}
@@ -121,6 +142,12 @@ def _as_recording(arrays, description):
     if found != expected:
         name = min(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
         raise ValueError(f"{name}: expected shape {expected.get(name)}, got {found.get(name)}")
+    floats = {name for name in found if name not in ("step", "array_step", "epoch")}
+    wrong = [name for name, array in arrays.items() if array.dtype.kind != ("f" if name in floats else "i")]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]}: expected {'floats' if wrong[0] in floats else 'integers'}, got {arrays[wrong[0]].dtype}"
+        )
     step, array_step = arrays["step"], arrays["array_step"]
     if not (m and (np.diff(step) > 0).all() and np.isin(array_step, step).all() and (np.diff(array_step) > 0).all()):
         raise ValueError("expected steps in ascending order, and those with arrays among them")
@@ -136,6 +163,6 @@ def _as_recording(arrays, description):
         image=arrays.get("image"),
         shapes=shapes,
         kept=kept,
-        filters=description["filters"],
+        filters=filters,
         **{name: as_int(description[name], name, 1) for name in ("interval", "array_interval")},
     )
