@@ -23,6 +23,18 @@ PIECE = ".minicnn-piece-"  # how the name of a piece begins
 ABANDONED_SECONDS = 24 * 3600
 
 
+def open_regular(path):
+    """The file `path`, open for reading bytes.
+
+    Raises OSError; ValueError where it is a pipe, which might never end, a device or a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # never waits
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path}: expected a file, got a pipe, a device or a folder")
+    return open(descriptor, "rb")
+
+
 def write_whole(path, *parts):
     """Write `parts`, bytes or arrays of bytes, to the file `path` in one move.
 

@@ -19,12 +19,11 @@ import hashlib
 import json
 import math
 import os
-import stat
 
 import numpy as np
 
 from minicnn.checks import shortened
-from minicnn.files import write_whole
+from minicnn.files import open_regular, write_whole
 
 DIGEST = "minicnn digest"
 NO_DIGEST = "0" * 64
@@ -89,18 +88,15 @@ def read_safetensors(path):
     than 16 bits.
     """
     try:
-        with open(path, "rb", opener=_opened_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("it is a pipe or a device")
-            return _read(file, status.st_size)
+        file = open_regular(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"no file {path}") from None
-    except IsADirectoryError as error:
-        raise ValueError(f"{path}: expected a safetensors file, got a folder") from error
-    except WRONG_CONTENT as error:
-        reason = shortened(f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
-        raise ValueError(f"{path}: expected a safetensors file, got one that cannot be read ({reason})") from error
+    with file:
+        try:
+            return _read(file, os.fstat(file.fileno()).st_size)
+        except WRONG_CONTENT as error:
+            reason = shortened(f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
+            raise ValueError(f"{path}: expected a safetensors file, got one that cannot be read ({reason})") from error
 
 
 def description_in(path, metadata, key):
@@ -114,11 +110,6 @@ def description_in(path, metadata, key):
     if not isinstance(description, dict):
         raise ValueError(f"{path}: its description is damaged, {key}: expected a dict, got {shortened(description)}")
     return description
-
-
-def _opened_without_waiting(path, flags):
-    """A pipe would otherwise wait for its writer for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _read(file, size):

@@ -1,14 +1,19 @@
 """CIFAR-10: 60 000 colour 32 × 32 pictures in ten classes (Krizhevsky, 2009), read from what its page offers."""
 
+import gzip
 import io
 import pickle
+import pickletools
 import tarfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from minicnn.checks import shortened
 from minicnn.data.dataset import Dataset, LabelledImages
+from minicnn.files import open_regular
+from minicnn.safetensor_files import WRONG_CONTENT
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
@@ -17,11 +22,14 @@ TEST_FILE = "test_batch"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE_BYTES = 3 * 32 * 32
 # What reading a damaged archive, or a damaged pickle in it, may end in.
-DAMAGED = (
-    *(tarfile.TarError, zlib.error, EOFError, OSError, pickle.UnpicklingError),
-    *(KeyError, IndexError, TypeError, AttributeError, ValueError),
+DAMAGED = (*WRONG_CONTENT, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, pickle.UnpicklingError)
+# What a pickled array names.
+OF_AN_ARRAY = (
+    *((module, "_reconstruct") for module in ("numpy.core.multiarray", "numpy._core.multiarray")),
+    *(("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")),
 )
-HARMLESS = (("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"))  # what a pickled array names
+MOST_BYTES, MOST_MEMBERS = 2**28, 100  # of the archive, which has 190 MB and 9 files
+MOST_OPERATIONS, MOST_TUPLES = 10**6, 100  # of a pickle, which has 60 000 and 4
 
 
 def load_cifar10(folder="."):
@@ -35,7 +43,7 @@ def load_cifar10(folder="."):
         ValueError: the archive is damaged or holds something else.
     """
     folder = Path(folder)
-    found = [folder / name for name in ARCHIVES if (folder / name).is_file()]
+    found = [folder / name for name in ARCHIVES if (folder / name).exists()]
     if not found:
         raise FileNotFoundError(
             f"CIFAR-10: no {' or '.join(ARCHIVES)} in {folder.resolve()}. "
@@ -45,7 +53,9 @@ def load_cifar10(folder="."):
     try:
         parts = _read_archive(path)
     except DAMAGED as error:
-        raise ValueError(f"{path}: expected CIFAR-10's archive, got one that cannot be read ({error})") from error
+        raise ValueError(
+            f"{path}: expected CIFAR-10's archive, got one that cannot be read ({shortened(error)})"
+        ) from error
     missing = [name for name in (*TRAIN_FILES, TEST_FILE) if name not in parts]
     if missing:
         raise ValueError(f"{path}: expected CIFAR-10's archive, got one without {', '.join(missing)}")
@@ -56,40 +66,102 @@ def load_cifar10(folder="."):
 def _read_archive(path):
     """{"data_batch_1": (pixels (N, 3072) uint8, labels (N,)), …} from either form of the archive."""
     parts = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
+    with tarfile.open(fileobj=io.BytesIO(_unpacked(path)), mode="r:") as archive:
+        for number, member in enumerate(archive):
+            if number == MOST_MEMBERS:
+                raise ValueError(f"it has more than {MOST_MEMBERS} files")
             name, _, ending = Path(member.name).name.partition(".")
-            if not member.isfile() or name not in (*TRAIN_FILES, TEST_FILE):
+            if not member.isreg() or member.sparse is not None or name not in (*TRAIN_FILES, TEST_FILE):
                 continue
+            if name in parts:
+                raise ValueError(f"it has {name} twice")
             content = archive.extractfile(member).read()
             pixels, labels = _from_binary(content) if ending == "bin" else _from_pickle(content)
-            if pixels.dtype != np.uint8 or pixels.shape != (len(labels), IMAGE_BYTES) or np.max(labels) >= 10:
-                raise ValueError(f"{path}: {member.name} does not hold CIFAR-10 images")
+            if not labels or pixels.shape != (len(labels), IMAGE_BYTES) or not all(0 <= label < 10 for label in labels):
+                raise ValueError(f"{shortened(member.name)} does not hold CIFAR-10 images with labels from 0 to 9")
             parts[name] = pixels, labels
     return parts
+
+
+def _unpacked(path):
+    """The bytes of the archive, which some browsers unpack; not more than CIFAR-10's has, whatever the file holds."""
+    with open_regular(path) as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        with gzip.open(file) if is_packed else file as unpacked:
+            content = unpacked.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
+    return content
 
 
 def _from_binary(content):
     """One byte of label and 3072 of pixels for each image."""
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + IMAGE_BYTES)
-    return records[:, 1:], records[:, 0]
+    return records[:, 1:], records[:, 0].tolist()
 
 
 def _from_pickle(content):
     """A pickled dict with the keys b"data" and b"labels"."""
-    batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-    return batch[b"data"], np.asarray(batch[b"labels"])
+    _require_modest(content)
+    batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    labels = batch[b"labels"]
+    if type(labels) is not list or not all(type(label) is int for label in labels):
+        raise ValueError("expected a list of whole numbers as labels")
+    return batch[b"data"].as_array(), labels
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Loads plain values and NumPy arrays and refuses the rest, since a pickle can run any code it names."""
+def _require_modest(content):
+    """Raise ValueError where a pickle asks for more than a batch of CIFAR-10 does, before it is loaded.
+
+    It may number the places where it remembers things as it likes, and memory is taken for all below; and the hash of
+    tuples within tuples is computed by C functions that call each other, until the process has no stack left.
+    """
+    n_tuples = 0
+    for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        n_tuples += "TUPLE" in operation.name
+        largest = argument if "PUT" in operation.name else 0
+        if max(number, largest) > MOST_OPERATIONS or n_tuples > MOST_TUPLES:
+            raise ValueError("its pickle asks for more than a batch of CIFAR-10 needs")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Loads plain values; whatever the pickle would call or make is only noted, since it can name any code."""
 
     def find_class(self, module, name):
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.ndarray.__reduce__(np.empty(0))[0]
-        if (module, name) in HARMLESS:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        if (module, name) not in OF_AN_ARRAY:
+            raise pickle.UnpicklingError(f"it asks for {shortened(module)}.{shortened(name)}")
+        return _Asked(name)
+
+
+class _Asked:
+    """What a pickle asks to be made: a name, with which arguments it is to be called, and its state."""
+
+    def __init__(self, name, arguments=()):
+        self.name, self.arguments, self.state = name, arguments, None
+
+    def __call__(self, *arguments):
+        if self.name != "encode":
+            return _Asked(self.name, arguments)
+        text, encoding = arguments  # how Python 3 writes bytes for Python 2
+        if encoding != "latin1":
+            raise ValueError(f"expected bytes as latin1, got {shortened(encoding)}")
+        return text.encode("latin1")
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def as_array(self):
+        """The array of bytes that is meant, as NumPy pickles it: of its state the shape, the dtype, and the bytes."""
+        _, shape, dtype, in_columns, content = self.state
+        if (
+            self.name != "_reconstruct"
+            or dtype.name != "dtype"
+            or dtype.arguments[0] not in ("u1", b"u1")
+            or in_columns
+        ):
+            raise ValueError("expected an array of bytes")
+        return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _joined(parts):

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.data.dataset import Dataset, LabelledImages
+from minicnn.files import open_regular
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+MOST = 70_000  # images in a file: the whole set
 CLASS_NAMES = (
     "T-shirt/top",
     "Trouser",
@@ -43,7 +45,7 @@ def load_fashion_mnist(folder=None):
 
 def _load_part(folder, prefix):
     images_path, labels_path = folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz"
-    images, labels = read_idx(images_path, n_axes=3), read_idx(labels_path, n_axes=1)
+    images, labels = read_idx(images_path, (MOST, 28, 28)), read_idx(labels_path, (MOST,))
     if len(images) != len(labels):
         raise ValueError(f"{labels_path}: expected {len(images)} labels, one an image, got {len(labels)}")
     if labels.max(initial=0) >= len(CLASS_NAMES):
@@ -51,13 +53,25 @@ def _load_part(folder, prefix):
     return LabelledImages(images[:, None].astype(np.float32) / 255, labels.astype(np.int64))
 
 
-def read_idx(path, n_axes):
+def read_idx(path, axes):
     """The uint8 array of a gzipped IDX file: two zero bytes, type 8, the number of axes, each axis's length, the data.
+
+    `axes` are the lengths that it should have, the first of them at most. No more is unpacked than that.
 
     Raises FileNotFoundError where there is no such file, ValueError where its content is not that.
     """
+    header_size = 4 + 4 * len(axes)
     try:
-        content = gzip.decompress(path.read_bytes())
+        with open_regular(path) as packed, gzip.open(packed) as file:
+            header = file.read(header_size)
+            shape = struct.unpack(f">{len(axes)}I", header[4:]) if len(header) == header_size else ()
+            if header[:4] != bytes([0, 0, 8, len(axes)]) or not shape:
+                raise ValueError(
+                    f"{path}: expected an IDX file of bytes with {len(axes)} axes, got a header of {header[:4]!r}"
+                )
+            if shape[0] > axes[0] or shape[1:] != axes[1:]:
+                raise ValueError(f"{path}: expected axes of {axes}, the first of them at most, got {shape}")
+            content = file.read(math.prod(shape) + 1)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Fashion-MNIST: no file {path.name} in {path.parent}. On Debian or Ubuntu, get it with "
@@ -66,12 +80,7 @@ def read_idx(path, n_axes):
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: expected a gzipped IDX file, got one that cannot be unpacked ({error})") from error
-    header_size = 4 + 4 * n_axes
-    if len(content) < header_size or content[:4] != bytes([0, 0, 8, n_axes]):
-        raise ValueError(f"{path}: expected an IDX file of bytes with {n_axes} axes, got a header of {content[:4]!r}")
-    shape = struct.unpack(f">{n_axes}I", content[4:header_size])
-    if len(content) - header_size != math.prod(shape):
-        raise ValueError(
-            f"{path}: expected {math.prod(shape)} bytes of data for {shape}, got {len(content) - header_size}"
-        )
-    return np.frombuffer(content, np.uint8, offset=header_size).reshape(shape)
+    if len(content) != math.prod(shape):
+        got = "more" if len(content) > math.prod(shape) else len(content)
+        raise ValueError(f"{path}: expected {math.prod(shape)} bytes of data for {shape}, got {got}")
+    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -48,6 +48,6 @@ def copy_lessons(folder):
         if not copy.exists():
             write_whole(copy, content)
             written.append(copy)
-        elif copy.read_bytes() != content:
+        elif not copy.is_file() or copy.read_bytes() != content:
             kept.append(copy)
     return written, kept

@@ -75,7 +75,7 @@ def _by_a_process(folder, tasks, seconds):
             said, _ = process.communicate(timeout=seconds * len(tasks) + GRACE)
             verdicts = json.loads(said)
             return verdicts if [verdict["task"] for verdict in verdicts] == list(tasks) else None
-        except (subprocess.TimeoutExpired, ValueError, TypeError, KeyError):
+        except (subprocess.TimeoutExpired, ValueError, TypeError, KeyError, RecursionError):
             return None
         finally:
             end(process)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minicnn.backends import get_backend
 from minicnn.data import Batches, load_digits
+from minicnn.files import open_regular
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader.running import TEXT
 from minicnn.losses import CrossEntropyLoss
@@ -47,7 +48,8 @@ def load(folder, tasks):
         path = Path(folder) / TASKS[task][0].file
         if path not in files:
             files[path] = {"__name__": "learner", "__file__": str(path)}
-            exec(compile(path.read_text(TEXT), str(path), "exec"), files[path])
+            with open_regular(path) as file:
+                exec(compile(file.read().decode(TEXT), str(path), "exec"), files[path])
         if not callable(files[path].get(task)):
             raise ValueError(f"load: expected a function {task} in {path}, got none")
         functions[task] = files[path][task]

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
 import minicnn
+from minicnn.checks import shortened
 from minicnn.learn.exercises.cases import SEEDS, cases
+from minicnn.safetensor_files import read_safetensors
 
 SECONDS = 30
 TEXT = "utf-8-sig"  # what learners' files are written in; editors on Windows begin UTF-8 with a mark
@@ -153,14 +154,14 @@ def environment():
 def _results(path, task, seeds):
     """(arrays, report) that the learner's process wrote. Raises where it did not, or wrote something else."""
     _require_plain(path, LARGEST_RESULTS)
-    with safe_open(path, framework="numpy") as results:
-        report = json.loads(results.metadata()["report"])
-        arrays = {}
-        for key in results.keys():  # noqa: SIM118, it is no dict
-            seed, position, name = key.split("/")
-            arrays[int(seed), int(position), name] = np.asarray(results.get_tensor(key), np.float64)
+    written, metadata = read_safetensors(path)
+    report = json.loads(metadata["report"])
+    arrays = {}
+    for key, array in written.items():
+        seed, position, name = key.split("/")
+        arrays[int(seed), int(position), name] = array.astype(np.float64)
     if "error" in report:
-        return {}, {"error": str(report["error"])}
+        return {}, {"error": shortened(report["error"], PRINTED)}
     arguments = {(seed, n): len(given) for seed in seeds for n, (_, given) in enumerate(cases(task, seed))}
     found = {(case["seed"], case["position"]): case for case in report["cases"]}
     if found.keys() != arguments.keys():
@@ -168,6 +169,7 @@ def _results(path, task, seeds):
     for key, case in found.items():
         _require(case["error"], str, None)
         _require(case["kind"], str, None)
+        case["error"] = case["error"] and shortened(case["error"], PRINTED)
         if not set(case["changed"]) <= set(range(arguments[key])):
             raise ValueError(f"expected positions of arguments, got {case['changed']}")
     calls = report["calls"]
