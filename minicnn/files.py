@@ -46,9 +46,10 @@ def write_whole(path, *parts):
     was.
     """
     target, status = _place(path)
+    stream = _stream(target, status)
     try:
-        if status is not None and not stat.S_ISREG(status.st_mode):
-            with open(target, "wb") as file:
+        if stream is not None:
+            with open(stream, "wb", closefd=stream is target) as file:
                 file.writelines(parts)
             return
         _remove_abandoned(os.path.dirname(target))
@@ -70,7 +71,7 @@ def require_writable(path):
     left. A pipe or a device is not opened.
     """
     target, status = _place(path)
-    if status is not None and not stat.S_ISREG(status.st_mode):
+    if _stream(target, status) is not None:
         return
     try:
         with _piece_beside(target, status) as piece:
@@ -106,6 +107,17 @@ def _place(path):
     if not os.path.isdir(os.path.dirname(target)):
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {os.path.dirname(target)}; make it first", path)
     return target, status
+
+
+def _stream(target, status):
+    """What to open instead of `target` where that is no file of its own: a descriptor or a path; None for a file."""
+    if status is None:
+        return None
+    for descriptor in (1, 2):  # /dev/stdout may be a file that this program has begun, or was told to add to
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), status):
+                return descriptor
+    return None if stat.S_ISREG(status.st_mode) else target
 
 
 @contextmanager
