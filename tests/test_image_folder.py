@@ -285,19 +285,18 @@ def test_classes_are_the_sorted_folders_and_images_lie_at_any_depth(tmp_path):
     folder = ImageFolder(tmp_path, strict=True)
     assert folder.class_names == ["ant", "middle, empty", "zebra"]
     assert [str(path.relative_to(tmp_path)) for path in folder.paths] == [
-        "ant/.hidden.png",
         "ant/z.png",
         "ant/photo.png/inside.png",
         "zebra/b.png",
         "zebra/a/deep/er/c.PNG",
         "zebra/c/d.png",
     ]
-    assert (folder.labels.tolist(), folder.labels.dtype, len(folder)) == ([0, 0, 0, 2, 2, 2], np.int64, 6)
-    assert [label for _, label in (folder[n] for n in range(6))] == [0, 0, 0, 2, 2, 2]
+    assert (folder.labels.tolist(), folder.labels.dtype, len(folder)) == ([0, 0, 2, 2, 2], np.int64, 5)
+    assert [label for _, label in (folder[n] for n in range(5))] == [0, 0, 2, 2, 2]
     assert folder[-1][1] == 2
     with pytest.raises(IndexError):
-        folder[6]
-    assert folder.summary() == "all of 6 image files could be read so far"
+        folder[5]
+    assert folder.summary() == "all of 5 image files could be read so far"
 
 
 @pytest.mark.parametrize(
@@ -383,6 +382,85 @@ def test_split(tmp_path):
             assert half.sizes[n].tolist() == [number + 1, 2]
     with pytest.raises(ValueError, match="a part of 1 to 5 images, got 6"):
         folder.split(6, rng=0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_class_has_its_share_of_both_parts(tmp_path, seed):
+    """A rare class, too, whichever images are drawn."""
+    for name, number in (("common", 16), ("middling", 8), ("rare", 2)):
+        for n in range(number):
+            save(tmp_path / name / f"{n}.png", pixels(2, 2))
+    folder = ImageFolder(tmp_path)
+    parts = folder.split(7, rng=seed)
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[12, 6, 1], [4, 2, 1]]
+    again = folder.split(7, rng=seed)
+    assert [part.paths for part in again] == [part.paths for part in parts]
+    assert folder.split(7, rng=seed + 1)[0].paths != parts[0].paths
+
+
+def test_a_single_image_stays_in_the_first_part_and_is_named(tmp_path, caplog):
+    for name, number in (("common", 6), ("one of a kind", 1)):
+        for n in range(number):
+            save(tmp_path / name / f"{n}.png", pixels(2, 2))
+    for seed in range(10):
+        caplog.clear()
+        rest, _ = ImageFolder(tmp_path).split(5, rng=seed)
+        assert sorted(rest.labels.tolist()) == [0, 1]
+        [record] = caplog.records
+        assert "a single image, which cannot be in both parts: one of a kind" in record.getMessage()
+
+
+# What is no class.
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", ".Trash", ".git", "__MACOSX", "@eaDir", "$RECYCLE.BIN"])
+def test_what_is_hidden_is_no_class_and_no_picture(tmp_path, hidden):
+    for folder in ("cat", "dog"):
+        save(tmp_path / folder / "1.png", pixels(2, 2))
+        save(tmp_path / folder / hidden / "1-checkpoint.png", pixels(2, 2))
+        (tmp_path / folder / "._1.png").write_bytes(b"what macOS keeps beside a file")
+    save(tmp_path / hidden / "1.png", pixels(2, 2))
+    save(tmp_path / hidden / "cat" / "2.png", pixels(2, 2))
+    folder = ImageFolder(tmp_path, strict=True)
+    assert folder.class_names == ["cat", "dog"]
+    assert [str(path.relative_to(tmp_path)) for path in folder.paths] == ["cat/1.png", "dog/1.png"]
+
+
+def test_a_hidden_root_is_a_folder_like_any_other(tmp_path):
+    save(tmp_path / ".cache" / "cat" / "1.png", pixels(2, 2))
+    assert ImageFolder(tmp_path / ".cache").class_names == ["cat"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("train", "val"),
+        ("Train", "Test"),
+        ("test", "valid"),
+        ("training_set", "test_set"),
+        ("train", "validation", "test"),
+        ("TRAINING", "annotations", "eval"),
+        ("train2017", "val2017"),
+    ],
+)
+def test_the_parts_of_a_data_set_are_no_classes(tmp_path, parts):
+    for part in parts:
+        for name in ("cat", "dog"):
+            save(tmp_path / part / name / "1.png", pixels(2, 2))
+    with pytest.raises(
+        ValueError, match="by their names are parts of a data set; open each of them by itself"
+    ) as caught:
+        ImageFolder(tmp_path)
+    assert "minicnn train" in str(caught.value)
+    assert ImageFolder(tmp_path / parts[0]).class_names == ["cat", "dog"]
+    assert ImageFolder(tmp_path, classes=parts).class_names == list(parts)  # whoever says so means it
+
+
+@pytest.mark.parametrize("names", [("bus", "train"), ("test1", "test2", "test3"), ("Latin", "English"), ("train",)])
+def test_classes_may_be_called_almost_anything(tmp_path, names):
+    for name in names:
+        save(tmp_path / name / "1.png", pixels(2, 2))
+    assert ImageFolder(tmp_path).class_names == sorted(names)
 
 
 # Memory.

@@ -1,5 +1,6 @@
 """Data: labelled images in memory and in folders, the sets the examples use, and batches of them.
 
+split.py          two parts of a set, with every class in both
 dataset.py        LabelledImages and Dataset, what every load_… returns
 batches.py        Batches: shuffled, resumable, from memory
 folder.py         ImageFolder: a folder for each class; on walk.py, decode.py, cache.py, pillow.py

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from minicnn.data.split import split_by_class
 from minicnn.images import Images
 
 
@@ -31,14 +32,11 @@ class LabelledImages:
     def split(self, n_second, rng):
         """Two disjoint random parts, (the rest, `n_second` images), drawn by `rng` (a Generator or a seed).
 
-        Raises ValueError unless both parts get at least one image.
+        Each class has its share of both, as `minicnn.data.split` says. Raises ValueError unless both parts get at least
+        one image.
         """
-        if not 0 < n_second < len(self):
-            raise ValueError(f"LabelledImages.split: expected a part of 1 to {len(self) - 1} images, got {n_second}")
-        order = np.random.default_rng(rng).permutation(len(self))
-        return tuple(
-            LabelledImages(self.images[part], self.labels[part]) for part in (order[n_second:], order[:n_second])
-        )
+        parts = split_by_class(self.labels, n_second, rng, "LabelledImages.split")
+        return tuple(LabelledImages(self.images[part], self.labels[part]) for part in parts)
 
 
 @dataclass(frozen=True)

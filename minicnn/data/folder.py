@@ -12,7 +12,8 @@ from minicnn.data.augment import shrunk_size
 from minicnn.data.cache import PixelCache
 from minicnn.data.decode import BadImageError, as_floats, decode, read_size
 from minicnn.data.pillow import SUFFIXES, import_pillow
-from minicnn.data.walk import class_folders, image_files
+from minicnn.data.split import split_by_class
+from minicnn.data.walk import class_folders, image_files, parts_of_a_set
 
 log = logging.getLogger(__name__)
 NAMED = 3  # bad files that the summary names; `problems` has all
@@ -23,8 +24,10 @@ class ImageFolder:
 
     Each direct sub-folder of `path` is a class, and all images in it, at any depth, are of that class; classes are
     numbered in the order of their names. Images are the files whose suffix is .jpg, .jpeg, .png, .ppm, .bmp, .pgm,
-    .tif, .tiff, .webp or .gif; others are passed over in silence. Classes, numbers and order are torchvision's, but
-    that a class without images is allowed.
+    .tif, .tiff, .webp or .gif; others are passed over in silence, and so is what is hidden (its name begins with a dot)
+    or a system's, such as __MACOSX. Otherwise classes, numbers and order are torchvision's, but that a class without
+    images is allowed. Folders such as "train" and "val" side by side are refused, for they are parts of a data set and
+    no classes; who has such classes names them in `classes`.
 
     What a file holds is what its content says, not its suffix. Of animations the first picture is read; pictures are
     turned upright as their EXIF data say; integers of 16 bits are scaled by 65535.
@@ -56,7 +59,8 @@ class ImageFolder:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: no class folders, no image that can be read, a setting out of range; with `strict` any bad file.
+        ValueError: no class folders, or parts of a data set in their place; no image that can be read; a setting out
+            of range; with `strict` any bad file.
         ImportError: Pillow is not installed.
     """
 
@@ -93,7 +97,9 @@ class ImageFolder:
         folders = class_folders(self.path)
         if not folders:
             raise ValueError(f"ImageFolder: expected a folder for each class in {self.path}, got none")
-        if classes is not None:
+        if classes is None:
+            _refuse_parts(self.path, [folder.name for folder in folders])
+        else:
             by_name = {folder.name: folder for folder in folders}
             missing = [name for name in classes if name not in by_name]
             if missing or not len(classes):
@@ -158,12 +164,11 @@ class ImageFolder:
     def split(self, n_second, rng):
         """Two disjoint random parts, (the rest, `n_second` images), drawn by `rng` (a Generator or a seed).
 
-        They share the cache and the list of problems. Raises ValueError unless both parts get at least one image.
+        Each class has its share of both, as `minicnn.data.split` says; they share the cache and the list of problems.
+        Raises ValueError unless both parts get at least one image.
         """
-        if not 0 < n_second < len(self):
-            raise ValueError(f"ImageFolder.split: expected a part of 1 to {len(self) - 1} images, got {n_second}")
-        order = np.random.default_rng(rng).permutation(len(self))
-        return self._part(np.sort(order[n_second:])), self._part(np.sort(order[:n_second]))
+        parts = split_by_class(self.labels, n_second, rng, "ImageFolder.split", self.class_names)
+        return tuple(self._part(np.sort(part)) for part in parts)
 
     def _part(self, chosen):
         part = copy.copy(self)
@@ -199,3 +204,15 @@ class ImageFolder:
 
     def __repr__(self):
         return f"ImageFolder({str(self.path)!r}: {len(self)} images of {len(self.class_names)} classes)"
+
+
+def _refuse_parts(path, names):
+    """Raise ValueError where the class folders are, by their names, the parts of a data set."""
+    parts = parts_of_a_set(names)
+    if parts:
+        first, second, *_ = (path / name for name in parts.values())
+        raise ValueError(
+            f"ImageFolder: expected a folder for each class in {path}, got {', '.join(parts.values())}, which by their "
+            "names are parts of a data set; open each of them by itself, as in: "
+            f"minicnn train {first} --validation {second}"
+        )
