@@ -4,6 +4,7 @@ for each epoch:  for each batch:  forward, loss, backward, (clip,) step
 """
 
 import copy
+import json
 import math
 import signal
 import threading
@@ -46,6 +47,8 @@ class Trainer:
         fuse: compute convolution, batchnorm and relu together (see `minicnn.fuse`), which is faster and the same up
             to rounding; with False every layer is on its own.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
+        settings: a dict that JSON can hold: what else the run was begun with, such as its seed and its data. It is
+            kept in the checkpoint, and `load` refuses the checkpoint of a run that was begun with others.
         record: path of a file where the steps are noted for the inspector's replay, or a `Recorder` that says more.
         quiet: show nothing.
 
@@ -77,6 +80,7 @@ class Trainer:
         monitor=None,
         fuse=True,
         checkpoint=None,
+        settings=None,
         record=None,
         quiet=False,
     ):
@@ -108,6 +112,7 @@ class Trainer:
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
         self.patience, self.keep_best, self.monitor = patience, keep_best, monitor
         self.checkpoint, self.quiet = checkpoint, quiet
+        self.settings = None if settings is None else json.loads(json.dumps(settings))  # as a file gives them back
         self.recorder = record if record is None or isinstance(record, Recorder) else Recorder(record)
         self.epoch, self.history, self.interrupted = 0, [], False
         self._best = {"value": None, "epoch": 0}
@@ -293,6 +298,7 @@ class Trainer:
             "optimizer": optimizer_numbers,
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "batches": train.state_dict() if hasattr(train, "state_dict") else None,
+            "settings": self.settings,
         }
         save_run(path, arrays, run)
 
@@ -302,9 +308,11 @@ class Trainer:
         The optimiser's settings (learning rate and so on) become those of the file.
 
         Raises FileNotFoundError; ValueError where the file, or the recording, is damaged or belongs to another
-        network, optimiser, schedule or set of batches. Nothing is changed then.
+        network, optimiser, schedule or set of batches, or was begun with other `settings`. Nothing is changed then.
         """
         arrays, run = load_run(path)
+        if self.settings is not None:
+            _require_same_settings(path, run.get("settings"), self.settings)
         network_arrays, best_weights = _under("network/", arrays), _under("best/", arrays)
         optimizer_arrays = _under("optimizer/", arrays)
         self._require_run(run, f"Trainer.load: {path}")
@@ -499,6 +507,26 @@ def _require_history(history, metrics, what):
         for name in row:
             if name.removeprefix("val_") in columns:
                 _require_number(row[name], f"{what}: row {position}: {name}")
+
+
+def _require_same_settings(path, begun_with, settings):
+    """Raise ValueError, which names each difference, unless a run was begun with these settings."""
+    if not isinstance(begun_with, dict):
+        raise ValueError(
+            f"Trainer.load: expected a run that says what it was begun with, got {path}, which an older version of "
+            "minicnn wrote, or a Trainer without settings; begin anew"
+        )
+    names = dict.fromkeys([*begun_with, *settings])
+    different = [
+        f"{name}: expected {begun_with.get(name)}, got {settings.get(name)}"
+        for name in names
+        if begun_with.get(name) != settings.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"Trainer.load: expected what the run in {path} was begun with, got something else.\n  "
+            + "\n  ".join(different)
+        )
 
 
 def _means(sums):

@@ -1,7 +1,12 @@
 """From a folder of pictures to a classifier: the settings that work without being set, around `Trainer`."""
 
+import hashlib
+import os
+from pathlib import Path
+
 import numpy as np
 
+from minicnn.checkpoint import require_writable
 from minicnn.classifier import MAX_PIXELS, Classifier
 from minicnn.data.augment import color_jitter, random_flip, random_resize
 from minicnn.data.loader import Loader
@@ -13,12 +18,23 @@ from minicnn.optim import Adam
 from minicnn.schedules import CosineAnnealingLR
 from minicnn.trainer import Trainer
 
+HEAD = 2**16  # bytes of each file that are compared where a run is resumed
 PICTURES_IN_A_BATCH = 32
 PIXELS_IN_A_BATCH = 2**20  # at most; training takes about 900 bytes a pixel, so this is 900 MB
 
 
 def train_classifier(
-    train, validation, *, epochs=20, order=None, lr=0.004, augment=None, seed=0, checkpoint=None, resume=False
+    train,
+    validation,
+    *,
+    epochs=20,
+    order=None,
+    lr=0.004,
+    augment=None,
+    seed=0,
+    checkpoint=None,
+    resume=False,
+    overwrite=False,
 ):
     """Train a SimpleNet on an `ImageFolder`, and keep the weights of the epoch with the smallest validation loss.
 
@@ -34,7 +50,10 @@ def train_classifier(
         augment: function (picture, rng) -> picture, as in `Loader`; `varied` is one.
         seed: for the first weights, the order, and the augmentation.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
-        resume: go on with the run in `checkpoint`, given the same arguments, to the same bits.
+        resume: go on with the run in `checkpoint`, given the same arguments and pictures, to the same bits. They are
+            compared with those that the run was begun with; of `augment` the name, of a file its name, size and
+            beginning, of the pictures to train together also mean and standard deviation.
+        overwrite: begin anew though there is a file `checkpoint`, which is replaced.
 
     Returns:
         (classifier, trainer); `trainer.history` and `trainer.interrupted` say how it went. Where Ctrl-C ended the
@@ -42,10 +61,13 @@ def train_classifier(
 
     Raises:
         ValueError: fewer than two classes, a class without pictures to train on, pictures of an unknown class in
-            `validation`, or a checkpoint of another run.
+            `validation`; `resume` of a run that was begun otherwise, of which every difference is named.
         FileNotFoundError: nothing to resume.
+        FileExistsError: a checkpoint that is there already, with neither `resume` nor `overwrite`.
+        OSError: the checkpoint cannot be written.
         RuntimeError: the loss is not finite.
     """
+    _require_place(checkpoint, resume, overwrite)
     _require_pictures_of_each_class(train)
     validation = relabelled(validation, train.class_names)
     mean, std = channel_statistics(train)
@@ -58,9 +80,23 @@ def train_classifier(
     def as_it_is(picture, rng):
         return classifier.as_input(picture)
 
-    batches = Loader(train, order or default_order(train), augment=prepared, rng=seed)
+    order = order or default_order(train)
+    batches = Loader(train, order, augment=prepared, rng=seed)
     validation_batches = Loader(validation, ByPixels(MAX_PIXELS), augment=as_it_is)
     optimizer = Adam(network, lr=lr)
+    settings = {
+        "seed": str(seed),
+        "epochs": epochs,
+        "lr": lr,
+        "order": repr(order),
+        "augment": None if augment is None else getattr(augment, "__qualname__", type(augment).__name__),
+        "channels": train.channels,
+        "longest": train.longest,
+        "background": train.background,
+        "classes": train.class_names,
+        "pictures to train": _told(train, mean, std),
+        "pictures to validate": _told(validation),
+    }
     trainer = Trainer(
         network,
         CrossEntropyLoss(),
@@ -68,12 +104,10 @@ def train_classifier(
         schedule=CosineAnnealingLR(optimizer, T_max=epochs),
         keep_best=True,
         checkpoint=checkpoint,
+        settings=settings,
     )
     if resume:
-        try:
-            trainer.load(checkpoint, batches)
-        except ValueError as error:
-            raise ValueError(f"{error}; a resumed run needs the pictures and settings it was begun with") from error
+        trainer.load(checkpoint, batches)
     trainer.fit(batches, validation_batches, epochs=max(0, epochs - trainer.epoch))
     return classifier, trainer
 
@@ -106,6 +140,40 @@ def channel_statistics(folder):
     mean = total / n_pixels
     std = np.sqrt(np.maximum(squares / n_pixels - mean**2, 0))
     return mean, np.where(std > 0, std, 1)
+
+
+def _require_place(checkpoint, resume, overwrite):
+    """Raise before the work what would be lost after it, and what would be lost by it."""
+    if checkpoint is None:
+        if resume:
+            raise ValueError("train_classifier: expected the path of a checkpoint to resume, got none")
+        return
+    if resume and overwrite:
+        raise ValueError("train_classifier: expected resume or overwrite, got both")
+    if resume and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"train_classifier: nothing to resume, there is no file {checkpoint}")
+    if Path(checkpoint).is_file() and not (resume or overwrite):
+        raise FileExistsError(
+            f"train_classifier: the checkpoint {checkpoint} of another run is there already; go on with it by "
+            "resume=True, replace it by overwrite=True, or name another"
+        )
+    require_writable(checkpoint)
+
+
+def _told(folder, *statistics):
+    """How many pictures, and a digest of their names, classes and files, by which others are known to be others.
+
+    Of a large file only the beginning is read; what lies behind is in the `statistics` of all pixels, if given.
+    """
+    rounded = " ".join(f"{value:.6g}" for values in statistics for value in values)
+    digest = hashlib.blake2b(rounded.encode(), digest_size=8)
+    for path, label in zip(folder.paths, folder.labels.tolist(), strict=True):
+        with open(path, "rb") as file:
+            head, size = file.read(HEAD), os.fstat(file.fileno()).st_size
+        name = os.fsencode(path.relative_to(folder.path).as_posix())
+        for part in (name, str(label).encode(), str(size).encode(), head):
+            digest.update(len(part).to_bytes(8, "little") + part)
+    return f"{len(folder)}, with the digest {digest.hexdigest()}"
 
 
 def _require_pictures_of_each_class(folder):

@@ -16,8 +16,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import minicnn
-from minicnn.checkpoint import read_safetensors
+from minicnn.checkpoint import load_run, read_safetensors, save_run
 from minicnn.cli.program import program
+from minicnn.data import ImageFolder
+from minicnn.training import train_classifier
 from tests.shapes import write_shapes
 
 ROOT = Path(minicnn.__file__).parent.parent
@@ -172,10 +174,6 @@ def test_ctrl_c_keeps_what_was_learnt_and_resume_goes_on_to_the_same_model(here,
     with pytest.raises(ValueError, match="--resume"):
         minicnn.Classifier.load(tmp_path / "m.run")
 
-    other_epochs = call(*arguments[:3], tmp_path / "m", "--epochs", EPOCHS + 1, "--resume")
-    assert other_epochs.exit_code == 1
-    assert "needs the pictures and settings it was begun with" in other_epochs.output
-
     tail = run(*arguments, "--resume", folder=tmp_path)
     assert history(head) + history(tail.stdout) == history((here / "output").read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -184,8 +182,191 @@ def test_ctrl_c_keeps_what_was_learnt_and_resume_goes_on_to_the_same_model(here,
         np.testing.assert_array_equal(resumed[name], array)
 
 
+# What a run was begun with.
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A folder with pictures of three classes, others for validation, and a run on the first that Ctrl-C stopped."""
+    stopped = tmp_path_factory.mktemp("stopped")
+    write_shapes(stopped / "shapes", 12, seed=0, classes=("bar", "disc", "ring"))
+    write_shapes(stopped / "others", 4, seed=1, classes=("bar", "disc", "ring"))
+    command = [sys.executable, "-m", "minicnn", "train", "shapes", "-o", "m", "--epochs", "300"]
+    process = subprocess.Popen(
+        command, cwd=stopped, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    next(line for line in process.stdout if line.startswith("epoch 1 "))
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 0
+    return stopped
+
+
+def _exchange(one, other):
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+OTHER_RUNS = {  # what is changed: options, and a function of the folder; the names of the differences
+    "another seed": (["--seed", 1], None, ["seed: expected 0, got 1", "pictures to train", "pictures to validate"]),
+    "fewer epochs": (["--epochs", 299], None, ["epochs: expected 300, got 299"]),
+    "more epochs": (["--epochs", 301], None, ["epochs: expected 300, got 301"]),
+    "another learning rate": (["--lr", 0.001], None, ["lr: expected 0.004, got 0.001"]),
+    "other batches": (["--batch-size", 16], None, ["order: expected ByPixels", "got ByCount(batch_size=16"]),
+    "augmented": (["--augment"], None, ["augment: expected None, got varied"]),
+    "grey": (["--grey"], None, ["channels: expected 3, got 1"]),
+    "smaller": (["--longest", 20], None, ["longest: expected 256, got 20"]),
+    "a larger share": (["--validation-share", 0.5], None, ["pictures to train: expected 29,", "got 18,"]),
+    "a folder to validate": (["--validation", "others"], None, ["to train: expected 29,", "got 36,", "to validate"]),
+    "two things": (["--lr", 1, "--epochs", 4], None, ["epochs: expected 300, got 4", "lr: expected 0.004, got 1.0"]),
+    "a class renamed": (
+        [],
+        lambda here: (here / "shapes" / "bar").rename(here / "shapes" / "zebra"),
+        ["classes: expected ['bar', 'disc', 'ring'], got ['disc', 'ring', 'zebra']"],
+    ),
+    "two classes exchanged": (
+        [],
+        lambda here: _exchange(here / "shapes" / "bar", here / "shapes" / "disc"),
+        ["pictures to train: expected 29,", "got 29,", "pictures to validate"],
+    ),
+    "a class removed": ([], lambda here: shutil.rmtree(here / "shapes" / "ring"), ["classes: expected", "to train"]),
+    "a class added": ([], lambda here: shutil.copytree(here / "others" / "bar", here / "shapes" / "x"), ["classes"]),
+    "a picture removed": ([], lambda here: (here / "shapes" / "bar" / "3.png").unlink(), ["pictures to train"]),
+    "a picture exchanged": (
+        [],
+        lambda here: [shutil.copy(path, here / "shapes" / "bar") for path in (here / "others" / "bar").iterdir()],
+        ["pictures to"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_RUNS)
+def test_a_run_is_resumed_only_with_what_it_was_begun_with(stopped, tmp_path, monkeypatch, name):
+    """Every difference is named, before anything is changed."""
+    options, change, messages = OTHER_RUNS[name]
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    if change is not None:
+        change(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("m*")}
+    result = call("train", "shapes", "-o", "m", "--epochs", 300, *options, "--resume")
+    assert result.exit_code == 1, result.output
+    assert "expected what the run in m.run was begun with" in result.stderr
+    for message in messages:
+        assert message in result.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("m*")} == before
+
+
+def test_pixels_behind_the_beginning_of_a_large_file_are_compared_too(stopped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("bar", "disc"):
+        (tmp_path / "large" / name).mkdir(parents=True)
+        for n in range(4):
+            pixels = rng.integers(0, 256, (200, 200, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "large" / name / f"{n}.bmp")
+    train, validation = ImageFolder("large", longest=16).split(2, rng=0)
+    train_classifier(train, validation, epochs=1, checkpoint="run")
+    path = train.paths[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:-50_000] + bytes(50_000))
+    train, validation = ImageFolder("large", longest=16).split(2, rng=0)
+    with pytest.raises(ValueError, match="pictures to train: expected 6, with the digest"):
+        train_classifier(train, validation, epochs=1, checkpoint="run", resume=True)
+
+
+def test_a_moved_folder_is_the_same_folder(stopped, tmp_path, monkeypatch):
+    """And so is one whose files were touched. The run goes on; to its end, so that few epochs are left."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "shapes").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "bar" / "1.png").touch()
+    monkeypatch.chdir(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minicnn", "train", "moved", "-o", "m", "--epochs", "300", "--resume"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    line = next(line for line in process.stdout if line.startswith("epoch "))
+    process.kill()
+    process.communicate()
+    assert int(line.split()[1]) > 1
+
+
+def test_a_run_of_an_older_version_is_refused_with_the_reason(stopped, tmp_path, monkeypatch):
+    """It does not say what it was begun with."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    arrays, run = load_run("m.run")
+    del run["settings"]
+    save_run("m.run", arrays, run)
+    result = call("train", "shapes", "-o", "m", "--epochs", 300, "--resume")
+    assert result.exit_code == 1
+    assert "expected a run that says what it was begun with, got m.run" in result.stderr
+
+
+# What an earlier run left.
+
+
+def test_nothing_of_an_earlier_run_is_overwritten_without_a_word(stopped, tmp_path, monkeypatch):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("m*")}
+    train = ("train", "shapes", "--epochs", 1, "-o")
+    result = call(*train, "m")
+    assert result.exit_code == 2
+    assert "a run that was stopped is kept in m.run; go on with it by --resume, give another --output" in result.stderr
+    (tmp_path / "m.run").rename(tmp_path / "n")
+    result = call(*train, "m")
+    assert result.exit_code == 2
+    assert "there is m already; give another --output, or replace it by --overwrite" in result.stderr
+    assert "pictures to train" not in result.stdout  # before the work
+    (tmp_path / "n").rename(tmp_path / "m.run")
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("m*")} == before
+    result = call(*train, "m", "--overwrite", "--seed", 1)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "m").read_bytes() != before["m"]
+    assert not (tmp_path / "m.run").exists()
+
+
+def test_a_checkpoint_that_is_there_is_gone_on_with_or_replaced_on_purpose(tmp_path):
+    train, validation = ImageFolder(write_shapes(tmp_path / "s", 4, seed=0)).split(2, rng=0)
+    path = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="nothing to resume, there is no file"):
+        train_classifier(train, validation, epochs=1, checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match="the path of a checkpoint to resume, got none"):
+        train_classifier(train, validation, epochs=1, resume=True)
+    train_classifier(train, validation, epochs=1, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="go on with it by resume=True, replace it by overwrite=True"):
+        train_classifier(train, validation, epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match="expected resume or overwrite, got both"):
+        train_classifier(train, validation, epochs=1, checkpoint=path, resume=True, overwrite=True)
+    assert path.read_bytes() == before
+    train_classifier(train, validation, epochs=1, checkpoint=path, overwrite=True, seed=1)
+    assert path.read_bytes() != before
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which even root cannot make a file")
+def test_a_place_where_nothing_can_be_written_is_said_before_the_work(here, tmp_path):
+    for arguments in (
+        ["train", here / "others", "-o", "/proc/m"],
+        ["evaluate", here / "model.safetensors", here / "others", "--confusion", "/proc/c.png"],
+        ["inspect", "--digit", 3, "-o", "/proc/page.html"],
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 2, result.output
+        assert "cannot be written" in result.stderr
+        assert result.stdout == ""
+    folder = ImageFolder(here / "others")
+    with pytest.raises(OSError, match="cannot be written"):
+        train_classifier(folder, folder, checkpoint="/proc/run")
+
+
 def test_every_option_of_training_works(here, tmp_path):
-    common = ("train", here / "others", "-o", tmp_path / "m", "--epochs", 1)
+    common = ("train", here / "others", "-o", tmp_path / "m", "--epochs", 1, "--overwrite")
     for options in (
         ["--grey", "--augment", "--batch-size", 16, "--lr", 0.01, "--seed", 3, "--validation-share", 0.5],
         ["--batch-pixels", 5000, "--longest", 9, "--validation", here / "shapes"],

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from minicnn.checkpoint import require_writable
+
 
 class OutputFile(click.Path):
-    """A file to be written: its folder must exist, and it must not be a folder itself."""
+    """A file to be written: its folder must exist and take files, and it must not be a folder itself."""
 
     def __init__(self, suffix=None):
         super().__init__(dir_okay=False, writable=True)
@@ -16,6 +18,10 @@ class OutputFile(click.Path):
         path = Path(super().convert(value, param, ctx))
         if not path.resolve().parent.is_dir():
             self.fail(f"there is no folder {str(path.resolve().parent)!r}.", param, ctx)
+        try:
+            require_writable(path)
+        except OSError as error:
+            self.fail(f"{error}.", param, ctx)
         if self.suffix and path.suffix.lower() != self.suffix:
             self.fail(f"expected a name that ends in {self.suffix}, got {str(path)!r}.", param, ctx)
         return path

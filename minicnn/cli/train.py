@@ -62,6 +62,7 @@ from minicnn.training import train_classifier, varied
     help="Also show each picture mirrored, larger, smaller, in other light. Not where left and right differ.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run that was stopped, given the same options.")
+@click.option("--overwrite", is_flag=True, help="Replace a model, or a stopped run, that is there already.")
 @click.pass_context
 def train(
     context,
@@ -78,13 +79,15 @@ def train(
     validation_share,
     augment,
     resume,
+    overwrite,
 ):
     """Learn to tell the pictures of FOLDER apart, and write the model to a file.
 
     FOLDER has a sub-folder for each class, with pictures of any sizes. A part of them is set aside to see after each
     epoch how well the network does on pictures it does not learn from; the best epoch is kept.
 
-    Ctrl-C stops and writes what was learnt so far; the same command with --resume goes on from there.
+    Ctrl-C stops and writes what was learnt so far; the same command with --resume goes on from there. Other options or
+    pictures than the run was begun with are refused then.
 
     \b
     Example:
@@ -92,12 +95,15 @@ def train(
     """
     if batch_size and batch_pixels:
         raise click.UsageError("--batch-size and --batch-pixels exclude each other.", context)
+    run = output.with_name(f"{output.name}.run")  # where a stopped run is kept
+    _refuse_to_overwrite(context, output, run, resume, overwrite)
     order = ByCount(batch_size, shuffle=True) if batch_size else None
     order = ByPixels(batch_pixels, shuffle=True) if batch_pixels else order
     channels = 1 if grey else 3
     pictures = ImageFolder(folder, channels=channels, longest=longest)
     if validation is None:
-        training, held_out = pictures.split(max(1, round(validation_share * len(pictures))), rng=seed)
+        several = np.count_nonzero(np.bincount(pictures.labels) > 1)  # of each of these classes at least one
+        training, held_out = pictures.split(max(1, several, round(validation_share * len(pictures))), rng=seed)
         sources = [pictures]
     else:
         training, held_out = pictures, ImageFolder(validation, channels=channels, longest=longest)
@@ -107,7 +113,6 @@ def train(
         f"of {len(pictures.class_names)} classes: {', '.join(pictures.class_names)}"
     )
 
-    run = output.with_name(f"{output.name}.run")  # where a stopped run is kept
     classifier, trainer = train_classifier(
         training,
         held_out,
@@ -118,6 +123,7 @@ def train(
         seed=seed,
         checkpoint=run,
         resume=resume,
+        overwrite=overwrite,
     )
     classifier.save(output)
     if trainer.interrupted:
@@ -129,6 +135,27 @@ def train(
     for source in sources:
         if source.problems:
             click.echo(f"{source.path}: {source.summary()}", err=True)
+
+
+def _refuse_to_overwrite(context, output, run, resume, overwrite):
+    """End the program where an earlier model or run would be lost, and say how it is kept."""
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other.", context)
+    if resume and not run.is_file():
+        raise click.ClickException(f"nothing to resume, there is no file {click.format_filename(run)}")
+    if resume or overwrite:
+        return
+    if run.is_file():
+        raise click.UsageError(
+            f"a run that was stopped is kept in {click.format_filename(run)}; go on with it by --resume, give another "
+            "--output, or begin anew by --overwrite.",
+            context,
+        )
+    if output.is_file():
+        raise click.UsageError(
+            f"there is {click.format_filename(output)} already; give another --output, or replace it by --overwrite.",
+            context,
+        )
 
 
 def _report(classifier, held_out):
