@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import minicnn
+from minicnn.checkpoint import require_writable
 from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
 from minicnn.progress import reporter
 
@@ -66,6 +67,7 @@ def parse_options():
     add(
         "--resume", type=Path, metavar="FILE", help="go on with the run that --checkpoint wrote, given the same options"
     )
+    add("--overwrite", action="store_true", help="replace a file that --checkpoint finds there already")
     add(
         "--init-weights",
         type=Path,
@@ -93,8 +95,19 @@ def parse_options():
         if getattr(options, name) is not None:
             run = "without --data" if options.data is None else f"with --data {options.data}"
             parser.error(f"--{name.replace('_', '-')} has no meaning {run}")
-    if options.plot is not None and not options.plot.resolve().parent.is_dir():
-        parser.error(f"--plot: no folder {options.plot.resolve().parent}")
+    checkpoint = options.checkpoint
+    if checkpoint is not None and checkpoint.is_file() and not options.overwrite and checkpoint != options.resume:
+        parser.error(
+            f"--checkpoint: {checkpoint} is there already; go on with it by --resume {checkpoint}, "
+            "name another file, or replace it by --overwrite"
+        )
+    for name in ("checkpoint", "plot"):  # rather now than after the work
+        path = getattr(options, name)
+        try:
+            if path is not None:
+                require_writable(path)
+        except OSError as error:
+            parser.error(f"--{name}: {error}")
     return options
 
 
@@ -144,12 +157,18 @@ def run_on_pictures(data, options):
         schedule_every="batch",
         keep_best=True,
         checkpoint=options.checkpoint,
+        settings={
+            "data": data,
+            "optimizer": options.optimizer,
+            "lr": setting("lr", data, options),
+            "epochs": epochs,
+            "batch-size": batch_size,
+            "seed": options.seed,
+            "init-weights": options.init_weights and str(options.init_weights),
+        },
     )
     if options.resume is not None:
-        try:
-            trainer.load(options.resume, batches)
-        except ValueError as error:
-            raise ValueError(f"{error}\na resumed run needs the options it was begun with") from error
+        trainer.load(options.resume, batches)
         print(f"going on with {options.resume}, after {trainer.epoch} epochs and {optimizer.steps} steps")
     trainer.fit(batches, Batches(validation.images, validation.labels, 500), epochs=max(0, epochs - trainer.epoch))
 

@@ -115,7 +115,7 @@ def test_ctrl_c_and_resume_give_the_run_that_was_not_stopped(tmp_path):
         (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["--resume", "run"], "--resume has no meaning without --data"),
         (["--data", "random", "--batch-size", "3"], "--batch-size has no meaning with --data random"),
-        (["--data", "digits", "--plot", "nowhere/curves.png"], "--plot: no folder"),
+        (["--data", "digits", "--plot", "nowhere/curves.png"], "there is no folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(tmp_path, arguments, message):
@@ -133,10 +133,30 @@ def test_cuda_without_a_gpu_is_said_in_a_line(tmp_path, monkeypatch):
     assert result.stderr.count("\n") == 1
 
 
-def test_a_run_resumed_with_other_options_says_so(tmp_path):
-    run("--data", "digits", "--epochs", 1, "--checkpoint", "run", folder=tmp_path)
-    result = run("--data", "digits", "--epochs", 2, "--resume", "run", folder=tmp_path)
-    assert "a resumed run needs the options it was begun with" in result.stderr
+def test_a_run_resumed_with_other_options_names_them(tmp_path):
+    """Another seed, above all, has another split: pictures to validate on were learnt from."""
+    begun = ("--data", "digits", "--epochs", 1)
+    assert run(*begun, "--checkpoint", "run", folder=tmp_path).returncode == 0
+    before = (tmp_path / "run").read_bytes()
+    result = run(
+        *("--data", "digits", "--epochs", 2, "--seed", 1, "--lr", 0.1, "--batch-size", 31, "--optimizer", "adamw"),
+        *("--resume", "run", "--checkpoint", "run"),
+        folder=tmp_path,
+    )
+    assert result.returncode == 1
+    assert sorted(result.stderr.splitlines()[1:]) == [
+        "  batch-size: expected 32, got 31",
+        "  epochs: expected 1, got 2",
+        "  lr: expected 0.004, got 0.1",
+        "  optimizer: expected adam, got adamw",
+        "  seed: expected 0, got 1",
+    ]
+    result = run(*begun, "--checkpoint", "run", folder=tmp_path)
+    assert result.returncode == 2
+    assert "run is there already; go on with it by --resume run, name another file, or replace it by" in result.stderr
+    assert (tmp_path / "run").read_bytes() == before
+    assert run(*begun, "--seed", 1, "--checkpoint", "run", "--overwrite", folder=tmp_path).returncode == 0
+    assert (tmp_path / "run").read_bytes() != before
 
 
 def test_help_reads_well(tmp_path):
