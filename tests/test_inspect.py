@@ -317,6 +317,49 @@ def test_batchnorm_in_evaluation_mode():
     assert layer_of(record, "bn")["flops"] == {"forward": 240 * 4, "backward": 240 * 6}
 
 
+def trained_simple_net():
+    """A SimpleNet after some steps, and one image of another kind, which its own statistics would make look usual."""
+    rng = np.random.default_rng(0)
+    network = minicnn.SimpleNet(num_classes=3, in_channels=1, rng=0)
+    for _ in range(5):
+        network.forward(rng.standard_normal((8, 1, 12, 12), np.float32))
+    return network, (3 + 5 * rng.standard_normal((1, 12, 9))).astype(np.float32)
+
+
+@pytest.mark.parametrize("axes", ["(C, H, W)", "(1, C, H, W)"])
+def test_a_trained_network_is_asked_about_one_image_as_predict_asks_it(axes):
+    network, image = trained_simple_net()
+    record = recorded(network, image if axes == "(C, H, W)" else image[None], 1)
+    assert record["mode"] == "eval"
+    assert record["mode_note"].startswith("As in predict, batchnorm takes the statistics that it kept from training")
+    output = network.predict(image[None])
+    np.testing.assert_allclose(value(record, 13), output, atol=1e-5)
+    assert record["loss"]["value"] == pytest.approx(-output[0, 1], abs=1e-5)
+
+    # The gradients are the derivatives of that answer, not of the training step's.
+    network.to("reference", np.float64).eval()
+    loss = minicnn.CrossEntropyLoss().to("reference")
+    loss.forward(network.forward(image[None].astype(np.float64)), [1])
+    expected = network.backward(loss.backward())
+    np.testing.assert_allclose(gradient(record, 0), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_where_inspect_and_predict_differ_it_is_said():
+    network, image = trained_simple_net()
+    asked = recorded(network, image, 1, training=True)
+    assert asked["mode"] == "train"
+    assert np.abs(value(asked, 13) - network.predict(image[None])).max() > 0.1
+    for words in ("the statistics of this image alone", "is not what predict answers", "kept from training"):
+        assert words in asked["mode_note"]
+    batch = recorded(network, np.stack([image, -image]), [1, 2])  # a step of training, as ever
+    assert batch["mode"] == "train"
+    assert "the statistics of these 2 images" in batch["mode_note"]
+    new = recorded(minicnn.SimpleNet(num_classes=3, in_channels=1, rng=0), image, 1)  # which has nothing to ask for
+    assert new["mode"] == "train"
+    assert "made with, for none are kept yet" in new["mode_note"]
+    assert recorded(*made("own"))["mode_note"] is None  # without batchnorm both modes are one
+
+
 # The loss
 
 
@@ -1305,7 +1348,7 @@ def test_the_program_on_a_model_and_a_picture(model, tmp_path):
     record = record_in(output.read_text("utf-8"))
     (p,) = decoded(record["loss_view"]["p"])
     says = f"the network says: {['cat', 'dog', '9'][p.argmax()]} ({p.max():.2f})"
-    said = f"true class: dog    {says}    loss: {-np.log(p[1]):.4f}\npage: {output}\n"
+    said = f"true class: dog    {says}    loss: {-np.log(p[1]):.4f}\n{record['mode_note']}\npage: {output}\n"
     assert result.output == said
     classifier = minicnn.Classifier.load(model)
     x = classifier.as_input(classifier.read(tmp_path / "picture.png"))
@@ -1323,6 +1366,24 @@ def test_the_program_on_a_model_and_a_picture(model, tmp_path):
     assert (record["mode"], record["input_shape"]) == ("eval", [1, 3, 8, 10])
     assert record["labels_are_predicted"]
     assert f"class: {record['classes'][record['labels'][0]]} (as the network predicts)" in result.output
+
+
+def test_the_program_says_of_a_picture_what_predict_says(tmp_path):
+    network, image = trained_simple_net()
+    model, output = tmp_path / "model", tmp_path / "page.html"
+    minicnn.Classifier(network, ["cat", "dog", "9"], [0.5], [0.2]).save(model)
+    Image.fromarray(np.clip(128 + 30 * image[0], 0, 255).astype(np.uint8)).save(tmp_path / "picture.png")
+    classifier = minicnn.Classifier.load(model)
+    (p,) = classifier.predict([classifier.read(tmp_path / "picture.png")])
+    found = {}
+    for options in ([], ["--eval"], ["--train"]):
+        result = call(tmp_path / "picture.png", "--model", model, "--label", "dog", "-o", output, *options)
+        assert result.exit_code == 0, result.output
+        found["".join(options)] = record_in(output.read_text("utf-8"))
+        assert found["".join(options)]["mode_note"] in result.output
+    assert found[""] == found["--eval"]
+    np.testing.assert_allclose(decoded(found[""]["loss_view"]["p"])[0], p, atol=1e-5)
+    assert np.abs(decoded(found["--train"]["loss_view"]["p"])[0] - p).max() > 0.01
 
 
 def test_the_program_on_a_digit_and_on_a_new_network(model, tmp_path):

@@ -34,14 +34,20 @@ DIGIT_SIZE = (32, 32)
     type=click.IntRange(1),
     help=f"Shrink a larger picture to this many pixels on the longer side.  [default: the model's, or {LONGEST}]",
 )
-@click.option("--eval", "evaluation", is_flag=True, help="Evaluation mode: batchnorm takes its running statistics.")
+@click.option(
+    "--train/--eval",
+    "training",
+    default=None,
+    help="Whether batchnorm takes the statistics of the picture, as a step of training would, or those that it kept, "
+    "as predict does.  [default: --eval for a trained model, --train for a new network]",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a new network's weights.")
 @click.option(
     "--replay", type=click.Path(path_type=Path), help="A training run that Trainer(record=…) wrote, to replay."
 )
 @click.option("--open", "shown", is_flag=True, help="Open the page in the browser.")
 @click.pass_context
-def inspect(context, image, model, digit, label, output, longest, evaluation, seed, replay, shown):
+def inspect(context, image, model, digit, label, output, longest, training, seed, replay, shown):
     """Run one forward and one backward pass on IMAGE and write a page that shows them, number by number.
 
     The page is one file that opens in any browser, also without a network. What the picture teaches the network is
@@ -75,13 +81,14 @@ def inspect(context, image, model, digit, label, output, longest, evaluation, se
         x,
         None if label is None else _class(label, classes, network["fc"].out_features, context),
         path=output,
-        training=not evaluation,
+        training=training,
         classes=classes,
         replay=replay,
         title=f"{'a new SimpleNet' if model is None else model.name} on {what}",
     )
     record = inspection.record
     click.echo(f"{_answer(record, classes)}    loss: {record['loss']['value']:.4f}")
+    click.echo(record["mode_note"])
     if record["left_out"]:
         click.echo("it is too large for a page: some arrays are shown in part, and the page says which")
     click.echo(f"page: {click.format_filename(output)}")

@@ -78,7 +78,7 @@ def inspect(
     loss=None,
     dy=None,
     path=None,
-    training=True,
+    training=None,
     backend="reference",
     title=None,
     classes=None,
@@ -100,7 +100,10 @@ def inspect(
         loss: a loss object, `CrossEntropyLoss()` unless given.
         dy: in place of y and loss, the gradient with respect to the output, for outputs that are not (N, K).
         path: where the page is written; unless given it is not, see `Inspection`.
-        training: whether batchnorm takes its statistics from the batch, as in training, or from the running ones.
+        training: whether batchnorm takes its statistics from the batch, as in a step of training, or those that it
+            kept, as `predict` does. Unless given, those that it kept where x is a single image and the network is a
+            trained one: one image is no batch, and its own statistics would tell of another answer than that of
+            `predict`. Page and `record["mode_note"]` say which it is.
         backend: what computes; "reference" can be read.
         title: of the page, the name of the network's class unless given.
         classes: the names of the K classes.

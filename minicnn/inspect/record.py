@@ -19,7 +19,7 @@ from minicnn.backends import get_backend
 from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
 from minicnn.inspect.layers import story_of
 from minicnn.inspect.sample import WHOLE, Part, Rest, Shown, encoded, fitted
-from minicnn.layers import Layer, LogSoftmax
+from minicnn.layers import BatchNorm2d, Layer, LogSoftmax
 from minicnn.layerwise import flattened, own_copy
 from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential
@@ -59,10 +59,16 @@ def recorded(network, x, y, *, loss, dy, training, backend, title, classes, lr, 
     if not (isinstance(lr, (int, float)) and math.isfinite(lr) and lr > 0):
         raise ValueError(f"inspect: expected a finite learning rate lr above 0, got {lr!r}")
     ops = get_backend(backend)
-    layers = list(flattened(own_copy(network, "inspect", "the network").train(training).to(backend)))
+    network = own_copy(network, "inspect", "the network").to(backend)
+    layers = list(flattened(network))
 
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what comes of it is said, with its place
         x, y = _as_batch(x, y, layers)
+        batchnorms = [layer for _, layer in network.named_layers() if isinstance(layer, BatchNorm2d)]
+        trained = any(_is_trained(layer, ops) for layer in batchnorms)
+        if training is None:
+            training = len(x) > 1 or not trained
+        network.train(training)
         steps = _forward(layers, ops, x)
         output = steps[-1].y
         if dy is None:
@@ -72,7 +78,32 @@ def recorded(network, x, y, *, loss, dy, training, backend, title, classes, lr, 
         _backward(steps, ops, judged.dy)
         names = _class_names(classes, output)
         view = _loss_view(steps, ops, judged)
-    return _told(steps, judged, view, names, title or type(network).__name__, training, float(lr), max_bytes)
+    record = _told(steps, judged, view, names, title or type(network).__name__, training, float(lr), max_bytes)
+    return record | {"mode_note": _about_the_mode(training, trained, len(x)) if batchnorms else None}
+
+
+# The mode
+
+
+def _is_trained(layer, ops):
+    """Whether a batchnorm has statistics of images, or still those it was made with."""
+    mean, var = (ops.to_numpy(layer.state[key]) for key in ("running_mean", "running_var"))
+    return bool(mean.any() or (var != 1).any())
+
+
+def _about_the_mode(training, trained, n_images):
+    """What the mode means for a network with batchnorm, in a sentence."""
+    if not training:
+        return (
+            "As in predict, batchnorm takes the statistics that it kept from training; to the gradients they are "
+            "constants."
+        )
+    of = "this image alone" if n_images == 1 else f"these {n_images} images"
+    other = "those that it kept from training" if trained else "those that it was made with, for none are kept yet"
+    return (
+        f"As in a step of training, batchnorm takes the statistics of {of}, so what the network answers here is not "
+        f"what predict answers: that takes {other}."
+    )
 
 
 # The passes

@@ -38,6 +38,7 @@
       `${images} image${images > 1 ? "s" : ""} of ${shapeText(record.input_shape.slice(1))} went through ` +
         `${M.layers.length} layers with ${M.count(parameters)} parameters, ` +
         `in ${record.mode === "train" ? "training" : "evaluation"} mode and ${record.dtype}.`,
+      record.mode_note,
       record.loss && `${record.loss.name} is ${M.number(record.loss.value)}.`,
       record.labels &&
         (record.labels_are_predicted
