@@ -66,9 +66,9 @@ def main():
         folder = Path(folder)
         recorder = minicnn.Recorder(folder / "run.safetensors", x[0])
         simplenet = trained(minicnn.SimpleNet(in_channels=1, rng=0), digits, 1, recorder)
-        simplenet.inspect(x, y, path=folder / "simplenet.html", replay=folder / "run.safetensors")
+        simplenet.inspect(x, y, training=True, path=folder / "simplenet.html", replay=folder / "run.safetensors")
         small = trained(small_network(), digits, 2)
-        small.inspect(x, y, path=folder / "small.html")
+        small.inspect(x, y, training=True, path=folder / "small.html")
         browser = start(playwright)
         visits = Visits(browser)
 
