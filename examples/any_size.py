@@ -29,11 +29,13 @@ from minicnn.data import (
     trimmed,
 )
 from minicnn.images import Images
+from minicnn.output import take_every_character
 
 WAYS = ("mixed", "pad", "resize")
 
 
 def main():
+    take_every_character()
     options = parse_options()
     try:
         dataset = standardised(load(options))

@@ -11,6 +11,7 @@ from pathlib import Path
 import minicnn
 from minicnn.checkpoint import require_writable
 from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
+from minicnn.output import take_every_character
 from minicnn.progress import reporter
 
 OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}
@@ -25,6 +26,7 @@ VALIDATION_SHARE = 0.1
 
 
 def main():
+    take_every_character()
     options = parse_options()
     try:
         if options.data in (None, "random"):

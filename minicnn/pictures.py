@@ -143,9 +143,12 @@ def draw_winners(picture, found, title):
 def shortened(text, most=20):
     """`text`, with an ellipsis in its middle where it has more than `most` characters.
 
+    What is no character, as in file names that are not UTF-8, is shown as a question mark.
+
     >>> shortened("a_class_name_without_end", 12)
     'a_clas…t_end'
     """
+    text = text.encode("utf-8", "replace").decode()
     if len(text) <= most:
         return text
     head, tail = most // 2, (most - 1) // 2

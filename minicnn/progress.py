@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from minicnn.output import printable
+
 NOTICEABLE = 0.5  # seconds; kernels that come from the cache are ready before this and need no line
 
 
@@ -78,7 +80,7 @@ class LineReporter(Silence):
         self.says(epoch_line(row))
 
     def says(self, text):
-        print(text, flush=True)
+        print(printable(text, sys.stdout), flush=True)
 
 
 class BarReporter:
@@ -117,7 +119,8 @@ class BarReporter:
         self.says(epoch_line(row))
 
     def says(self, text):
-        self._progress.console.print(text, highlight=False)
+        console = self._progress.console
+        console.print(printable(text, console.file), highlight=False)
 
     def _show(self, description, completed, total):
         if self._task is not None:

@@ -23,7 +23,7 @@ DIGIT_SIZE = (32, 32)
 @click.option(
     "--digit",
     type=click.IntRange(0, 9),
-    help="Instead of IMAGE: a handwritten digit of scikit-learn's, enlarged to 32 × 32.",
+    help="Instead of IMAGE: a handwritten digit of scikit-learn's, enlarged to 32 x 32.",
 )
 @click.option("--label", help="The true class, a name or a number.  [default: of IMAGE what the network predicts]")
 @click.option(
@@ -43,7 +43,7 @@ DIGIT_SIZE = (32, 32)
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a new network's weights.")
 @click.option(
-    "--replay", type=click.Path(path_type=Path), help="A training run that Trainer(record=…) wrote, to replay."
+    "--replay", type=click.Path(path_type=Path), help="A training run that Trainer(record=...) wrote, to replay."
 )
 @click.option("--open", "shown", is_flag=True, help="Open the page in the browser.")
 @click.pass_context

@@ -35,7 +35,7 @@ def predict(context, model, images, top, as_json, winners):
     IMAGE is a file, a folder (with all pictures below it), or a pattern in quotes such as "photos/*.jpg". Pictures may
     have any size. Files that cannot be read are named on standard error, and the exit code is 1 then.
 
-    A terminal gets a table, a file or another program a line for each picture: path, class, probability, class, …,
+    A terminal gets a table, a file or another program a line for each picture: path, class, probability, class, ...,
     separated by tabs.
 
     With --winners you see why: circles mark the pixels that won the network's max pooling, the larger the more they

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.checkpoint import write_whole
+from minicnn.output import printable
 
 # One colour for each kind of number, the same in every lesson; they are seen on white and on black paper.
 COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}
@@ -42,7 +43,7 @@ def show(figure, caption):
         path = _next_path()
         path.parent.mkdir(exist_ok=True)
         write_whole(path, as_png(figure))
-        print(f"picture: {path}\n         {caption}")
+        print(printable(f"picture: {path}\n         {caption}", sys.stdout))
 
 
 @contextmanager

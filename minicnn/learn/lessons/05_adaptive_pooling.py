@@ -228,7 +228,7 @@ network = minicnn.SimpleNet(num_classes=10, in_channels=1, rng=0)
 network.to("reference", np.float64)
 for height, width in [(8, 8), (17, 5), (3, 40)]:
     output = network.predict(rng.standard_normal((1, 1, height, width)))
-    print(f"{height:2} × {width:2} -> {output.shape}")
+    print(f"{height:2} x {width:2} -> {output.shape}")
     assert output.shape == (1, 10)
 
 pool = minicnn.AdaptiveMaxPool2d(1).to("reference")

@@ -279,7 +279,7 @@ for side in (8, 9):
     y = conv.forward(np.ones((1, 1, side, side), np.float32))
     dx = conv.backward(np.ones_like(y))
     sizes[side] = y.shape[2:], dx.shape[2:]
-    print(f"image {side} × {side}: output {y.shape[2:]}, gradient {dx.shape[2:]}")
+    print(f"image {side} x {side}: output {y.shape[2:]}, gradient {dx.shape[2:]}")
 
 assert sizes[8] == ((4, 4), (8, 8))
 assert sizes[9] == ((4, 4), (9, 9))

@@ -68,7 +68,7 @@ assert gradients_at(-5.0) == (0, 0, 0)
 
 # %% tags=["answer"]
 outputs, inputs = 16 * 32 * 32, 3 * 32 * 32
-print(f"{outputs} × {inputs} = {outputs * inputs / 1e6:.0f} million")
+print(f"{outputs} x {inputs} = {outputs * inputs / 1e6:.0f} million")
 assert outputs * inputs == 50_331_648
 
 # %% [markdown] tags=["answer"]

@@ -185,7 +185,7 @@ fetches = {(R, V): (R + V) / (R * V) for R, V in [(1, 1), (4, 2), (8, 2), (8, 8)
 assert list(fetches.values()) == [2, 0.75, 0.625, 0.25]
 
 sums, weights_held, pixels_held = 2 * ROWS, 2, 1
-print(f"a tile of {ROWS} × 2 needs {sums + weights_held + pixels_held} registers")
+print(f"a tile of {ROWS} x 2 needs {sums + weights_held + pixels_held} registers")
 assert ROWS in (6, 8)
 assert sums + weights_held + pixels_held <= (16 if ROWS == 6 else 32)
 
