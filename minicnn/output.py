@@ -50,7 +50,8 @@ def take_every_character():
         if not isinstance(stream, io.TextIOWrapper):  # a notebook's, a test's, or none
             continue
         if codecs.lookup(stream.encoding).name == "ascii":
-            setattr(sys, name, _AsciiStream(stream.buffer, "utf-8", line_buffering=stream.line_buffering))
+            buffering = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            setattr(sys, name, _AsciiStream(stream.buffer, "utf-8", **buffering))
         else:
             stream.reconfigure(errors=ERRORS)
 

@@ -112,7 +112,10 @@ class Trainer:
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
         self.patience, self.keep_best, self.monitor = patience, keep_best, monitor
         self.checkpoint, self.quiet = checkpoint, quiet
-        self.settings = None if settings is None else json.loads(json.dumps(settings))  # as a file gives them back
+        try:
+            self.settings = None if settings is None else json.loads(json.dumps(settings))  # as a file gives them back
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"Trainer: expected settings that JSON can hold, got others: {error}") from error
         self.recorder = record if record is None or isinstance(record, Recorder) else Recorder(record)
         self.epoch, self.history, self.interrupted = 0, [], False
         self._best = {"value": None, "epoch": 0}

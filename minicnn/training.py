@@ -86,8 +86,8 @@ def train_classifier(
     optimizer = Adam(network, lr=lr)
     settings = {
         "seed": str(seed),
-        "epochs": epochs,
-        "lr": lr,
+        "epochs": int(epochs),
+        "lr": float(lr),
         "order": repr(order),
         "augment": None if augment is None else getattr(augment, "__qualname__", type(augment).__name__),
         "channels": train.channels,

@@ -276,6 +276,34 @@ def test_classes_go_by_their_names(tmp_path):
         relabelled(ImageFolder(tmp_path / "s"), ["disc", "x"])
 
 
+def test_a_run_of_ones_own_is_compared_too(tmp_path):
+    """Trainer(settings=…) keeps what it is told in the checkpoint, and compares it."""
+
+    def trainer(settings):
+        network = minicnn.Sequential(minicnn.Linear(2, 2, rng=0))
+        optimizer = minicnn.SGD(network, lr=0.1)
+        return minicnn.Trainer(network, minicnn.CrossEntropyLoss(), optimizer, settings=settings, quiet=True)
+
+    begun = trainer({"seed": 3, "files": ("a", "b")})
+    begun.fit([(np.ones((3, 2), np.float32), np.array([0, 1, 1]))], epochs=2)
+    begun.save(tmp_path / "run")
+    trainer({"seed": 3, "files": ["a", "b"]}).load(tmp_path / "run")
+    trainer(None).load(tmp_path / "run")  # which asks for nothing
+    other = trainer({"files": ("a",), "lr": 1})
+    weight = other.network[0].params["weight"].copy()
+    with pytest.raises(ValueError, match=r"expected what the run in .* was begun with, got something else") as caught:
+        other.load(tmp_path / "run")
+    assert str(caught.value).splitlines()[1:] == [
+        "  seed: expected 3, got None",
+        "  files: expected ['a', 'b'], got ['a']",
+        "  lr: expected None, got 1",
+    ]
+    assert (other.epoch, other.history, other.optimizer.steps) == (0, [], 0)
+    np.testing.assert_array_equal(other.network[0].params["weight"], weight)
+    with pytest.raises(TypeError, match="settings that JSON can hold"):
+        trainer({"rng": np.random.default_rng()})
+
+
 def test_the_numbers_of_an_evaluation():
     probabilities = np.float32([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.4, 0.6, 0], [0.05, 0.95, 0]])
     result = Evaluation(["a", "b", "c"], [Path(name) for name in "pqrs"], np.array([0, 0, 1, 0]), probabilities)

@@ -365,6 +365,30 @@ def test_a_place_where_nothing_can_be_written_is_said_before_the_work(here, tmp_
         train_classifier(folder, folder, checkpoint="/proc/run")
 
 
+def test_every_class_is_learnt_and_measured(tmp_path):
+    """Of ten classes of two pictures each a fifth would be four pictures; that a single one is not measured is said."""
+    names = [f"class {n}" for n in range(10)]
+    write_shapes(tmp_path / "s", 2, seed=0, classes=names)
+    write_shapes(tmp_path / "s", 1, seed=0, classes=("single",))
+    result = run("train", "s", "-o", "m", "--epochs", 1, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "11 pictures to train, 10 to validate, of 11 classes" in result.stdout
+    assert "classes with a single image, which cannot be in both parts: single" in result.stderr
+
+
+def test_train_and_val_side_by_side_are_not_learnt_as_classes(here, tmp_path):
+    for part, source in (("train", "shapes"), ("val", "others")):
+        shutil.copytree(here / source, tmp_path / "data" / part)
+    wrong = run("train", "data", "-o", "m", folder=tmp_path)
+    assert wrong.returncode == 1
+    command = wrong.stderr.strip().rpartition("as in: ")[2]
+    assert command == "minicnn train data/train --validation data/val"
+    assert not (tmp_path / "m").exists()
+    right = run(*command.split()[1:], "-o", "m", "--epochs", 1, folder=tmp_path)
+    assert right.returncode == 0, right.stderr
+    assert "120 pictures to train, 40 to validate, of 2 classes: bar, disc" in right.stdout
+
+
 def test_every_option_of_training_works(here, tmp_path):
     common = ("train", here / "others", "-o", tmp_path / "m", "--epochs", 1, "--overwrite")
     for options in (

@@ -87,6 +87,20 @@ def test_measuring_goes_on(here, model, tmp_path, encoding):
     assert DASH.get(encoding, "-") in output.splitlines()[1].split()  # in place of a share of nothing
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are always UTF-8")
+def test_classes_have_the_same_names_where_the_system_is_set_to_ascii(here, model):
+    plain = {"PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = subprocess.run(
+        [sys.executable, "-m", "minicnn", "evaluate", "model", "others"],
+        cwd=here,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"} | plain,
+        capture_output=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"on 8 pictures" in result.stdout
+    assert result.stdout.isascii()
+
+
 @PARAMETRIZE_ENCODING
 def test_predicting_goes_on(here, model, tmp_path, encoding):
     output, _ = run(encoding, "predict", model, "others", "--winners", tmp_path / "w", folder=here)

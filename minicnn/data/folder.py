@@ -13,7 +13,7 @@ from minicnn.data.cache import PixelCache
 from minicnn.data.decode import BadImageError, as_floats, decode, read_size
 from minicnn.data.pillow import SUFFIXES, import_pillow
 from minicnn.data.split import split_by_class
-from minicnn.data.walk import class_folders, image_files, parts_of_a_set
+from minicnn.data.walk import class_folders, class_name, image_files, parts_of_a_set
 
 log = logging.getLogger(__name__)
 NAMED = 3  # bad files that the summary names; `problems` has all
@@ -100,7 +100,7 @@ class ImageFolder:
         if classes is None:
             _refuse_parts(self.path, [folder.name for folder in folders])
         else:
-            by_name = {folder.name: folder for folder in folders}
+            by_name = {class_name(folder): folder for folder in folders}
             missing = [name for name in classes if name not in by_name]
             if missing or not len(classes):
                 raise ValueError(
@@ -108,7 +108,7 @@ class ImageFolder:
                     f"there are {', '.join(by_name)}"
                 )
             folders = [by_name[name] for name in classes]
-        self.class_names = [folder.name for folder in folders]
+        self.class_names = [class_name(folder) for folder in folders]
         self.paths, labels, sizes, self._n_files = [], [], [], 0
         for label, folder in enumerate(folders):
             files, unreadable = image_files(folder)

@@ -22,6 +22,14 @@ def class_folders(root):
     return [root / name for name in _own_names(root) if os.path.isdir(root / name)]
 
 
+def class_name(folder):
+    """The name of a class folder, read as UTF-8 whatever language the system is set to: a model is used on others, too.
+
+    What is no UTF-8 stays in it as Python's half characters.
+    """
+    return os.fsencode(folder.name).decode("utf-8", "surrogateescape")
+
+
 def parts_of_a_set(names):
     """{part: name} of the folders that are the parts of a data set by their names; {} unless there are several.
 
