@@ -98,3 +98,63 @@ def test_where_nothing_can_be_written_it_works_all_the_same(package_that_keeps_n
     result = python(USE, tmp_path, XDG_CACHE_HOME="/dev/null/cache", HOME="/dev/null")
     assert result.stderr == ""
     assert result.stdout.strip() == str(package_that_keeps_nothing / "__init__.py")
+
+
+WITHOUT_COMPILER = """
+    import numpy as np, minicnn
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 3, 8, 8), np.float32), [0, 1, 2, 3]
+    new = minicnn.SimpleNet(rng=0)
+    network = minicnn.SimpleNet(rng=0).to("reference")
+    trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network))
+    trainer.compile_kernels()
+    losses = [trainer.step(x, y) for _ in range(3)]
+    assert losses[2] < losses[0], losses
+    assert minicnn.accuracy(network.predict(x), y) >= 0
+    assert minicnn.fuse(network).predict(x).shape == (4, 10)
+    small = minicnn.Sequential(conv=minicnn.Conv2d(3, 2, 3, rng=0), flatten=minicnn.Flatten(),
+                               fc=minicnn.Linear(72, 4, rng=0)).to("reference")
+    assert minicnn.gradcheck(small, x)
+    small.inspect(x, y, loss=minicnn.CrossEntropyLoss())
+
+    for needs_it in (
+        lambda: new.forward(x),
+        lambda: new.predict(x),
+        lambda: network.to("cpu"),
+        lambda: minicnn.compile_kernels(),
+        lambda: minicnn.CrossEntropyLoss().forward(np.zeros((1, 2)), [0]),
+        lambda: minicnn.LogSoftmax().forward(np.zeros((1, 2))),
+        lambda: minicnn.gradcheck(minicnn.SimpleNet(), x),
+    ):
+        try:
+            needs_it()
+        except RuntimeError as error:
+            print(error)
+        else:
+            raise AssertionError("it was computed all the same")
+"""
+
+
+def test_without_numbas_compiler_reference_works_and_the_rest_says_what_to_do():
+    result = python(textwrap.dedent(WITHOUT_COMPILER), NUMBA_DISABLE_JIT="1")
+    assert result.stderr == ""
+    said = result.stdout.splitlines()
+    assert len(said) == 7
+    for line in said:
+        assert "NUMBA_DISABLE_JIT" in line
+        assert 'network.to("reference")' in line
+
+
+@pytest.mark.torch
+def test_without_numbas_compiler_compare_works_on_reference():
+    code = """
+        import numpy as np, torch, minicnn
+        torch.manual_seed(0)
+        x, y = np.random.default_rng(0).standard_normal((4, 3, 8, 8), np.float32), [0, 1, 2, 3]
+        theirs = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 4))
+        ours = minicnn.Sequential(conv=minicnn.Conv2d(3, 2, 3), flatten=minicnn.Flatten(), fc=minicnn.Linear(72, 4))
+        print(bool(minicnn.compare(ours.to("reference"), theirs, x, y, copy_weights=True)))
+    """
+    result = python(textwrap.dedent(code), NUMBA_DISABLE_JIT="1")
+    assert result.stdout == "True\n", result.stdout + result.stderr

@@ -110,3 +110,12 @@ def get_backend(name):
     backend = importlib.import_module(f"minicnn.backends.{name}")
     backend.require_device()
     return backend
+
+
+def first_backend():
+    """The module of the backend "cpu", on which a new layer or loss begins.
+
+    It is not asked whether it can run, so that where it cannot they can still be made, and moved to another. Imported
+    here, so that importing minicnn need not import numba.
+    """
+    return importlib.import_module("minicnn.backends.cpu")

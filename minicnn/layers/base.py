@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from minicnn import geometry
-from minicnn.backends import get_backend
+from minicnn.backends import first_backend, get_backend
 from minicnn.backends.copying import Copyable
 from minicnn.backends.guard import RESULTS
 from minicnn.backends.own import OwnOperations
@@ -48,7 +48,7 @@ class Layer(Copyable):
         self.params, self.grads, self.state = {}, {}, {}
         self.training = True
         self.memory = None
-        self._ops = get_backend("cpu")
+        self._ops = first_backend()
 
     @property
     def ops(self):

@@ -20,13 +20,18 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import threading
 from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
 
 import minicnn
+from minicnn.backends.cpu.device import require_device
 
 # a * b + c may be one rounding. Never "nnan" or "ninf": NaN and infinity must come out at the other end, where
 # they are noticed.
@@ -38,21 +43,72 @@ FASTMATH_SUM = FASTMATH | {"reassoc"}
 # Elements of a flat array that one worker takes at a time: 64 KiB of float32, a share of the L2 cache.
 CHUNK = 16384
 
+DIGEST_BYTES = 32  # of SHA-256, before the code in each file of the cache
+
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
 def _kept_on_disk(function, **options):
     """Compile lazily, and keep the code for the next process: beside the source, or where that cannot be written, in
     the user's cache folder. Where neither can be, compile in each process."""
-    try:
-        kernel = numba.njit(cache=True, **_OPTIONS, **options)(function)
-    except RuntimeError:
-        return numba.njit(**_OPTIONS, **options)(function)
-    # Numba looks whether the function's own file has changed, but a kernel also contains what it calls in others.
-    file = getattr(kernel._cache, "_cache_file", None)  # private; without it, only editing kernels is less comfortable
-    if file is not None:
-        file._source_stamp = (file._source_stamp, _state_of_sources())
+    if numba.config.DISABLE_JIT:
+        return _never_compiled
+    kernel = numba.njit(**_OPTIONS, **options)(function)
+    with contextlib.suppress(RuntimeError):  # nothing can be written
+        kernel._cache = _KernelCache(function)  # private, and where `njit(cache=True)` puts Numba's own
     return kernel
+
+
+def _never_compiled(*_, **__):
+    """In place of every kernel where nothing is compiled; so that a new layer can be made, and moved."""
+    require_device()
+
+
+_never_compiled.compile = _never_compiled
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of one function's machine code, with a digest before it: it may be damaged, but it never matters.
+
+    Numba takes what it reads for its own: a file that was cut short ends every run, and a flipped bit may do anything.
+    Its index, which says which file holds the code for which types, is written apart from the code, so that after two
+    processes that compiled at once it may name the wrong one. Here each signature has a file named after it, and what
+    does not bear out its digest is compiled and written anew. The digest covers what the code was made from, too; Numba
+    itself looks whether the function's own file has changed, but a kernel also contains what it calls in others.
+    """
+
+    def load_overload(self, sig, target_context):
+        """The code compiled for the signature `sig`; None where there is none, or none that is whole."""
+        target_context.refresh()
+        path, made_from = self._place(sig, target_context.codegen())
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        digest, code = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if digest != _digest(made_from, code):
+            return None
+        return self._impl.rebuild(target_context, pickle.loads(code))
+
+    def save_overload(self, sig, data):
+        """Write it for the next process; where that fails, because the disk is full, say, that one compiles again."""
+        if not self._impl.check_cachable(data):
+            return
+        path, made_from = self._place(sig, data.codegen)
+        code = dumps(self._impl.reduce(data))
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # another process may be reading the old one, or it may be write-protected
+            path.write_bytes(_digest(made_from, code) + code)
+
+    def _place(self, sig, codegen):
+        """(file, what its code is made from); Numba checks indices in kernels if NUMBA_BOUNDSCHECK says so."""
+        key = repr((self._index_key(sig, codegen), numba.config.BOUNDSCHECK)).encode()
+        name = f"{self._impl.filename_base}.{hashlib.sha256(key).hexdigest()[:16]}.nbc"
+        return Path(self.cache_path) / name, key + f"{numba.__version__} {_state_of_sources()}".encode()
+
+
+def _digest(made_from, code):
+    return hashlib.sha256(made_from + code).digest()
 
 
 @functools.cache
@@ -74,7 +130,8 @@ addressed = functools.partial(serial, no_cpython_wrapper=True, no_cfunc_wrapper=
 # A part of kernels, compiled within each that calls it and never alone, which would take as long again.
 part = numba.njit(inline="always", fastmath=FASTMATH, **_OPTIONS)
 
-_one_loop_at_a_time = threading.Lock()
+# Reentrant, since the handler of a signal, or of an object's end, may begin a loop of its own while this thread has it.
+_one_loop_at_a_time = threading.RLock()
 _lost_its_threads = False  # in the child of a process that had started OpenMP's
 
 
@@ -94,15 +151,27 @@ def parallel(function):
     return run
 
 
+def _before_fork():
+    """Wait until no thread runs a loop or compiles: in the child there are no other threads, and what they held, or had
+    left half done, would stay so."""
+    _one_loop_at_a_time.acquire()
+    global_compiler_lock.acquire()
+
+
+def _after_fork():
+    global_compiler_lock.release()
+    _one_loop_at_a_time.release()
+
+
 def _in_forked_child():
-    global _one_loop_at_a_time, _lost_its_threads
-    _one_loop_at_a_time = threading.Lock()  # the thread that held the old one may not exist here
+    global _lost_its_threads
+    _after_fork()
     with contextlib.suppress(ValueError):  # no threads were started
         _lost_its_threads = numba.threading_layer() == "omp"
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_in_forked_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_forked_child)
 
 
 def chunks(size):
