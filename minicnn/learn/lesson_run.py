@@ -11,6 +11,7 @@ import io
 import traceback
 from typing import NamedTuple
 
+from minicnn.learn.exercises.source import parsed
 from minicnn.learn.figures import shown_by
 
 # Tags of cells, which a page folds away until they are asked for.
@@ -80,6 +81,9 @@ def read_lesson(path):
 def run_lesson(path):
     """Run the cells of a lesson; returns a list of `Text` and `Code`.
 
+    Not for several threads at once: a process has one standard output and one style of pictures, and what another
+    thread prints meanwhile goes into the lesson.
+
     Raises LessonError where a cell raises, with the lesson, the cell (counted from 1, those of text too), the line and
     the error.
     """
@@ -117,7 +121,7 @@ def _run_cell(source, lines_above, namespace, where, path):
         outputs.append(Picture(figure, caption))
 
     try:
-        tree = ast.increment_lineno(ast.parse(source, str(path)), lines_above)
+        tree = ast.increment_lineno(parsed(source, str(path)), lines_above)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         with contextlib.redirect_stdout(printed), shown_by(receive):
             exec(compile(tree, str(path), "exec"), namespace)

@@ -5,7 +5,6 @@ others are tasks, first with a blank or two in them, later blank but for the fir
 the framework's (`source`); here stands only what is said to the learner.
 """
 
-import ast
 import re
 from dataclasses import dataclass
 
@@ -45,7 +44,7 @@ class Task:
 
     def arguments(self):
         """The names of the function's arguments."""
-        return [argument.arg for argument in ast.parse(self.solution()).body[0].args.args]
+        return [argument.arg for argument in source.parsed(self.solution()).body[0].args.args]
 
     def stub(self):
         """The text of the function as the learner gets it."""

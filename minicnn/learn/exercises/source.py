@@ -16,11 +16,28 @@ functions begin, and the underscore of private names.
 import ast
 import inspect
 import textwrap
+import threading
+import warnings
 from functools import lru_cache
 from importlib import import_module
 
 MARKER = "# learn: "
 BLANK = "..."
+
+_one_at_a_time = threading.RLock()
+
+
+def parsed(text, file="<text>"):
+    """The syntax tree of a text in Python. What Python would only warn of, like "\\d", is no error.
+
+    One thread at a time: Python 3.11 counts for all threads together how deep in a tree it is, and then finds that
+    numbers do not match; and warnings are ignored by all threads at once or by none.
+
+    Raises SyntaxError or ValueError for what is not Python, RecursionError or MemoryError for what is nested too deep.
+    """
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, file)
 
 
 def solution(module, name, docstring=None):
@@ -53,7 +70,7 @@ def completion(module, name, docstring):
 
 def blank(module, name, docstring):
     """The text of a function of which only the first line and the docstring are left."""
-    tree = ast.parse(solution(module, name, docstring)).body[0]
+    tree = parsed(solution(module, name, docstring)).body[0]
     lines = solution(module, name, docstring).splitlines()
     head = lines[: tree.body[0].end_lineno]  # signature and docstring
     return "\n".join([*head, "    # TODO: write it", f"    {BLANK}"]) + "\n"
@@ -92,7 +109,7 @@ def _placeholder(lines, indent):
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("return"):
         return [f"{indent}return {BLANK}"]
-    statements = ast.parse(text).body
+    statements = parsed(text).body
     if all(
         isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) for statement in statements
     ):
@@ -104,7 +121,7 @@ def _placeholder(lines, indent):
 def _function_lines(module, name, docstring):
     """The lines of a function, dedented, with the given docstring or its own, without what the course leaves out."""
     source = inspect.getsource(import_module(module))
-    node = ast.parse(source)
+    node = parsed(source)
     for part in name.split("."):
         node = next(child for child in node.body if getattr(child, "name", None) == part)
     lines = source.splitlines()

@@ -5,8 +5,6 @@ stands in the learner's file. Everything is compared here, in the grader's proce
 """
 
 import ast
-import threading
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from minicnn.learn.grader.running import LONGEST_LINE, SECONDS, TEXT, run
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
 SMALL = 16  # numbers in an argument, up to which it is shown
 LARGEST_FILE = 1 << 20  # bytes
-PARSING = threading.Lock()  # warnings are ignored by all threads at once or by none
 
 
 @dataclass(frozen=True)
@@ -109,9 +106,7 @@ def _text(file):
 def _without_running(text, task):
     """(status, headline, details …) of what can be said of the text alone, or None."""
     try:
-        with PARSING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a "\d" is no error, whatever this process makes of warnings
-            tree = ast.parse(text)
+        tree = source.parsed(text)
     except (RecursionError, MemoryError):
         return BROKEN, "Python cannot read the file", "Some expression in it is nested too deeply."
     except (SyntaxError, ValueError) as error:
