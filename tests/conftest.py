@@ -28,8 +28,13 @@ def pytest_report_header():
     return "tests/browser is left out: it needs the packages of the extra `browser`" if NO_BROWSER else None
 
 
-def pytest_collection_modifyitems(items):
-    """Skip the tests marked `torch`, one by one and with the reason, where PyTorch is not installed."""
+def pytest_collection_modifyitems(config, items):
+    """Skip the tests marked `long` unless they are asked for, and those marked `torch`, one by one and with the reason,
+    where PyTorch is not installed."""
+    if "long" not in config.option.markexpr:
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with -m long"))
     if importlib.util.find_spec("torch"):
         return
     skip = pytest.mark.skip(
