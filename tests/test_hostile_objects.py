@@ -1,0 +1,88 @@
+"""Nothing that is handed over ends the process, or is answered with numbers from elsewhere.
+
+The rule, for any array or object that comes in through the public interface: it ends in the numbers that `reference`
+has in float64 for the ordinary array of the same values, up to rounding, and twice in the same; or in ValueError or
+TypeError (RuntimeError where a forward is missing or a number is not finite), before a parameter, a running statistic,
+a state of the optimiser or its count of steps has changed. Examples are drawn by hypothesis and played in child
+processes, each of at most 60 seconds; a crash is put down to the example that was written down before it.
+
+The strategies. What is handed over (`tests/twists.py`, made of an array that would be right):
+
+    dtypes      float16, float32, float64, long double, bool, integers, complex, big-endian, objects, text, words,
+                dates, void, structured
+    shapes      transposed (in place and copied), axes exchanged, channels last, 0-d, empty, an axis more before and
+                behind, flat, one number, a row, a column, shorter, longer, half, a kernel for groups
+    layouts     Fortran order, negative and zero strides, every other number, overlapping, misaligned, read-only, a part
+                of a larger array
+    subclasses  np.matrix, masked arrays, memmap, recarray, a user's, one that lies about its shape and flags
+    no arrays   lists, tuples, ragged and recursive lists, numbers, None, words, bytes, dicts, sets, generators,
+                buffers; objects with __array__ or __array_interface__: honest, changing, lying and raising; `Images`
+    numbers     NaN, infinity
+
+and where (`tests/hostile.py`, PLACES):
+
+    layers      as input (forward, predict), as dy, as a parameter before forward or between forward and backward, as a
+                running statistic, within `Images` and as their data, arrays resized between forward and backward;
+                attributes changed after construction
+    networks    the same through Sequential, plain and fused, in training and evaluation
+    optimisers  SGD, momentum, Adam, AdamW: gradients, parameters and states before a step, with `clip_gradients` and
+                without; arrays that are each other's alias
+    Trainer     batches and labels; layers replaced, and the network moved to another dtype, after the optimiser was
+                made
+    losses      output, labels and class weights
+    loading     `load_state_dict` of networks and optimisers
+    use         every operation that a network calls, giving back any of the above, None, tuples of wrong length, its
+                own argument, or an argmax out of range
+    copies      copy, deepcopy and pickle of layers, and of a network with its loss and optimiser, amid a step
+    operations  those of the backend themselves
+"""
+
+import json
+
+import pytest
+
+from tests import hostile
+from tests.children import run_cases, told
+
+# One child plays so many examples. The tenth of them that runs in every suite has seeds of its own.
+EXAMPLES = 500
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    return [run_cases(tmp_path_factory.mktemp("hostile"), "tests.hostile", EXAMPLES, number) for number in (1, 2)]
+
+
+def test_a_thousand_objects_end_in_right_numbers_or_in_an_error(outcomes):
+    assert_all_kept(outcomes, 2 * EXAMPLES)
+
+
+def test_they_reach_every_operation_and_every_kernel(outcomes):
+    assert_all_reached(outcomes)
+
+
+@pytest.mark.long
+def test_ten_thousand_objects_end_in_right_numbers_or_in_an_error(tmp_path):
+    outcomes = []
+    for number in range(100, 120):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        outcomes.append(run_cases(folder, "tests.hostile", EXAMPLES, number))
+    assert_all_kept(outcomes, 10_000)
+    assert_all_reached(outcomes)
+
+
+def assert_all_kept(outcomes, expected):
+    failed = [outcome for outcome in outcomes if outcome.failures]
+    assert not failed, "\n\n".join(map(told, failed))
+    assert all(outcome.complete for outcome in outcomes)
+    assert sum(outcome.begun for outcome in outcomes) >= expected
+
+
+def assert_all_reached(outcomes):
+    said = [json.loads(what) for outcome in outcomes for what in outcome.said]
+    operations = {name for each in said for name in each["operations"]}
+    assert operations >= set(hostile.CPU.__all__) - {"compile_kernels", "require_device"}
+    kernels, reached = ({name for each in said for name in each[which]} for which in ("kernels", "reached"))
+    assert len(kernels) > 20
+    assert reached == kernels
