@@ -6,14 +6,11 @@ the case that began last is to blame, and a new child goes on with the next.
 
 import contextlib
 import faulthandler
-import functools
 import json
 import os
 import signal
 import subprocess
 import sys
-import traceback
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,33 +125,3 @@ def _why(child):
     code = child.returncode
     how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
     return f"{how}; its last words:\n{child.stdout[-3000:]}"
-
-
-def in_a_fork(test):
-    """Run a test in a fork of this process, so that it fails, and nothing else, where it ends the process."""
-    if not hasattr(os, "fork"):
-        return test
-
-    @functools.wraps(test)
-    def run(*arguments, **keywords):
-        read, write = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of a fork among threads
-            child = os.fork()
-        if not child:
-            code = 1
-            try:
-                test(*arguments, **keywords)
-                code = 0
-            except BaseException:
-                os.write(write, traceback.format_exc()[-5000:].encode())
-            os._exit(code)
-        os.close(write)
-        with open(read, encoding="utf-8", errors="replace") as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        assert code >= 0, f"the process ended, {signal.Signals(-code).name}"
-        assert code == 0, said
-
-    return run
