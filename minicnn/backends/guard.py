@@ -289,8 +289,9 @@ def returned(name, arguments, result, ops):
             return float(result)
         except (TypeError, ValueError):
             raise TypeError(f"{what}: expected a number, got {kind_of(result)}") from None
-    results = (result,) if len(declared) == 1 else result
-    if not isinstance(results, (tuple, list)) or len(results) != len(declared):
+    one = len(declared) == 1
+    results = (result,) if one else result
+    if (one and isinstance(result, tuple)) or not isinstance(results, (tuple, list)) or len(results) != len(declared):
         raise TypeError(f"{what}: expected ({', '.join(part.name for part in declared)}), got {kind_of(result)}")
     arguments, axes = admitted(name, arguments, ops.asarray)
     results = [
@@ -300,7 +301,7 @@ def returned(name, arguments, result, ops):
     for part, array in zip(declared, results, strict=True):
         if part.kind in POSITIONS:
             _require_positions(part, array, axes, what)
-    return results[0] if len(declared) == 1 else tuple(results)
+    return results[0] if one else tuple(results)
 
 
 def _of_own_memory(declared, value, first_argument, axes, ops, what):
