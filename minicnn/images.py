@@ -36,7 +36,7 @@ class Images:
     ndim = 4
 
     def __init__(self, images):
-        images = [as_plain_array(image) for image in images]
+        images = [as_plain_array(image, "Images") for image in images]
         if not images:
             raise ValueError("Images: expected at least one image, got none")
         for position, image in enumerate(images):

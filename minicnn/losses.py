@@ -4,7 +4,7 @@ import numpy as np
 
 from minicnn.backends import first_backend, get_backend
 from minicnn.backends.copying import Copyable
-from minicnn.checks import as_floats, refuse_images
+from minicnn.checks import as_floats, as_number, kind_of, refuse_images
 from minicnn.plain import as_plain_array
 
 
@@ -17,17 +17,23 @@ class _Loss(Copyable):
     def __init__(self, weight=None):
         self.ops = first_backend()
         self.weight = weight
-        if weight is not None:
-            self.weight = as_plain_array(weight)
-            name = type(self).__name__
-            if self.weight.ndim != 1 or not np.issubdtype(self.weight.dtype, np.floating):
-                raise TypeError(
-                    f"{name}: expected class weights as a float array (K,), "
-                    f"got {self.weight.dtype} of shape {self.weight.shape}"
-                )
-            if not (np.isfinite(self.weight).all() and (self.weight >= 0).all()):
-                raise ValueError(f"{name}: expected finite class weights of at least 0, got {self.weight}")
         self._memory = None
+
+    @property
+    def weight(self):
+        """The weight of each class, (K,), or None; what is set is checked."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, weight):
+        name = type(self).__name__
+        if weight is not None:
+            weight = as_plain_array(weight, f"{name}: class weights")
+            if weight.ndim != 1 or not np.issubdtype(weight.dtype, np.floating):
+                raise TypeError(f"{name}: expected class weights as a float array (K,), got {kind_of(weight)}")
+            if not (np.isfinite(weight).all() and (weight >= 0).all()):
+                raise ValueError(f"{name}: expected finite class weights of at least 0, got {weight}")
+        self._weight = weight
 
     def to(self, backend):
         """Compute on `backend`. Returns the loss."""
@@ -47,7 +53,7 @@ class _Loss(Copyable):
             raise ValueError(f"{name}: expected output of shape (N, K) with N and K at least 1, got {output.shape}")
         n_images, n_classes = output.shape
 
-        labels = as_plain_array(target)
+        labels = as_plain_array(target, f"{name}: labels")
         if not np.issubdtype(labels.dtype, np.integer):
             raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}")
         if labels.shape != (n_images,):
@@ -140,9 +146,16 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(self, weight=None, label_smoothing=0.0):
         super().__init__(weight)
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"CrossEntropyLoss: expected label_smoothing from 0 to 1, got {label_smoothing}")
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing = label_smoothing
+
+    @property
+    def label_smoothing(self):
+        """e; what is set is checked."""
+        return self._label_smoothing
+
+    @label_smoothing.setter
+    def label_smoothing(self, label_smoothing):
+        self._label_smoothing = as_number(label_smoothing, "CrossEntropyLoss: label_smoothing", 0, 1)
 
     def forward(self, output, target):
         """The loss as a Python float."""

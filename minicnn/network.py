@@ -16,6 +16,7 @@ from minicnn.layers import (
     ReLU,
 )
 from minicnn.layers.initialisation import as_generator
+from minicnn.plain import as_plain_array
 
 
 class Sequential(Layer):
@@ -166,7 +167,7 @@ class Sequential(Layer):
         loaded = {}
         for name in targets.keys() & state_dict.keys():
             arrays, key, layer = targets[name]
-            present, new = layer.ops.to_numpy(arrays[key]), np.asarray(state_dict[name])
+            present, new = layer.ops.to_numpy(arrays[key]), as_plain_array(state_dict[name], name)
             if new.shape != present.shape:
                 problems.append(f"{name}: expected shape {present.shape}, got {new.shape}")
                 continue

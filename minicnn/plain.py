@@ -3,15 +3,16 @@
 import numpy as np
 
 
-def as_plain_array(array):
+def as_plain_array(array, what=None):
     """`array` as a NumPy array of no subclass, in C-contiguous, aligned, writeable memory, dtype kept.
 
-    A matrix becomes the array of its numbers. Raises TypeError for a masked array, whose masked numbers would count.
+    A matrix becomes the array of its numbers. Raises TypeError, which begins with `what` the array is, for a masked
+    array, whose masked numbers would count.
     """
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
-            f"expected an array without a mask, got a masked array of shape {array.shape}; "
-            "say what its masked numbers are with array.filled(0)"
+            f"{what + ': ' if what else ''}expected an array without a mask, got a masked array of shape "
+            f"{array.shape}; say what its masked numbers are with array.filled(0)"
         )
     return np.require(array, requirements="CAWE")
 

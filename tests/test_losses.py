@@ -91,3 +91,24 @@ def test_labels_of_any_integer_type(backend, dtype):
 def test_loss_is_a_python_float(backend):
     for dtype in checks.DTYPES:
         assert type(minicnn.CrossEntropyLoss().to(backend)(HALVES.astype(dtype), [0, 1])) is float
+
+
+def test_what_is_set_later_is_checked_as_well():
+    loss = minicnn.CrossEntropyLoss()
+    for attribute, value, error in [
+        ("weight", [1, 2], TypeError),
+        ("weight", "heavy", TypeError),
+        ("weight", [[1.0]], TypeError),
+        ("weight", [1.0, -1.0], ValueError),
+        ("weight", [1.0, np.nan], ValueError),
+        ("weight", np.ma.masked_array([1.0, 2.0], [True, False]), TypeError),
+        ("label_smoothing", np.nan, ValueError),
+        ("label_smoothing", 1.5, ValueError),
+        ("label_smoothing", "much", TypeError),
+    ]:
+        with pytest.raises(error, match="CrossEntropyLoss"):
+            setattr(loss, attribute, value)
+    assert (loss.weight, loss.label_smoothing) == (None, 0.0)
+    loss.weight = [1.0, 3.0]
+    expected = minicnn.CrossEntropyLoss([1.0, 3.0]).forward(np.eye(2), [0, 1])
+    assert loss.forward(np.eye(2), [0, 1]) == expected

@@ -4,6 +4,7 @@ import numpy as np
 
 from minicnn.checks import as_count, as_int, as_plain, require_entries
 from minicnn.images import Images
+from minicnn.plain import as_plain_array
 
 
 class Batches:
@@ -31,8 +32,8 @@ class Batches:
     def __init__(self, images, labels, batch_size, shuffle=False, rng=None):
         if isinstance(images, list) and images:
             images = Images(images)
-        self.images = images if isinstance(images, Images) else np.asarray(images)
-        self.labels = np.asarray(labels)
+        self.images = images if isinstance(images, Images) else as_plain_array(images, "Batches: images")
+        self.labels = as_plain_array(labels, "Batches: labels")
         self.batch_size = as_int(batch_size, "Batches: batch_size", 1)
         if not len(self.images):
             raise ValueError("Batches: expected at least one image, got none")

@@ -100,7 +100,7 @@ class Layer(Copyable):
             raise TypeError(f"{type(self).__name__}.to: expected dtype float32 or float64, got {np.dtype(dtype)}")
         for arrays in (self.params, self.state):
             for name, array in arrays.items():
-                if array.dtype in DTYPES:  # counters stay integers, on the host
+                if getattr(array, "dtype", None) in DTYPES:  # counters stay integers, on the host
                     host = self.ops.to_numpy(array)
                     arrays[name] = ops.asarray(host if dtype is None else host.astype(dtype))
         self._ops, self.grads, self.memory = ops, {}, None
