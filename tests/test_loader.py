@@ -254,6 +254,83 @@ def test_a_state_of_another_run_is_refused_and_changes_nothing():
         assert loader.state_dict() == before
 
 
+@pytest.mark.parametrize("order", [ByCount(3, shuffle=True), ByPixels(12, shuffle=True), ByPixels(12, True, True)])
+def test_the_number_of_batches_to_come_is_known(order):
+    whole, loader = (Loader(pictures(20), order, rng=0) for _ in range(2))
+    counts = [len(list(whole)) for _ in range(4)]
+    assert [loader.batches_in(n) for n in range(5)] == [sum(counts[:n]) for n in range(5)]
+    for n in range(4):
+        assert loader.batches_in(4 - n) == sum(counts[n:])
+        list(loader)
+
+
+def test_the_number_of_batches_to_come_in_an_epoch_that_was_begun():
+    for make in (lambda: Loader(pictures(20), ByPixels(12, True), rng=0), lambda: Batches(np.ones(20), np.ones(20), 3)):
+        begun = make()
+        first, both = begun.batches_in(1), begun.batches_in(2)
+        stream = iter(begun)
+        next(stream)
+        resumed = make()
+        resumed.load_state_dict(begun.state_dict())
+        assert (resumed.batches_in(0), resumed.batches_in(1), resumed.batches_in(2)) == (0, first - 1, both - 1)
+        assert len(list(resumed)) == first - 1
+        assert resumed.batches_in(1) == both - first
+        stream.close()  # left early: the next loop is a new epoch
+        assert begun.batches_in(1) == both - first
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -1}, {"seed": "0"}, {"epoch": -1}, {"epoch": 0.5}, {"position": 99}, {"position": True}]
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(wrong):
+    loader = Loader(pictures(8), ByCount(2, shuffle=True), rng=0)
+    before = loader.state_dict()
+    missing = {key: value for key, value in before.items() if key not in wrong}
+    for state in (before | wrong, missing, None, []):
+        with pytest.raises(ValueError, match=r"Loader.load_state_dict: .*expected"):
+            loader.load_state_dict(state)
+        assert loader.state_dict() == before
+
+
+BIT_GENERATORS = ["PCG64", "MT19937", "Philox", "SFC64", "PCG64DXSM"]
+
+
+def spoilt(state, path=()):
+    """(where, the state with one number less or another): of every number in it."""
+    for key, value in state.items():
+        yield (*path, key), {name: value for name, value in state.items() if name != key}
+        for other in (None, -1, 2**200, "a", 0.5):
+            yield (*path, key, other), state | {key: other}
+        if isinstance(value, dict):
+            for where, inner in spoilt(value, (*path, key)):
+                yield where, state | {key: inner}
+
+
+@pytest.mark.parametrize("name", BIT_GENERATORS)
+def test_a_damaged_random_state_is_refused_and_changes_nothing(name):
+    """A place beyond the end of a generator's buffer too: NumPy takes it, and would read what is behind."""
+
+    def make(seed):
+        rng = np.random.Generator(getattr(np.random, name)(seed))
+        return Batches(np.arange(20), np.arange(20), 3, shuffle=True, rng=rng)
+
+    batches, other = make(0), make(1)
+    list(other)
+    before, good = batches.state_dict(), json.loads(json.dumps(other.state_dict()))
+    wrong = [good | {"rng": rng} for _, rng in spoilt(good["rng"])]
+    wrong += [good | {"position": position} for position in (-1, 8, 1.0, None)]
+    if name == "MT19937":
+        wrong.append(good | {"rng": good["rng"] | {"state": good["rng"]["state"] | {"pos": 625}}})
+    if name == "Philox":
+        wrong.append(good | {"rng": good["rng"] | {"buffer_pos": 5}})
+    for state in wrong:
+        with pytest.raises(ValueError, match=r"Batches.load_state_dict: .*expected"):
+            batches.load_state_dict(state)
+        assert batches.state_dict() == before
+    batches.load_state_dict(good)
+    assert [y.tolist() for _, y in batches] == [y.tolist() for _, y in other]
+
+
 def test_bad_workers():
     with pytest.raises(ValueError, match="Loader: workers: expected at least 1, got 0"):
         Loader(pictures(1), ByCount(1), workers=0)

@@ -340,3 +340,22 @@ def test_a_forward_that_fails_has_not_been_counted(backend):
         network.forward(np.random.default_rng(0).standard_normal((2, 3, 4, 4), np.float32))
     for name, array in network.state_dict().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.torch
+def test_a_state_without_batchnorms_counter_loads_as_in_pytorch():
+    """Files from before PyTorch 0.4.1, and of other frameworks, have none: the counter stays as it is."""
+    torch = pytest.importorskip("torch")
+    network, other = (minicnn.Sequential(bn=minicnn.BatchNorm2d(2)) for _ in range(2))
+    twin = torch.nn.Sequential()
+    twin.add_module("bn", torch.nn.BatchNorm2d(2))
+    x = np.random.default_rng(0).standard_normal((2, 2, 3, 3), np.float32)
+    for _ in range(3):
+        network.forward(x)
+        twin(torch.tensor(x))
+    state = other.state_dict()
+    del state["bn.num_batches_tracked"]
+    network.load_state_dict(state)
+    twin.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+    assert network.state_dict()["bn.num_batches_tracked"] == twin.state_dict()["bn.num_batches_tracked"].item() == 3
+    np.testing.assert_array_equal(network.state_dict()["bn.running_mean"], 0)

@@ -1,5 +1,7 @@
 """Optimisers: first steps known by hand, then 100 steps against the loops and PyTorch."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,81 @@ def test_the_gradients_stay_as_backward_left_them(backend):
         network["fc"].grads = {"weight": np.ones((2, 3), np.float32), "bias": np.ones(2, np.float32)}
         optimizer.step()
         assert all((grad == 1).all() for grad in network["fc"].grads.values())
+
+
+BAD_NUMBERS = [np.nan, np.inf, -np.inf, -0.1, 10**400]
+NO_NUMBERS = ["0.1", None, 1j, True, [0.1], np.ones(2)]
+SETTINGS = [
+    (minicnn.SGD, "lr"),
+    (minicnn.SGD, "momentum"),
+    (minicnn.SGD, "weight_decay"),
+    (minicnn.Adam, "lr"),
+    (minicnn.Adam, "eps"),
+    (minicnn.AdamW, "weight_decay"),
+]
+
+
+def any_network():
+    return minicnn.Sequential(fc=minicnn.Linear(2, 2, rng=0))
+
+
+@pytest.mark.parametrize("bad", BAD_NUMBERS + NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(("optimizer", "name"), SETTINGS)
+def test_a_setting_that_is_no_such_number_is_refused_whenever_it_is_set(optimizer, name, bad):
+    error = TypeError if any(bad is value for value in NO_NUMBERS) else ValueError
+    with pytest.raises(error, match=f"{optimizer.__name__}: {name}: expected a"):
+        optimizer(any_network(), **{"lr": 0.1, name: bad})
+    made = optimizer(any_network(), lr=0.1)
+    before = getattr(made, name)
+    with pytest.raises(error, match=f"{optimizer.__name__}: {name}: expected a"):
+        setattr(made, name, bad)
+    assert getattr(made, name) == before
+
+
+@pytest.mark.parametrize("bad", [(0.9, 1), (0.9, 1.5), (-0.1, 0.9), (np.nan, 0.9), (0.9,), 0.9, None, ("a", "b")])
+def test_betas_are_checked_whenever_they_are_set(bad):
+    adam = minicnn.Adam(any_network())
+    with pytest.raises((TypeError, ValueError), match="Adam: betas: expected"):
+        adam.betas = bad
+    with pytest.raises((TypeError, ValueError), match="Adam: betas: expected"):
+        minicnn.Adam(any_network(), betas=bad)
+    assert adam.betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.array(0.5), np.array(0.5, np.float32), 0.5])
+def test_numpy_numbers_are_settings_like_any_other(number):
+    sgd = minicnn.SGD(any_network(), lr=number, momentum=number, weight_decay=number)
+    adam = minicnn.Adam(any_network(), lr=number, betas=(number, np.array([number, 0.25])[1]), eps=number)
+    sgd.lr = number
+    for made in (sgd, adam):
+        arrays, settings = made.state_dict()
+        other = type(made)(any_network(), lr=0.1, **({"momentum": 0.1} if made is sgd else {}))
+        other.load_state_dict(arrays, json.loads(json.dumps(settings)))
+        assert other.state_dict()[1] == settings
+    assert (sgd.lr, sgd.momentum, adam.betas, adam.eps) == (0.5, 0.5, (0.5, 0.25), 0.5)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "shape", "integers", "nan", "negative v", "steps", "betas", "no dict"])
+def test_a_damaged_state_changes_nothing(spoil):
+    adam = minicnn.Adam(any_network())
+    arrays, settings = minicnn.Adam(any_network(), lr=0.5).state_dict()
+    if spoil == "missing":
+        del arrays["v/fc.bias"]
+    if spoil == "shape":
+        arrays["v/fc.bias"] = np.zeros((1, 2), np.float32)
+    if spoil == "integers":
+        arrays["v/fc.bias"] = np.zeros(2, int)
+    if spoil == "nan":
+        arrays["m/fc.bias"][1] = np.nan
+    if spoil == "negative v":
+        arrays["v/fc.bias"][1] = -1
+    if spoil == "steps":
+        settings["steps"] = -5
+    if spoil == "betas":
+        settings["betas"] = [0.9, 2]
+    before = adam.state_dict()
+    with pytest.raises(ValueError, match=r"Adam.load_state_dict: .*expected"):
+        adam.load_state_dict(arrays, None if spoil == "no dict" else settings)
+    assert adam.state_dict()[1] == before[1]
+    for key, array in adam.state_dict()[0].items():
+        assert array.tobytes() == before[0][key].tobytes()

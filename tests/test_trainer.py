@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.data import Batches
+from minicnn.data import Batches, ByPixels, LabelledImages, Loader
 
 
 def small_problem(n_images=24, seed=0):
@@ -229,11 +229,71 @@ def test_an_iterator_that_runs_out_is_named():
         ({"schedule_every": "year"}, '"epoch" or "batch", got \'year\''),
         ({"max_grad_norm": 0}, "max_grad_norm above 0, got 0"),
         ({"patience": 0}, "at least 1 epoch, got 0"),
+        ({"max_grad_norm": np.nan}, "max_grad_norm above 0, got nan"),
     ],
 )
 def test_bad_settings(setting, message):
     with pytest.raises(ValueError, match=message):
         small_run(**setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"patience": 1.5}, "Trainer: patience: expected an integer, got 1.5"),
+        ({"patience": "3"}, "Trainer: patience: expected an integer, got '3'"),
+        ({"max_grad_norm": "1"}, "Trainer: max_grad_norm: expected a number, got '1'"),
+        ({"metrics": {"share": 0.5}}, "expected functions by name as metrics, got 0.5 as 'share'"),
+        ({"metrics": {1: minicnn.accuracy}}, "expected functions by name as metrics"),
+    ],
+)
+def test_settings_of_the_wrong_kind(setting, message):
+    with pytest.raises(TypeError, match=message):
+        small_run(**setting)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "error"), [(-1, ValueError), (2.5, TypeError), (np.nan, TypeError), ("2", TypeError)]
+)
+def test_epochs_that_are_no_number_of_epochs(epochs, error):
+    trainer, train, _ = small_run()
+    with pytest.raises(error, match=r"Trainer.fit: epochs: expected"):
+        trainer.fit(train, epochs=epochs)
+    assert (trainer.epoch, trainer.optimizer.steps, trainer.history) == (0, 0, [])
+
+
+def test_an_optimiser_or_a_schedule_of_something_else_is_refused():
+    """Without this the one trains another network, the other moves another learning rate."""
+    network, other = small_network(), small_network()
+    with pytest.raises(ValueError, match="expected an optimiser of this network"):
+        minicnn.Trainer(network, minicnn.NLLLoss(), minicnn.Adam(other))
+    schedule = minicnn.StepLR(minicnn.Adam(network), 2)
+    with pytest.raises(ValueError, match="expected a schedule of this optimiser"):
+        minicnn.Trainer(network, minicnn.NLLLoss(), minicnn.Adam(network), schedule=schedule)
+
+
+def test_an_optimiser_of_the_last_layers_alone_trains_these():
+    network = small_network()
+    head = minicnn.Sequential(fc=network["fc"])
+    trainer = minicnn.Trainer(network, minicnn.NLLLoss(), minicnn.SGD(head, 0.1), quiet=True)
+    before = network.state_dict()
+    trainer.step(*small_problem())
+    changed = {name for name, array in network.state_dict().items() if not np.array_equal(array, before[name])}
+    assert {name for name in changed if "running" not in name and "num" not in name} == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("value", [np.ones(3), None, "0.5", 1j])
+def test_a_metric_that_is_no_number_is_named(value):
+    trainer, train, _ = small_run(metrics={"share": lambda output, labels: value})
+    with pytest.raises(TypeError, match="Trainer: metric share: expected a number, got"):
+        trainer.fit(train, epochs=1)
+    trainer.metrics = {"share": minicnn.accuracy}
+    assert 0 <= trainer.fit(train, epochs=1)[0]["share"] <= 1  # no half of that batch is in the means
+
+
+def test_a_metric_may_be_an_array_of_one_number():
+    trainer, train, _ = small_run(metrics={"share": lambda output, labels: np.array([[0.25]])})
+    assert trainer.fit(train, epochs=1)[0]["share"] == 0.25
 
 
 def test_a_checkpoint_that_could_not_be_written_is_refused_before_training(tmp_path):
@@ -333,6 +393,93 @@ def test_one_cycle_over_all_batches():
     assert trainer.optimizer.steps == n_steps
 
 
+def pictures_of_many_sizes(n_images=30):
+    rng = np.random.default_rng(3)
+    images = [rng.standard_normal((1, *rng.integers(3, 20, 2)), np.float32) for _ in range(n_images)]
+    return LabelledImages(minicnn.Images(images), rng.integers(0, 3, n_images))
+
+
+def loader_run(make_schedule, **settings):
+    train = Loader(pictures_of_many_sizes(), ByPixels(600, shuffle=True), rng=0)
+    network = small_network()
+    optimizer = minicnn.SGD(network, lr=0.01, momentum=0.9)
+    schedule = make_schedule(optimizer, train)
+    trainer = minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, schedule=schedule, quiet=True, **settings)
+    return trainer, train
+
+
+def test_one_cycle_over_epochs_of_unlike_length_ends_with_the_run():
+    def one_cycle(optimizer, train):
+        return minicnn.OneCycleLR(optimizer, 0.05, train.batches_in(6))
+
+    trainer, train = loader_run(one_cycle, schedule_every="batch")
+    assert 6 * len(train) != train.batches_in(6)
+    total = train.batches_in(6)
+    trainer.fit(train, epochs=6)
+    assert trainer.optimizer.steps == total
+    assert trainer.optimizer.lr == pytest.approx(0.05 / 25 / 1e4)
+
+
+@pytest.mark.parametrize("n_fits", [1, 6])
+@pytest.mark.parametrize("every", ["batch", "epoch"])
+def test_a_schedule_that_is_too_short_does_not_end_the_run(tmp_path, n_fits, every):
+    """Where the number of batches was counted in one epoch, say. Its end, a small learning rate, is held."""
+
+    def one_cycle(optimizer, train):
+        return minicnn.OneCycleLR(optimizer, 0.05, 5 if every == "epoch" else train.batches_in(6) - 3)
+
+    trainer, train = loader_run(one_cycle, schedule_every=every, checkpoint=tmp_path / "run")
+    total = train.batches_in(6)
+    for _ in range(n_fits):
+        trainer.fit(train, epochs=6 // n_fits)
+    assert (trainer.epoch, trainer.optimizer.steps) == (6, total)
+    assert trainer.history[-1]["lr"] == pytest.approx(0.05 / 25 / 1e4)
+
+    resumed, train = loader_run(one_cycle, schedule_every=every)
+    resumed.load(tmp_path / "run", train)
+    assert resumed.optimizer.lr == trainer.optimizer.lr
+    resumed.fit(train, epochs=1)
+
+
+def test_it_is_said_once_that_a_schedule_has_ended(capsys):
+    trainer, train = loader_run(lambda sgd, train: minicnn.OneCycleLR(sgd, 0.05, 3), schedule_every="batch")
+    trainer.quiet = False
+    trainer.fit(train, epochs=2)
+    assert capsys.readouterr().out.count("OneCycleLR has made its 3 steps, and there are more batches") == 1
+
+
+def test_a_learning_rate_set_by_hand_is_that_of_the_run_taken_up(tmp_path):
+    """The schedule's own value must not overwrite it: the run that was saved had gone on with this."""
+    schedule = {"schedule": lambda optimizer: minicnn.StepLR(optimizer, 5)}
+    trainer, train, _ = small_run(**schedule)
+    trainer.fit(train, epochs=1)
+    trainer.optimizer.lr = 0.5
+    trainer.save(tmp_path / "run", train)
+    resumed, train, _ = small_run(**schedule)
+    resumed.load(tmp_path / "run", train)
+    assert resumed.optimizer.lr == 0.5
+
+
+def test_a_run_with_numpy_numbers_is_saved_and_taken_up(tmp_path):
+    def start(number, count):
+        network = small_network()
+        optimizer = minicnn.Adam(network, lr=number(0.25), betas=(number(0.5), number(0.75)), eps=number(2**-20))
+        schedule = minicnn.StepLR(optimizer, count(1), number(0.5))
+        settings = {"patience": count(9), "max_grad_norm": number(2)}
+        train = Loader(pictures_of_many_sizes(), ByPixels(count(600), shuffle=True), rng=0)
+        return minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, schedule=schedule, quiet=True, **settings), train
+
+    begun, train = start(np.float32, np.int64)
+    begun.fit(train, epochs=np.int64(2))
+    begun.save(tmp_path / "run", train)
+    whole, train = start(float, int)
+    whole.fit(train, epochs=3)
+    resumed, train = start(float, int)
+    resumed.load(tmp_path / "run", train)
+    resumed.fit(train, epochs=1)
+    assert bits(resumed.network) == bits(whole.network)
+
+
 def test_a_validation_set_that_runs_out_is_named_before_the_epoch_counts():
     trainer, train, validation = small_run()
     with pytest.raises(ValueError, match="at least one batch, got none; a generator gives them only once"):
@@ -360,6 +507,42 @@ def test_nan_is_never_the_best():
         current[0] = next(values)
         trainer.fit(train, epochs=1)
     assert trainer._best == {"value": pytest.approx(0.6), "epoch": 4}
+
+
+def test_nan_ends_a_run_of_little_patience_and_is_not_kept():
+    trainer, train, _ = small_run(metrics={"score": lambda *_: np.nan}, monitor="score", patience=2, keep_best=True)
+    assert len(trainer.fit(train, epochs=9)) == 2
+    last = bits(trainer.network)
+    twin, train, _ = small_run()
+    twin.fit(train, epochs=2)
+    assert bits(twin.network) == last
+
+
+def test_the_best_training_loss_says_nothing_of_the_validation_loss():
+    """Training without batchnorm's noise reaches a loss that validation, here on other labels, never comes near."""
+    trainer, train, validation = small_run(keep_best=True, patience=3)
+    trainer.fit(train, epochs=4)
+    wrong = [(x, (y + 1) % 3) for x, y in validation]
+    history = trainer.fit(train, wrong, epochs=3)
+    assert len(history) == 7  # patience counts from where there was something to compare
+    best = min(history[4:], key=lambda row: row["val_loss"])
+    assert trainer.evaluate(wrong)["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+
+
+def test_another_monitor_begins_anew_and_the_same_goes_on(tmp_path):
+    """An accuracy of 1 is larger than any loss; taken for the best loss, it would let any loss pass for better."""
+    trainer, train, validation = small_run(keep_best=True, monitor="val_accuracy")
+    trainer.fit(train, validation, epochs=2)
+    trainer.monitor = "val_loss"
+    trainer.fit(train, validation, epochs=2)
+    trainer.save(tmp_path / "run", train)
+    resumed, train, validation = small_run(keep_best=True, monitor="val_loss")
+    resumed.load(tmp_path / "run", train)
+    wrong = [(x, (y + 1) % 3) for x, y in validation]
+    for run in (trainer, resumed):
+        best = min(run.history[2:4], key=lambda row: row["val_loss"])
+        run.fit(train, wrong, epochs=1)
+        assert run.evaluate(validation)["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
 
 
 def test_gradients_that_are_not_finite_stop_the_run():

@@ -101,10 +101,10 @@ def _require_state_of(bit_generator, state, what):
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{what}: expected the state of a {name}, got another's or a damaged one: {error}") from error
     # NumPy does not look whether the place in a buffer is within it, and would read what is behind.
-    place, end = 0, 0
+    bounds = [(trial.state.get("has_uint32", 0), 1)]
     if name == "MT19937":
-        place, end = trial.state["state"]["pos"], len(trial.state["state"]["key"])
+        bounds.append((trial.state["state"]["pos"], len(trial.state["state"]["key"])))
     if name == "Philox":
-        place, end = trial.state["buffer_pos"], len(trial.state["buffer"])
-    if not (taken and 0 <= place <= end):
+        bounds.append((trial.state["buffer_pos"], len(trial.state["buffer"])))
+    if not (taken and all(0 <= number <= most for number, most in bounds)):
         raise ValueError(f"{what}: expected the state of a {name}, got a damaged one")
