@@ -530,19 +530,21 @@ def test_the_best_training_loss_says_nothing_of_the_validation_loss():
 
 
 def test_another_monitor_begins_anew_and_the_same_goes_on(tmp_path):
-    """An accuracy of 1 is larger than any loss; taken for the best loss, it would let any loss pass for better."""
-    trainer, train, validation = small_run(keep_best=True, monitor="val_accuracy")
-    trainer.fit(train, validation, epochs=2)
-    trainer.monitor = "val_loss"
-    trainer.fit(train, validation, epochs=2)
-    trainer.save(tmp_path / "run", train)
-    resumed, train, validation = small_run(keep_best=True, monitor="val_loss")
-    resumed.load(tmp_path / "run", train)
+    """A loss of 0.4, taken for an accuracy, would be better than all that come."""
+    trainer, train, validation = small_run(keep_best=True, monitor="val_loss")
+    trainer.fit(train, validation, epochs=1)
+    trainer.monitor = "val_accuracy"
     wrong = [(x, (y + 1) % 3) for x, y in validation]
-    for run in (trainer, resumed):
-        best = min(run.history[2:4], key=lambda row: row["val_loss"])
-        run.fit(train, wrong, epochs=1)
-        assert run.evaluate(validation)["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+    trainer.fit(train, wrong, epochs=2)
+    best = max(trainer.history[1:], key=lambda row: row["val_accuracy"])
+    assert best["val_accuracy"] < trainer.history[0]["val_loss"]
+    assert trainer.evaluate(wrong)["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
+
+    trainer.save(tmp_path / "run", train)
+    resumed, train, _ = small_run(keep_best=True, monitor="val_accuracy")
+    resumed.load(tmp_path / "run", train)
+    resumed.fit(train, [(x, (y * 0)) for x, y in wrong[:1]], epochs=0)
+    assert resumed.evaluate(wrong)["loss"] == pytest.approx(best["val_loss"], rel=1e-6)
 
 
 def test_gradients_that_are_not_finite_stop_the_run():
