@@ -53,7 +53,7 @@ from minicnn.training import train_classifier, varied
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help="Without --validation: the share of the pictures that is set aside for it.",
+    help="Without --validation: the share of the pictures that is set aside for it; of each class at least one.",
 )
 @click.option(
     "--augment/--no-augment",

@@ -87,8 +87,8 @@ def recorded(network, x, y, *, loss, dy, training, backend, title, classes, lr, 
 
 def _is_trained(layer, ops):
     """Whether a batchnorm has statistics of images, or still those it was made with."""
-    mean, var = (ops.to_numpy(layer.state[key]) for key in ("running_mean", "running_var"))
-    return bool(mean.any() or (var != 1).any())
+    new = {"running_mean": 0, "running_var": 1}
+    return any((ops.to_numpy(layer.state[key]) != value).any() for key, value in new.items() if key in layer.state)
 
 
 def _about_the_mode(training, trained, n_images):
