@@ -139,6 +139,18 @@ HOSTILE = {
         "broken",
         "your code ended the process",
     ),
+    "an error of ten megabytes": (
+        "import os, json\nfrom safetensors.numpy import save_file\n"
+        "save_file({}, 'results.safetensors', {'report': json.dumps({'error': 'long' * 2_500_000})})\nos._exit(0)",
+        "broken",
+        "longlonglong… (10000000 characters)",
+    ),
+    "a report of lists in lists": (
+        "import os\nfrom safetensors.numpy import save_file\n"
+        "save_file({}, 'results.safetensors', {'report': '[' * 1_000_000})\nos._exit(0)",
+        "broken",
+        "your code ended the process",
+    ),
     "a real-time signal": ("import os\nos.kill(os.getpid(), 40)", "broken", "killed by signal 40"),
     "a thread without end": (
         "import threading, time\nthreading.Thread(target=lambda: time.sleep(1e6)).start()\nreturn dy.T @ x",

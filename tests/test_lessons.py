@@ -326,6 +326,13 @@ def test_copies_are_made_once_and_never_over_changes(tmp_path):
     assert mine.read_text() == "my work"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_place_of_a_copy_is_kept_and_not_waited_for(tmp_path):
+    first = next(iter(LESSONS.values())).name
+    os.mkfifo(tmp_path / first)
+    assert copy_lessons(tmp_path)[1] == [tmp_path / first]
+
+
 def test_the_command_says_which_copies_it_kept(tmp_path):
     copy_lessons(tmp_path)
     first = next(iter(LESSONS.values())).name
