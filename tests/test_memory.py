@@ -5,8 +5,10 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 
 import numpy as np
+import pytest
 
 from minicnn.backends.cpu import memory
 
@@ -75,11 +77,101 @@ def test_several_threads_take_and_give():
     assert not wrong
 
 
-def test_release_gives_everything_back():
-    del_me = memory.empty(LARGE, np.float32)
-    del del_me
+@pytest.fixture
+def traced():
+    """A function that says how many bytes NumPy's arrays take, those of the pool that are free included."""
     memory.release()
-    assert not any(memory._free_buffers.values())
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    yield lambda: tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    memory.release()
+
+
+def test_release_gives_everything_back(traced):
+    array = memory.empty(LARGE, np.float32)
+    del array
+    assert traced() >= 360_000
+    memory.release()
+    assert traced() < 10_000
+
+
+def test_what_is_kept_is_in_proportion_to_what_was_in_use(traced):
+    """Of 200 sizes, up to 10 MB, one after the other, what lies free would be 1 GB."""
+    for kilobytes in (*range(100, 10_000, 50), *range(10_000, 100, -50)):
+        memory.empty(kilobytes * 1000, np.uint8)
+        assert traced() <= 2.5 * 10e6
+
+
+def test_a_large_array_of_long_ago_is_forgotten(traced):
+    memory.empty(200_000_000, np.uint8)
+    for _ in range(10_000):
+        memory.empty(1_000_000, np.uint8)
+    assert traced() <= 2.5 * 1e6
+
+
+def test_two_sizes_in_turn_are_both_kept():
+    places = set()
+    for _ in range(20):
+        arrays = [memory.empty(size, np.uint8) for size in (400_000, 3_000_000)]
+        places.add(tuple(map(address, arrays)))
+        del arrays
+    assert len(places) <= 2
+
+
+def test_where_there_is_no_room_nothing_is_lost(traced):
+    """Neither what is kept, beyond what was given back to make room, nor the measure of how much that may be."""
+    for impossible in ((1 << 62,), (1 << 31, 1 << 30), 1 << 60):
+        with pytest.raises((MemoryError, ValueError)):
+            memory.empty(impossible, np.float32)
+    refused = traced()  # tracemalloc counts arrays that could not be made
+    for megabytes in (1, 8, 64, 1):
+        memory.empty(megabytes * 1_000_000, np.uint8)
+    for _ in range(10):
+        memory.empty(200_000, np.uint8)
+    assert traced() - refused <= 2.5 * 64e6
+
+
+def test_arrays_that_end_in_the_midst_of_asking_for_others():
+    """Garbage is collected whenever objects are made, `empty` included, and with it arrays in cycles of references."""
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for number in range(300):
+            array = memory.empty(LARGE, np.float32)
+            array[:] = number
+            cycle = [array]
+            cycle.append(cycle)
+            other = memory.empty(LARGE, np.float32)
+            other[:] = -1
+            assert array.min() == array.max() == number
+            del array, cycle, other
+    finally:
+        gc.set_threshold(*before)
+
+
+TWENTY_SIZES = """
+    import resource, sys
+    import numpy as np, minicnn
+    rng = np.random.default_rng(0)
+    network = minicnn.SimpleNet(rng=0)
+    trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network))
+    trainer.compile_kernels()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for size in map(int, sys.argv[1:]):
+        for _ in range(2):
+            trainer.step(rng.standard_normal((1, 3, size, size), np.float32), [0])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+def test_training_on_many_sizes_takes_little_more_than_on_the_largest():
+    def taken(*sizes):
+        command = [sys.executable, "-c", textwrap.dedent(TWENTY_SIZES), *map(str, sizes)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert taken(*range(32, 640, 32), 640) < 2 * taken(640)
 
 
 PAGE_FAULTS = """
