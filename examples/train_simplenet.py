@@ -97,8 +97,8 @@ def parse_options():
         if getattr(options, name) is not None:
             run = "without --data" if options.data is None else f"with --data {options.data}"
             parser.error(f"--{name.replace('_', '-')} has no meaning {run}")
-    checkpoint = options.checkpoint
-    if checkpoint is not None and checkpoint.is_file() and not options.overwrite and checkpoint != options.resume:
+    checkpoint, resumed = options.checkpoint, options.resume and options.resume.resolve()
+    if checkpoint and checkpoint.is_file() and checkpoint.resolve() != resumed and not options.overwrite:
         parser.error(
             f"--checkpoint: {checkpoint} is there already; go on with it by --resume {checkpoint}, "
             "name another file, or replace it by --overwrite"

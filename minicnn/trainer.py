@@ -521,7 +521,7 @@ def _require_same_settings(path, begun_with, settings):
         )
     names = dict.fromkeys([*begun_with, *settings])
     different = [
-        f"{name}: expected {begun_with.get(name)}, got {settings.get(name)}"
+        f"{name}: expected {begun_with.get(name)!s:.500}, got {settings.get(name)!s:.500}"
         for name in names
         if begun_with.get(name) != settings.get(name)
     ]

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from minicnn.checkpoint import require_writable
 from minicnn.classifier import MAX_PIXELS, Classifier
 from minicnn.data.walk import image_files
 from minicnn.explain import winners as find_winners
@@ -49,6 +50,7 @@ def predict(context, model, images, top, as_json, winners):
     if winners is not None:
         import_matplotlib()  # rather now than after the work
         winners.mkdir(parents=True, exist_ok=True)
+        require_writable(winners / "winners.png")
     classifier = Classifier.load(model)
     bad = []
 

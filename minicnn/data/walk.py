@@ -12,7 +12,7 @@ SYSTEM_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN
 # What the parts of a data set are called, as in "train", "Val", "test_set", "training-images".
 PARTS = {
     "training": re.compile(r"train(ing)?([-_ ]?(set|data|images|pictures|\d+))?", re.IGNORECASE),
-    "validation": re.compile(r"val(id(ation)?)?([-_ ]?(set|data|images|pictures|\d+))?", re.IGNORECASE),
+    "validation": re.compile(r"(val(id(ation)?)?|dev)([-_ ]?(set|data|images|pictures|\d+))?", re.IGNORECASE),
     "test": re.compile(r"(test(ing)?|eval(uation)?)([-_ ]?(set|data|images|pictures|\d+))?", re.IGNORECASE),
 }
 
