@@ -10,9 +10,9 @@ files that are read here. The code is our own for four things that the library's
 kept and checked; the same content gives the same bytes; bfloat16 is read; and the file is read and not mapped into
 memory, where one that another program shortens meanwhile would end the process.
 
-THE DIGEST. A disk or a transfer may change a bit, and a changed number is as good as any other. So the metadata hold a
-digest of all bytes of the file, where the digest's own characters count as zeros. Files of others have none and are
-read without.
+THE DIGEST. A disk or a transfer may change a bit, and a changed number looks like any other. So the metadata hold a
+digest, the SHA-256 of all bytes of the file with zeros in the digest's own place. Files of others have none and are read
+without.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from minicnn.checks import shortened
 from minicnn.files import open_regular, write_whole
 
 DIGEST = "minicnn digest"
-NO_DIGEST = "0" * 64
+NO_DIGEST = "0" * 64  # as long as a SHA-256 in hexadecimal digits
 LARGEST_HEADER = 16 << 20  # bytes; of JSON Python makes up to 40 times as much in memory
 DTYPES = {
     "BOOL": "?",
@@ -188,7 +188,7 @@ def _without_repetition(pairs):
 
 
 def _digest(parts):
-    digest = hashlib.blake2b(digest_size=len(NO_DIGEST) // 2)
+    digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
