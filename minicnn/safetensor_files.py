@@ -11,8 +11,8 @@ kept and checked; the same content gives the same bytes; bfloat16 is read; and t
 memory, where one that another program shortens meanwhile would end the process.
 
 THE DIGEST. A disk or a transfer may change a bit, and a changed number looks like any other. So the metadata hold a
-digest, the SHA-256 of all bytes of the file with zeros in the digest's own place. Files of others have none and are read
-without.
+digest, the SHA-256 of all bytes of the file with zeros in the digest's own place. Files of others have none and are
+read without.
 """
 
 import hashlib
