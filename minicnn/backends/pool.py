@@ -57,12 +57,11 @@ class Pool:
             return buffer, shelf, size
 
     def give_back(self, loan):
-        """Take a loan back. Nothing but this may be done where an object ends: that may be in the midst of `take`."""
-        self._given_back.append(loan)
+        """Take a loan back; with None for its buffer, if that must not be used again.
 
-    def forget(self, loan):
-        """As `give_back`, for a buffer that must not be used again."""
-        self._given_back.append((None, *loan[1:]))
+        Where an object ends no more may be done than this: it may be in the midst of `take`.
+        """
+        self._given_back.append(loan)
 
     def release(self):
         """Let go of all buffers that are free."""

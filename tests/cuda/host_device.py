@@ -13,6 +13,7 @@ from unittest import mock
 import numpy as np
 
 from minicnn.backends import cuda as backend
+from minicnn.backends.pool import Pool
 from tests.cuda import ir_on_cpu
 
 
@@ -29,7 +30,7 @@ def host_device(order=ir_on_cpu.forward):
         for name, replacement in _replacements(order).items():
             stack.enter_context(mock.patch.object(device, name, replacement))
         stack.enter_context(mock.patch.object(backend, "require_device"))
-        stack.enter_context(mock.patch.object(device_array, "_free_buffers", _Pool()))
+        stack.enter_context(mock.patch.object(device_array, "_pool", _Pool(device_array._allocate)))
         _forget(modules)
         stack.callback(_forget, modules)
         yield
@@ -49,16 +50,12 @@ def _forget(modules):
                 value.cache_clear()
 
 
-class _Pool(dict):
-    """The pool's shelves. What is taken from one for the second time is full of poison, as if it were new."""
+class _Pool(Pool):
+    """What is taken from it for the second time is full of poison, as if it were new."""
 
-    def setdefault(self, key, _):
-        return super().setdefault(key, _Shelf())
-
-
-class _Shelf(list):
-    def pop(self):
-        return _poisoned(super().pop())
+    def take(self, size, kind=None):
+        buffer, *shelf = super().take(size, kind)
+        return _poisoned(buffer), *shelf
 
 
 def _poisoned(flat):

@@ -17,6 +17,7 @@ import numpy as np
 import minicnn
 from minicnn.backends import cuda as backend
 from minicnn.backends.cuda import device, device_array, products
+from minicnn.backends.pool import Pool
 from tests.cuda.host_device import host_device
 from tests.cuda.test_ir_on_cpu import FromHost, called
 from tests.test_contract import example_calls, examples_with_images
@@ -102,7 +103,7 @@ def recording():
         mock.patch.object(device, "allocate", np.empty),
         mock.patch.object(device, "download", np.ones_like),
         mock.patch.object(device, "run", note),
-        mock.patch.object(device_array, "_free_buffers", {}),
+        mock.patch.object(device_array, "_pool", Pool(device_array._allocate)),
     ):
         yield launches
 

@@ -8,6 +8,7 @@ Python runs ahead; whoever needs a number on the host waits for it in `download`
 """
 
 import functools
+import threading
 import warnings
 
 import numpy as np
@@ -177,10 +178,13 @@ def run(body, blocks, threads, arguments):
     _configured(body, blocks, threads)(*arguments)
 
 
+_one_at_a_time = threading.RLock()
+
+
 @functools.lru_cache(maxsize=4096)
 def _configured(body, blocks, threads):
     """A kernel for a grid. Numba warns of grids that leave a GPU idle; small networks have no others."""
-    with warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings():  # which ignores them in all threads
         warnings.filterwarnings("ignore", message="Grid size")
         # A simulated kernel knows one grid at a time, the last, so that there each grid has a kernel of its own.
         kernel = cuda.jit(body) if config.ENABLE_CUDASIM else _compiled(body)

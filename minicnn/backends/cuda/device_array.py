@@ -1,9 +1,10 @@
 """`DeviceArray`, an array in the memory of the device, and the pool that its memory comes from.
 
-To allocate on a device stops it, so memory is used again: `empty` hands out a buffer that was used before if one of its
-size is free. A buffer is free when the last array that rests on it has died. A kernel that was asked for earlier may
-still be reading it then; that does no harm, since whatever writes to it next is put on the same stream, behind it. A
-buffer that another library has seen, whose work is on other streams, is not used again.
+To allocate on a device stops it, so memory is used again: `empty` hands out a buffer that was used before if one that
+fits is free; how much is kept for this is said in `backends.pool`. A buffer is free when the last array that rests on
+it has died. A kernel that was asked for earlier may still be reading it then; that does no harm, since whatever writes
+to it next is put on the same stream, behind it. A buffer that another library has seen, whose work is on other streams,
+is not used again.
 """
 
 import functools
@@ -12,9 +13,16 @@ import math
 import numpy as np
 
 from minicnn.backends.cuda import device, dlpack
+from minicnn.backends.pool import Pool
 
-_free_buffers = {}  # (size, dtype) -> list of flat arrays
 _let_buffers = {}  # id -> flat array that others rest on
+
+
+def _allocate(size, dtype):
+    return device.allocate(size // dtype.itemsize, dtype)
+
+
+_pool = Pool(_allocate)
 
 
 class _Lease:
@@ -25,16 +33,16 @@ class _Lease:
     buffer may be in such a cycle alone.
     """
 
-    __slots__ = ("_number", "_shelf", "shared")
+    __slots__ = ("_number", "_pool", "_shelf", "shared")
 
-    def __init__(self, buffer, shelf):
-        self._number, self._shelf, self.shared = id(buffer), shelf, False
+    def __init__(self, pool, loan):
+        buffer, *self._shelf = loan
+        self._pool, self._number, self.shared = pool, id(buffer), False
         _let_buffers[self._number] = buffer
 
     def __del__(self, let=_let_buffers):  # named here, since when Python ends modules are emptied first
         buffer = let.pop(self._number)
-        if not self.shared:
-            self._shelf.append(buffer)
+        self._pool.give_back((None if self.shared else buffer, *self._shelf))
 
 
 class DeviceArray:
@@ -142,19 +150,8 @@ def empty(shape, dtype):
     """A DeviceArray with anything in it, from the pool."""
     shape = tuple(int(axis) for axis in shape) if isinstance(shape, tuple | list) else (int(shape),)
     size, dtype = math.prod(shape), np.dtype(dtype)
-    room = _room(size)
-    shelf = _free_buffers.setdefault((room, dtype), [])
-    buffer = shelf.pop() if shelf else _new_buffer(room, dtype)
-    return DeviceArray(buffer[:size], shape, _Lease(buffer, shelf))
-
-
-def _new_buffer(room, dtype):
-    """From the driver; where it has no room, once more after it was given back what is free here in other sizes."""
-    try:
-        return device.allocate(room, dtype)
-    except MemoryError:
-        release()
-        return device.allocate(room, dtype)
+    loan = _pool.take(size * dtype.itemsize, dtype)
+    return DeviceArray(loan[0][:size], shape, _Lease(_pool, loan))
 
 
 def from_host(array):
@@ -184,13 +181,4 @@ def launch(body, blocks, threads, *arguments):
 
 def release():
     """Give all free buffers back to the driver."""
-    for shelf in _free_buffers.values():
-        shelf.clear()
-
-
-def _room(size):
-    """`size` rounded up to one of four sizes in each power of two, so that like sizes share buffers."""
-    if size <= 64:
-        return 64
-    step = 1 << (size.bit_length() - 3)
-    return -(-size // step) * step
+    _pool.release()
