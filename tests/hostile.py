@@ -276,8 +276,8 @@ def layer_images(world, layer, what):
     if what == "one image":
         blocks[1] = world.twisted(blocks[1])
     x = Images(blocks)
-    if what == "data":
-        x.data = world.twisted(x.data)
+    if what == "data of":
+        x = Images.of(world.twisted(x.data), channels, x.sizes)
     if what == "data of like":
         x = x.like(world.twisted(x.data))
     if what == "list":
@@ -287,7 +287,7 @@ def layer_images(world, layer, what):
     y = made.forward(x)
     dy = _dy_like(world, y)
     if isinstance(dy, Images):
-        dy.data = world.twisted(dy.data)
+        dy = dy.like(world.twisted(dy.data))
     else:
         dy = world.twisted(dy)
     return {"dx": world.do(lambda: made.backward(dy), made), **made.grads}
@@ -339,7 +339,7 @@ def network_input(world, network, fused, images, predict):
     x = world.draw(*NETWORK_INPUT)
     if images:
         x = Images([world.draw(2, 5, 4), world.draw(2, 6, 5)])
-        x.data = world.twisted(x.data)
+        x = x.like(world.twisted(x.data))
     else:
         x = world.twisted(x)
     if predict:
@@ -403,8 +403,7 @@ def aliased(world, optimizer, first, second):
     if from_ is to and from_key == to_key:
         to[to_key] = value
     world.do(made_optimizer.step, made, made_optimizer)
-    found = _numbers_of(made, made_optimizer)
-    return found | {"grad": layer.grads["weight"]} if "grad" in (first, second) else found
+    return _numbers_of(made, made_optimizer)
 
 
 def shared_weight(world, view):
@@ -714,7 +713,7 @@ PLACES = {
     ),
     "layer images": (
         layer_images,
-        {"layer": some(ON_IMAGES), "what": some(["one image", "data", "data of like", "list", "dy"])},
+        {"layer": some(ON_IMAGES), "what": some(["one image", "data of", "data of like", "list", "dy"])},
     ),
     "layer changed": (
         layer_changed,

@@ -229,7 +229,7 @@ def test_a_weight_of_the_wrong_shape_is_refused(wrong, fused):
     y = computed.forward(x)
     if key == "weight" and not (fused and isinstance(layer, BatchNorm2d)):  # a block keeps what batchnorm did forward
         layer.params[key] = value
-        with pytest.raises(ValueError, match=key):
+        with pytest.raises(ValueError, match="expected"):
             computed.backward(np.ones_like(y))
 
 
@@ -422,8 +422,7 @@ def test_a_parameter_that_is_no_array_is_refused(layer, value):
 
 OTHER_RESULTS = {
     "nothing": (lambda y: None, TypeError),
-    "a list": (lambda y: y.tolist(), TypeError),
-    "a tuple": (lambda y: (y,), TypeError),
+    "a tuple": (lambda y: (y,), ValueError),
     "a word": (lambda y: "y", TypeError),
     "one axis fewer": (lambda y: y[0], ValueError),
     "one axis more": (lambda y: y[None], ValueError),
@@ -434,6 +433,7 @@ RIGHT_RESULTS = {
     "float64": lambda y: y.astype(np.float64),
     "float16": lambda y: y.astype(np.float16).astype(np.float32).astype(np.float16),
     "Fortran order": np.asfortranarray,
+    "a list": lambda y: y.tolist(),
     "a view": lambda y: np.concatenate([y, y])[: len(y)],
     "negative strides": lambda y: np.ascontiguousarray(y[::-1])[::-1],
 }
@@ -457,7 +457,7 @@ OWN = {
 
 def passes(layer, x):
     y = layer.forward(x)
-    dx = layer.backward(draw(*y.shape, seed=1))
+    dx = layer.backward(draw(*y.shape, seed=1).astype(y.dtype))
     return {"y": y, "dx": dx, **layer.grads, **layer.state}
 
 

@@ -65,10 +65,11 @@ class BatchNorm2d(Layer):
             count = x.size // x.shape[1]
             self.require_several_values(count)
             mean, var = self.ops.batchnorm2d_statistics(x)
-            self.track(mean, var, count)
         else:
             mean, var = self.ops.copy(self.state["running_mean"]), self.ops.copy(self.state["running_var"])
         y = self._normalise(x, mean, var)
+        if self.training:  # after all else, so that an error leaves the running statistics as they were
+            self.track(mean, var, count)
         # x_hat is not kept: it is had again from x, mean and var for less than the memory costs.
         self.remember(y, x=x, mean=mean, var=var, training=self.training)
         return y
