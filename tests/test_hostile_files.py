@@ -29,6 +29,7 @@ from minicnn.comparison.recording import load as load_comparison
 from minicnn.data import ImageFolder, load_cifar10, load_fashion_mnist
 from minicnn.inspect import load_recording
 from minicnn.learn.own import load as load_own
+from tests.test_data import CIFAR_FILES
 
 MEMORY, SECONDS = 1 << 30, 30
 ROOT = Path(minicnn.__file__).parent.parent
@@ -187,6 +188,12 @@ def batch(**changes):
     return pickle.dumps(content, protocol=2)
 
 
+def archive(first, *more):
+    """CIFAR-10's archive, sound but for the first batch and what comes after all."""
+    sound = [(f"x/{name}", batch()) for name in CIFAR_FILES[1:]]
+    return gzip.compress(tar((f"x/{CIFAR_FILES[0]}", first), *sound, *more), 1)
+
+
 class Calls:
     """Pickled as a call."""
 
@@ -220,7 +227,8 @@ ARCHIVES = {
     "a sparse member": lambda: gzip.compress(sparse()),
     "100 000 members": lambda: gzip.compress(tar(("x", b"")) * 100_000),
     "long names of long names": lambda: gzip.compress(tar(info("x", 0, tarfile.GNUTYPE_LONGNAME)) * 100_000),
-    "one batch twice": lambda: gzip.compress(tar(("x/data_batch_1", batch()), ("y/data_batch_1", batch()))),
+    "one batch twice": lambda: archive(batch(), ("y/data_batch_1", batch())),
+    "200 members more": lambda: archive(batch(), *[("x/more", b"")] * 200),
 }
 PICKLES = {
     "2**40 bytes": lambda: b"\x80\x04}" + b"\x8e" + (2**40).to_bytes(8, "little") + b"a.",
@@ -261,7 +269,6 @@ PICKLES = {
     "no images": lambda: batch(labels=[], data=np.zeros((0, 3072), np.uint8)),
     "data of floats": lambda: batch(data=np.zeros((2, 3072))),
     "data of objects": lambda: batch(data=np.full((2, 3072), None)),
-    "data in columns": lambda: batch(data=np.asfortranarray(np.zeros((2, 3072), np.uint8))),
     "data of another shape": lambda: batch(data=np.zeros((2, 3071), np.uint8)),
     "data as a list": lambda: batch(data=[[0] * 3072] * 2),
     "data as bytes": lambda: batch(data=bytes(6144)),
@@ -347,7 +354,7 @@ CASES = {
     **{f"CIFAR-10, {what}": (cifar(make), load_cifar10) for what, make in ARCHIVES.items()},
     **{
         f"CIFAR-10, {what}": (
-            cifar(lambda make=make: gzip.compress(tar(("x/data_batch_1", make())), 1)),
+            cifar(lambda make=make: archive(make())),
             load_cifar10,
         )
         for what, make in PICKLES.items()
@@ -386,6 +393,15 @@ def read_all(folder):
         if os.WIFSIGNALED(status):
             said = f"ended by {signal.Signals(os.WTERMSIG(status)).name} after {time.monotonic() - started:.0f} s"
         print(json.dumps([name, said]), flush=True)
+
+
+def test_the_archive_that_is_made_hostile_is_sound_otherwise(tmp_path):
+    cifar(lambda: archive(batch()))(tmp_path / "sound")
+    assert load_cifar10(tmp_path / "sound").train.labels.tolist() == [0, 1] * 5
+    pixels = np.arange(2 * 3072, dtype=np.uint8).reshape(2, 3072)
+    cifar(lambda: archive(batch(data=np.asfortranarray(pixels))))(tmp_path / "in columns")
+    found = load_cifar10(tmp_path / "in columns").train.images[:2]
+    np.testing.assert_array_equal(found.reshape(2, 3072), pixels / np.float32(255))
 
 
 @pytest.fixture(scope="module")

@@ -154,14 +154,9 @@ class _Asked:
     def as_array(self):
         """The array of bytes that is meant, as NumPy pickles it: of its state the shape, the dtype, and the bytes."""
         _, shape, dtype, in_columns, content = self.state
-        if (
-            self.name != "_reconstruct"
-            or dtype.name != "dtype"
-            or dtype.arguments[0] not in ("u1", b"u1")
-            or in_columns
-        ):
+        if self.name != "_reconstruct" or dtype.name != "dtype" or dtype.arguments[0] not in ("u1", b"u1"):
             raise ValueError("expected an array of bytes")
-        return np.frombuffer(content, np.uint8).reshape(shape)
+        return np.frombuffer(content, np.uint8).reshape(shape, order="F" if in_columns else "C")
 
 
 def _joined(parts):
