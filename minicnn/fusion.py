@@ -12,6 +12,8 @@ from minicnn.images import sizes_of
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, ReLU
 from minicnn.network import Sequential
 
+LONGEST_SIDE = 1 << 24  # up to which every integer is a float32
+
 
 class ConvBlocks(Sequential):
     """A run of blocks conv → batchnorm → relu, and maybe a global max pooling at its end, computed together.
@@ -47,6 +49,7 @@ class ConvBlocks(Sequential):
 
     def predict(self, x):
         x = self._as_images(x)
+        self._output_sizes(x)
         below = x
         *first_blocks, last_block = self.blocks
         for conv, bn in first_blocks:
@@ -60,18 +63,17 @@ class ConvBlocks(Sequential):
 
     def forward(self, x):
         x = self._as_images(x)
-        activations = [x]
-        for (conv, bn), count in zip(self.blocks, self._counts(x), strict=True):
-            activation = self.ops.fused_conv_forward(activations[-1], *_arguments(conv, bn, bn.training))
-            if bn.training:
-                bn.track(activation.norm.mean, activation.norm.var, count)
-            activations.append(activation)
-
+        activations, counts = [x], self._counts(x)
+        for conv, bn in self.blocks:
+            activations.append(self.ops.fused_conv_forward(activations[-1], *_arguments(conv, bn, bn.training)))
         if self.pool is None:
             y, peaks = self.ops.fused_output(activations[-1]), None
         else:
             y, peaks = self.ops.fused_max(activations[-1])
             y = y.reshape(*y.shape, 1, 1)
+        for (_, bn), activation, count in zip(self.blocks, activations[1:], counts, strict=True):
+            if bn.training:  # last: where memory ran out on the way, nothing has changed
+                bn.track(activation.norm.mean, activation.norm.var, count)
         self.remember(y, activations=activations, peaks=peaks)
         return y
 
@@ -111,14 +113,24 @@ class ConvBlocks(Sequential):
                 )
         return x
 
+    def _output_sizes(self, x):
+        """The size of the images behind each block. Raises what the plain layers would, before anything is done."""
+        sizes = [sizes_of(x)]
+        for conv, _ in self.blocks:
+            sizes.append(conv.output_size(sizes[-1]))
+        if self.pool is not None and np.max(sizes[-1]) > LONGEST_SIDE:
+            raise ValueError(
+                f"ConvBlocks: expected images of at most {LONGEST_SIDE} rows and columns, which a block with a global "
+                f"maximum counts in float32, got {np.max(sizes[-1])}; take the network without minicnn.fuse"
+            )
+        return sizes[1:]
+
     def _counts(self, x):
-        """Pixels each batchnorm averages over. Raises what the plain layers would, before anything is done."""
-        counts, size = [], sizes_of(x)
-        for conv, bn in self.blocks:
-            size = conv.output_size(size)
-            counts.append(int(np.broadcast_to(size, (len(x), 2)).prod(axis=1).sum()))
+        """Pixels each batchnorm averages over. Raises where they are too few, before anything is done."""
+        counts = [int(np.broadcast_to(size, (len(x), 2)).prod(axis=1).sum()) for size in self._output_sizes(x)]
+        for (_, bn), count in zip(self.blocks, counts, strict=True):
             if bn.training:
-                bn.require_several_values(counts[-1])
+                bn.require_several_values(count)
         return counts
 
 

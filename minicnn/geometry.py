@@ -19,6 +19,23 @@ from functools import lru_cache
 
 import numpy as np
 
+MOST_PIXELS = 2**31 - 1  # of an image: max pooling, and kernels of the cuda backend, count them in 32 bits
+
+
+def require_countable(size, what):
+    """Raise ValueError where an image has more than `MOST_PIXELS` pixels; size is (H, W), or (N, 2) for N images.
+
+    >>> require_countable((50_000, 50_000), "MaxPool2d: input")
+    Traceback (most recent call last):
+    ValueError: MaxPool2d: input: expected images of at most 2147483647 pixels, got one of 2.5e+09; cut it into pieces
+    """
+    # In floats where NumPy multiplies: its integers would overflow.
+    pixels = size[0] * size[1] if isinstance(size, tuple) else np.prod(size, axis=1, dtype=np.float64).max()
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            f"{what}: expected images of at most {MOST_PIXELS} pixels, got one of {pixels:.5g}; cut it into pieces"
+        )
+
 
 def output_size(n_in, kernel, stride, padding):
     """Number of windows of a convolution or fixed pooling along one axis.

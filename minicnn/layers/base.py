@@ -24,6 +24,7 @@ from minicnn.backends.copying import Copyable
 from minicnn.backends.guard import RESULTS
 from minicnn.backends.own import OwnOperations
 from minicnn.checks import DTYPES, as_floats, kind_of, refuse_images, require_shape
+from minicnn.images import sizes_of
 
 
 class Layer(Copyable):
@@ -229,6 +230,7 @@ class SpatialLayer(Layer):
         x = self.as_input(x)
         if x.ndim not in (3, 4):
             raise ValueError(f"{type(self).__name__}: expected input of shape (N, C, H, W) or (C, H, W), got {x.shape}")
+        geometry.require_countable(sizes_of(x), f"{type(self).__name__}: input")
         return x
 
 
@@ -255,7 +257,9 @@ def fixed_output_size(layer, input_size):
     kernel, stride, padding = (np.array(pair) for pair in (layer.kernel_size, layer.stride, layer.padding))
     output_sizes = geometry.output_size(sizes, kernel, stride, padding)
     if output_sizes.min() >= 1:
-        return output_sizes if sizes.ndim == 2 else tuple(output_sizes.tolist())
+        output_sizes = output_sizes if sizes.ndim == 2 else tuple(output_sizes.tolist())
+        geometry.require_countable(output_sizes, f"{type(layer).__name__}: output")
+        return output_sizes
     which = ""
     if sizes.ndim == 2:
         first = int(np.argmax((output_sizes < 1).any(axis=1)))

@@ -7,7 +7,7 @@ a pair of operations; a layer below is one answer to each.
 """
 
 from minicnn.checks import as_int, as_pair
-from minicnn.geometry import adaptive_windows, fixed_windows
+from minicnn.geometry import adaptive_windows, fixed_windows, require_countable
 from minicnn.images import Images, sizes_of
 from minicnn.layers.base import SpatialLayer, batched, fixed_output_size, like_input
 
@@ -97,7 +97,9 @@ class _AdaptiveWindows:
     def windows(self, input_size):
         """The tables (rows, columns) for an image of `input_size`; None keeps the size of that axis."""
         sizes = zip(input_size, self.output_size, strict=True)
-        return tuple(adaptive_windows(n_in, n_in if n_out is None else n_out) for n_in, n_out in sizes)
+        output_size = tuple(n_in if n_out is None else n_out for n_in, n_out in sizes)
+        require_countable(output_size, f"{type(self).__name__}: output")
+        return tuple(map(adaptive_windows, input_size, output_size))
 
     def describe(self):
         return f"{self.output_size}"
