@@ -286,10 +286,7 @@ def layer_images(world, layer, what):
         return _pass(world, made, x)
     y = made.forward(x)
     dy = _dy_like(world, y)
-    if isinstance(dy, Images):
-        dy = dy.like(world.twisted(dy.data))
-    else:
-        dy = world.twisted(dy)
+    dy = dy.like(world.twisted(dy.data)) if isinstance(dy, Images) else world.twisted(dy)
     return {"dx": world.do(lambda: made.backward(dy), made), **made.grads}
 
 
