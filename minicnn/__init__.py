@@ -99,7 +99,7 @@ def compile_kernels(dtype="float32", report=None):
 def release_memory():
     """Give back to the system the memory that the CPU backend keeps to use it again.
 
-    It keeps the largest arrays of every size it has met, which after images of many sizes may be much.
+    It keeps about as much as was in use at once: with what is in use, at most twice as much.
     """
     from minicnn.backends.cpu.memory import release  # here, so that importing minicnn need not import numba
 

@@ -91,7 +91,7 @@ def test_where_the_package_cannot_be_written_the_users_cache_is_used(package_tha
     result = python(USE, tmp_path, XDG_CACHE_HOME=str(cache))
     assert result.stderr == ""
     assert result.stdout.strip() == str(package_that_keeps_nothing / "__init__.py")
-    assert list(cache.rglob("*.nbi"))
+    assert list(cache.rglob("*.nbc"))
 
 
 def test_where_nothing_can_be_written_it_works_all_the_same(package_that_keeps_nothing, tmp_path):
