@@ -134,9 +134,12 @@ class Trainer:
             self._output = self._computed.forward(x)
             loss = _as_float(self.loss.forward(self._output, y), "Trainer: the loss")
             if not math.isfinite(loss):
+                params = {name for name, _, _ in self.network.named_params()}
+                lost = [name for name in self._infinite() if name in params]  # statistics have seen this batch
+                already = f", but {', '.join(lost)} had been infinite or NaN already" if lost else ""
                 raise RuntimeError(
                     f"Trainer: the loss is {loss} {self._place()}; expected a finite number. Parameters are as before "
-                    "this step; look for NaN or huge values in the batch, or try a smaller learning rate or "
+                    f"this step{already}; look for NaN or huge values in the batch, or try a smaller learning rate or "
                     "max_grad_norm"
                 )
             self._computed.backward(self.loss.backward(), need_dx=False)
@@ -155,19 +158,27 @@ class Trainer:
                 self.optimizer.step()
         return loss
 
+    def _infinite(self):
+        """Names of the parameters and running statistics that have a number that is not finite."""
+        return [name for name, array in self.network.state_dict().items() if not np.isfinite(array).all()]
+
     def _place(self):
         return f"at step {self.optimizer.steps + 1} (epoch {self.epoch + 1})"
 
     def _magnitude(self):
-        """The norm of all gradients and running statistics together; infinite where they are not floats of one kind."""
+        """The norm of all gradients and running statistics together; infinite where they are not floats.
+
+        Of arrays on a device it is 0, unseen: to fetch it would make every step wait for the device. There the next
+        loss tells, and nothing infinite is saved.
+        """
         layers = [layer for _, layer in self.network.named_layers()]
-        arrays = [layer.ops.asarray(grad) for layer in layers for grad in layer.grads.values()]
-        arrays += [array for layer in layers for array in layer.state.values() if array.dtype in DTYPES]
-        dtypes = {array.dtype for array in arrays}
-        if len(dtypes) > 1 or not dtypes.issubset(DTYPES):
+        arrays = [(layer.ops, layer.ops.asarray(grad)) for layer in layers for grad in layer.grads.values()]
+        arrays += [(layer.ops, array) for layer in layers for array in layer.state.values() if array.dtype in DTYPES]
+        if not all(isinstance(array, np.ndarray) for _, array in arrays):
+            return 0.0
+        if not all(array.dtype in DTYPES for _, array in arrays):
             return math.inf
-        ops = self.network.ops
-        return math.sqrt(getattr(ops, "backend", ops).sum_of_squares(*arrays)) if arrays else 0.0
+        return math.sqrt(sum(getattr(ops, "backend", ops).sum_of_squares(array) for ops, array in arrays))
 
     def _require_finite_update(self):
         """Raise RuntimeError where a number of the network would be infinite or NaN after the optimiser's step.
@@ -186,7 +197,7 @@ class Trainer:
                 layer.params[key] = layer.ops.copy(param)
             with np.errstate(all="ignore"):
                 trial.step()
-            wrong = [name for name, array in self.network.state_dict().items() if not np.isfinite(array).all()]
+            wrong = self._infinite()
         finally:
             for (_, layer, key), param in zip(params, before, strict=True):
                 layer.params[key] = param
@@ -285,7 +296,15 @@ class Trainer:
 
         `train` is the `Batches` that `fit` is given; without it, or with another iterable, the order of the
         batches is not part of the file.
+
+        Raises RuntimeError, and leaves a file that is there, where parameters or running statistics are not finite.
         """
+        infinite = self._infinite()
+        if infinite:
+            raise RuntimeError(
+                f"Trainer.save: expected finite numbers, got infinity or NaN in {', '.join(infinite)}; nothing was "
+                "written, since such a run cannot go on"
+            )
         arrays = {f"network/{name}": array for name, array in self.network.state_dict().items()}
         arrays |= {f"best/{name}": array for name, array in self._best_weights.items()}
         optimizer_arrays, optimizer_numbers = self.optimizer.state_dict()

@@ -164,3 +164,18 @@ def test_an_optimiser_to_which_infinite_gradients_do_no_harm_goes_on():
     trainer.step(np.abs(x) + 1, y)
     np.testing.assert_allclose(np.abs(network["fc"].params["bias"] - bias), 0.5, rtol=1e-6)
     assert trainer.optimizer.steps == 1
+
+
+def test_weights_that_are_lost_already_are_named_and_not_saved(tmp_path):
+    """As by an optimiser's step outside the trainer. The checkpoint from before stays."""
+    trainer, (x, y) = run_of("Adam"), small_problem()
+    trainer.save(tmp_path / "run")
+    good = load_run(tmp_path / "run")
+    trainer.network["fc"].params["weight"][0, 0] = np.inf
+    with np.errstate(all="ignore"), pytest.raises(RuntimeError, match=r"fc\.weight had been infinite or NaN already"):
+        trainer.step(x, y)
+    with pytest.raises(RuntimeError, match=r"Trainer.save: expected finite numbers, .*fc\.weight"):
+        trainer.save(tmp_path / "run")
+    arrays, run = load_run(tmp_path / "run")
+    assert run == good[1]
+    assert all(array.tobytes() == good[0][name].tobytes() for name, array in arrays.items())

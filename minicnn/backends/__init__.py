@@ -29,7 +29,7 @@ arrays        asarray(array) -> array                     host array to this bac
               to_numpy(array) -> numpy.ndarray            and back
               copy(array) -> array                        an independent copy, on this backend
               sent_ahead(batches) -> batches              (x, y) after (x, y), x maybe on this backend already
-              sum_of_squares(*arrays) -> float            over all of them, for the norm of gradients
+              sum_of_squares(array) -> float              for the norm of a gradient
               scale_(array, factor)                       array *= factor
 
 compile       compile_kernels(dtype, report=None, files=None)

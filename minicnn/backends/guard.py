@@ -35,6 +35,7 @@ from minicnn.geometry import output_size
 from minicnn.images import Images
 
 CONTRACT = {
+    "sum_of_squares": "array: ... -> square_sum",
     "scale_": "array!: ..., factor -> None",
     "conv2d_forward": "x: N C H W, weight: F C KH KW, bias?: F, stride, padding -> y: N F OH OW",
     "conv2d_input_gradient": "dy: N F OH OW, weight: F C KH KW, input_size, stride, padding -> dx: N C H W",

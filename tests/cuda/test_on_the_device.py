@@ -1,5 +1,5 @@
 """What goes to the device and comes back: operations leave their numbers there, and a training step moves a batch in
-and the loss and the gradients' magnitude out. Kernels are not run, see `recorded`."""
+and one loss out. Kernels are not run, see `recorded`."""
 
 from contextlib import contextmanager
 from unittest import mock
@@ -84,7 +84,7 @@ def test_operation_on_images_of_different_sizes(name):
 
 @pytest.mark.parametrize("fuse", [True, False], ids=["fused", "plain"])
 @pytest.mark.parametrize("kind", ["array", "Images"])
-def test_a_training_step_moves_a_batch_in_and_two_magnitudes_out(kind, fuse):
+def test_a_training_step_moves_a_batch_in_and_one_loss_out(kind, fuse):
     n_images, n_classes = 4, 10
     x, labels = np.ones((n_images, 3, 8, 6), np.float32), np.arange(n_images)
     x = Images(list(x)) if kind == "Images" else x
@@ -97,10 +97,7 @@ def test_a_training_step_moves_a_batch_in_and_two_magnitudes_out(kind, fuse):
         fetched.clear()
         trainer.step(x, labels)
     assert sent == [(x.size, np.float32), (n_images, np.int64), (n_classes, np.float32)]  # the last are class weights
-    # The loss, and sums of squares of all gradients, one for each block of threads: is every number of the step finite?
-    (loss_size, _), (magnitude_size, _) = fetched
-    assert loss_size == 1
-    assert magnitude_size < 200
+    assert fetched == [(1, np.float32)]
 
 
 def test_numbers_on_the_device_are_not_taken_for_numbers_on_the_host():

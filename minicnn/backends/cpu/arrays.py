@@ -33,17 +33,14 @@ def sent_ahead(batches):
     return batches
 
 
-def sum_of_squares(*arrays):
+@guarded
+def sum_of_squares(array):
     """sum of a² as a Python float, added up in float64. Worker: one chunk and its partial sum."""
-    total = 0.0
-    for array in map(asarray, arrays):
-        if array.size <= FEW:
-            total += _few_squares(array.reshape(-1))
-        else:
-            partial = np.empty(chunks(array.size))
-            _many_squares(array.reshape(-1), partial)
-            total += float(partial.sum())
-    return total
+    if array.size <= FEW:
+        return _few_squares(array.reshape(-1))
+    partial = np.empty(chunks(array.size))
+    _many_squares(array.reshape(-1), partial)
+    return float(partial.sum())
 
 
 @guarded

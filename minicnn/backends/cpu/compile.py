@@ -138,4 +138,4 @@ def _optimizers(dtype):
 
 
 def _arrays(dtype):
-    arrays.sum_of_squares(np.ones(1, dtype), np.ones(arrays.FEW + 1, dtype))
+    arrays.sum_of_squares(np.ones(arrays.FEW + 1, dtype))

@@ -93,15 +93,13 @@ def _send_next(iterator, passages):
     return x.like(sent) if isinstance(x, Images) else sent, y, passage
 
 
-def sum_of_squares(*arrays):
+@guarded
+def sum_of_squares(array):
     """sum of a² as a Python float, added up in the array's dtype, but in steps of a few numbers each."""
-    arrays = [asarray(array) for array in arrays]
-    dtype, blocks = arrays[0].dtype, [min(MOST_BLOCKS, blocks_for(array.size)) for array in arrays]
-    partial, first = empty(sum(blocks), dtype), 0
-    for array, its_blocks in zip(arrays, blocks, strict=True):
-        launch(_square_sums(dtype.type), its_blocks, THREADS, array, partial, first, array.size)
-        first += its_blocks
-    return float(device.download(partial.flat).sum(dtype=np.float64))  # one answer to wait for, not one an array
+    blocks = min(MOST_BLOCKS, blocks_for(array.size))
+    partial = empty(blocks, array.dtype)
+    launch(_square_sums(array.dtype.type), blocks, THREADS, array, partial, array.size)
+    return float(device.download(partial.flat).sum(dtype=np.float64))
 
 
 @guarded
@@ -118,10 +116,10 @@ def _scale(array, factor, size):
 
 @lru_cache
 def _square_sums(real):
-    """partial[first + block] = the sum of the squares of every blocks * THREADS-th numbers, which this block owns."""
+    """partial[block] = the sum of the squares of every blocks * THREADS-th numbers. A block owns its partial sum."""
     zero = real(0)
 
-    def kernel(array, partial, first, size):
+    def kernel(array, partial, size):
         squares = cuda.shared.array(THREADS, real)
         thread, total = cuda.threadIdx.x, zero
         for i in range(own_number(), size, cuda.gridDim.x * THREADS):
@@ -129,6 +127,6 @@ def _square_sums(real):
         squares[thread] = total
         sum_over_block(squares, thread)
         if thread == 0:
-            partial[np.uint64(first + cuda.blockIdx.x)] = squares[0]
+            partial[cuda.blockIdx.x] = squares[0]
 
     return kernel

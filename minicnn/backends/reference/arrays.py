@@ -25,9 +25,9 @@ def sent_ahead(batches):
     return batches
 
 
-def sum_of_squares(*arrays):
+def sum_of_squares(array):
     """sum of a² as a Python float, added up in float64."""
-    return float(sum(np.sum(np.square(array, dtype=np.float64)) for array in arrays))
+    return float(np.sum(np.square(array, dtype=np.float64)))
 
 
 def scale_(array, factor):
