@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn.checks import as_count, as_floats, as_number, kind_of, require_entries
 from minicnn.network import Sequential
-from minicnn.plain import memory_of
+from minicnn.plain import as_plain_array, memory_of
 
 MODERATE = 1e12  # a norm of gradients that is far from what overflows, whatever the optimiser has added up
 
@@ -176,6 +176,7 @@ class _Optimizer:
             raise ValueError(f"{what}: expected the state of {name}, got that of {settings['class']!s:.200}")
         require_entries(settings, ("steps", *self.settings), what)
         present = self.state_dict()[0]
+        arrays = {key: as_plain_array(array, f"{what}: {key}") for key, array in arrays.items()}
         if {key: array.shape for key, array in arrays.items()} != {key: array.shape for key, array in present.items()}:
             raise ValueError(f"{what}: expected the state of a network like this one, got another's")
         checked = {}

@@ -281,7 +281,8 @@ def layer_images(world, layer, what):
     if what == "data of like":
         x = x.like(world.twisted(x.data))
     if what == "list":
-        x = Images(world.twisted(np.stack([blocks[0]] * 2)))
+        several = world.twisted(np.stack([blocks[0]] * 2))
+        x = Images(several if not isinstance(several, memoryview) else [several])  # Python does not take one apart
     if what != "dy":
         return _pass(world, made, x)
     y = made.forward(x)
@@ -463,6 +464,9 @@ def own_operation(world, network, name, member, kind):
     made.use(**{name: own})
     made_optimizer = OPTIMIZERS["Adam"](made)
     found = _backward_once(world, made)
+    if name.endswith("_"):  # it has changed things itself when it is judged by what it gave back
+        made_optimizer.step()
+        return found | _numbers_of(made, made_optimizer)
     found["norm"] = world.do(lambda: minicnn.clip_gradients(made, 0.5), made, made_optimizer)
     world.do(made_optimizer.step, made, made_optimizer)
     x, _ = _batch(world)

@@ -422,7 +422,7 @@ def test_a_parameter_that_is_no_array_is_refused(layer, value):
 
 OTHER_RESULTS = {
     "nothing": (lambda y: None, TypeError),
-    "a tuple": (lambda y: (y,), ValueError),
+    "a tuple": (lambda y: (y,), REFUSED),
     "a word": (lambda y: "y", TypeError),
     "one axis fewer": (lambda y: y[0], ValueError),
     "one axis more": (lambda y: y[None], ValueError),

@@ -1,8 +1,9 @@
 """Objects that people hand over where an ordinary array is meant, each made of an ordinary array.
 
 `TWISTS` maps a name to a function from a plain array to the object. `ordinary` goes the other way: the float64 array of
-the same values, or `NoMeaning` where the object stands for no array of numbers. An `__array_interface__` that says where
-memory is, and lies, is not among them: NumPy itself believes it.
+the same values, or `NoMeaning` where the object stands for no array of numbers.
+
+An `__array_interface__` that speaks of more memory than it has is not among them: NumPy itself believes it.
 """
 
 import array

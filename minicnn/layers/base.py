@@ -23,7 +23,7 @@ from minicnn.backends import first_backend, get_backend
 from minicnn.backends.copying import Copyable
 from minicnn.backends.guard import RESULTS
 from minicnn.backends.own import OwnOperations
-from minicnn.checks import DTYPES, as_floats, kind_of, refuse_images, require_shape
+from minicnn.checks import DTYPES, as_floats, as_pair, kind_of, refuse_images, require_shape
 from minicnn.images import sizes_of
 
 
@@ -248,13 +248,23 @@ def like_input(y, x):
     return y if x.ndim == 4 else y.reshape(y.shape[1:])
 
 
+def checked_settings(layer):
+    """kernel_size, stride and padding of `layer` as pairs, checked again as the constructor did: they can be set."""
+    name = type(layer).__name__
+    return (
+        as_pair(layer.kernel_size, f"{name}: kernel_size", 1),
+        as_pair(layer.stride, f"{name}: stride", 1),
+        as_pair(layer.padding, f"{name}: padding", 0),
+    )
+
+
 def fixed_output_size(layer, input_size):
     """(OH, OW) for an image of (H, W), or sizes (N, 2) for sizes (N, 2), by kernel_size, stride and padding of `layer`.
 
     Raises ValueError where the kernel is larger than the padded image, and of several images names the first.
     """
     sizes = np.array(input_size)
-    kernel, stride, padding = (np.array(pair) for pair in (layer.kernel_size, layer.stride, layer.padding))
+    kernel, stride, padding = map(np.array, checked_settings(layer))
     output_sizes = geometry.output_size(sizes, kernel, stride, padding)
     if output_sizes.min() >= 1:
         output_sizes = output_sizes if sizes.ndim == 2 else tuple(output_sizes.tolist())

@@ -9,7 +9,7 @@ a pair of operations; a layer below is one answer to each.
 from minicnn.checks import as_int, as_pair
 from minicnn.geometry import adaptive_windows, fixed_windows, require_countable
 from minicnn.images import Images, sizes_of
-from minicnn.layers.base import SpatialLayer, batched, fixed_output_size, like_input
+from minicnn.layers.base import SpatialLayer, batched, checked_settings, fixed_output_size, like_input
 
 
 class _Pooling(SpatialLayer):
@@ -130,7 +130,7 @@ class _FixedWindows:
 
     def windows(self, input_size):
         """The tables (rows, columns) for an image of `input_size`."""
-        axes = zip(input_size, self.kernel_size, self.stride, self.padding, strict=True)
+        axes = zip(input_size, *checked_settings(self), strict=True)
         return tuple(fixed_windows(*axis) for axis in axes)
 
     def describe(self):
