@@ -39,6 +39,7 @@ and where (`tests/hostile.py`, PLACES):
 
 import json
 
+import numpy as np
 import pytest
 
 from tests import hostile
@@ -86,3 +87,45 @@ def assert_all_reached(outcomes):
     kernels, reached = ({name for each in said for name in each[which]} for which in ("kernels", "reached"))
     assert len(kernels) > 20
     assert reached == kernels
+
+
+def other_numbers(x, weight, bias):
+    return x @ weight.T + bias + np.float32(0.01)
+
+
+def numbers_of_the_moment(x, weight, bias):
+    return x @ weight.T + bias + np.random.default_rng().random(1, np.float32)
+
+
+def no_error_of_ours(x, weight, bias):
+    raise IndexError("list index out of range")
+
+
+def changes_its_weight_and_raises(x, weight, bias):
+    weight += 1
+    raise ValueError("too late")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (other_numbers, "other numbers, off by"),
+        (numbers_of_the_moment, "the second time"),
+        (no_error_of_ours, "raised IndexError"),
+        (changes_its_weight_and_raises, "changed before it raised"),
+    ],
+)
+def test_the_judge_finds_what_is_planted(monkeypatch, wrong, said):
+    recipe = ("layer predict", {"layer": "Linear"}, "plain", "float32", 0)
+    hostile.play(recipe)
+    monkeypatch.setattr(hostile.CPU, "linear_forward", wrong)
+    with pytest.raises(AssertionError, match=said):
+        hostile.play(recipe)
+
+
+def test_the_judge_finds_an_answer_to_what_has_no_meaning(monkeypatch):
+    recipe = ("layer predict", {"layer": "ReLU"}, "masked", "float32", 0)
+    hostile.play(recipe)
+    monkeypatch.setattr(hostile.CPU, "asarray", np.asarray)
+    with pytest.raises(AssertionError, match="no meaning"):
+        hostile.play(recipe)
