@@ -36,7 +36,7 @@ from tests import test_contract
 from tests.children import Log
 from tests.twists import OF_FEW_NUMBERS, TWISTS, NoMeaning, OwnError, ordinary
 
-SECONDS = 60  # for one example, compiling included
+SECONDS = 60  # for one example
 CPU, REFERENCE = get_backend("cpu"), get_backend("reference")
 
 # Where results go through the float64 of the judge: of the largest number, or of 0.1 where that is larger.
@@ -375,6 +375,18 @@ def step(world, optimizer, network, what, key, clip, slot):
         found["norm"] = world.do(lambda: minicnn.clip_gradients(made, 0.5), made, made_optimizer)
     world.do(made_optimizer.step, made, made_optimizer)
     return found | _numbers_of(made, made_optimizer)
+
+
+def large_gradient(world, bias):
+    """One whose squares are added up by several threads."""
+    made = minicnn.Sequential(_filled(world, minicnn.Linear(640, 640)))
+    made[0].grads = {"weight": world.draw(640, 640), "bias": world.draw(640)}
+    key = "bias" if bias else "weight"
+    made[0].grads[key] = world.twisted(made[0].grads[key])
+    made_optimizer = OPTIMIZERS["SGD"](made)
+    found = {"norm": world.do(lambda: minicnn.clip_gradients(made, 0.5), made, made_optimizer)}
+    world.do(made_optimizer.step, made, made_optimizer)
+    return found | _numbers_of(made)
 
 
 def aliased(world, optimizer, first, second):
@@ -756,6 +768,7 @@ PLACES = {
             "slot": st.integers(0, 1),
         },
     ),
+    "large gradient": (large_gradient, {"bias": yes_no}),
     "aliased": (aliased, {"optimizer": some(sorted(OPTIMIZERS)), "first": some(SLOTS), "second": some(SLOTS)}),
     "shared weight": (shared_weight, {"view": yes_no}),
     "own operation": (

@@ -38,6 +38,8 @@ and where (`tests/hostile.py`, PLACES):
 """
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +50,13 @@ from tests.test_contract import NOT_AN_ARRAY_OPERATION
 
 # One child plays so many examples. The tenth of them that runs in every suite has seeds of its own.
 EXAMPLES = 500
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels_on_disk():
+    """Compiled by another process, so that an example's time is its own; the children find them when they are called."""
+    code = "import minicnn; [minicnn.get_backend('cpu').compile_kernels(dtype) for dtype in ('float32', 'float64')]"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture(scope="module")
