@@ -54,7 +54,7 @@ EXAMPLES = 500
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels_on_disk():
-    """Compiled by another process, so that an example's time is its own; the children find them when they are called."""
+    """Compiled by another process, so that an example has its time for itself; children find them at the first call."""
     code = "import minicnn; [minicnn.get_backend('cpu').compile_kernels(dtype) for dtype in ('float32', 'float64')]"
     subprocess.run([sys.executable, "-c", code], check=True)
 
