@@ -14,6 +14,7 @@ import concurrent.futures
 import copy
 import multiprocessing
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -647,3 +648,34 @@ def test_a_process_pool():
         assert y.tobytes() == network.predict(x).tobytes()
     assert train_once(network, optimizer) == value
     assert_unchanged(numbers_of(network, optimizer), trained, its_optimizer)
+
+
+# Settings that are set after construction.
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize(
+    "make", [lambda: Conv2d(2, 3, 3, rng=0), lambda: minicnn.MaxPool2d(3), lambda: minicnn.AvgPool2d(3)]
+)
+def test_settings_that_are_set_later_are_those_of_the_constructor_or_refused(make, backend):
+    x, layer = draw(2, 2, 7, 8), make().to(backend)
+    layer.stride = 2
+    assert layer.forward(x).shape[2:] == (3, 3)
+    assert layer.backward(draw(*layer.forward(x).shape)).shape == x.shape
+    for stride, error in ((0, ValueError), ((1, 0), ValueError), (1.5, TypeError), (None, TypeError), ("2", TypeError)):
+        layer.stride = stride
+        with pytest.raises(error, match="stride"):
+            layer.forward(x)
+
+
+@pytest.mark.parametrize("way", [np.ndarray.tolist, np.asfortranarray, np.matrix])
+def test_an_optimiser_loads_what_numpy_can_read(way):
+    network = small_network()
+    made, twin = Adam(network), Adam(network)
+    train_once(network, made)
+    arrays, settings = made.state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        given = {name: way(array) if array.ndim == 2 else array for name, array in arrays.items()}
+    twin.load_state_dict(given, settings)
+    assert all(twin.state_dict()[0][name].tobytes() == array.tobytes() for name, array in arrays.items())

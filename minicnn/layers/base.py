@@ -249,13 +249,10 @@ def like_input(y, x):
 
 
 def checked_settings(layer):
-    """kernel_size, stride and padding of `layer` as pairs, checked again as the constructor did: they can be set."""
-    name = type(layer).__name__
-    return (
-        as_pair(layer.kernel_size, f"{name}: kernel_size", 1),
-        as_pair(layer.stride, f"{name}: stride", 1),
-        as_pair(layer.padding, f"{name}: padding", 0),
-    )
+    """kernel_size, stride and padding of `layer`, made pairs as the constructor made them: they may have been set."""
+    for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+        setattr(layer, name, as_pair(getattr(layer, name), f"{type(layer).__name__}: {name}", least))
+    return layer.kernel_size, layer.stride, layer.padding
 
 
 def fixed_output_size(layer, input_size):
