@@ -25,7 +25,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
         y = empty_batch(x, len(weight), output_sizes(sizes_table(x), (1, 1), stride, padding), x.dtype)
         matrix.run(planes_reading(x), _writing(y), weight[:, :, 0, 0], bias, stride)
         return y
-    return convolve(rung(x.shape[1], weight.shape[2:], stride, padding), x, weight, bias, stride, padding)
+    return convolve(rung(x.shape[1], weight.shape[2:], stride, padding, weight), x, weight, bias, stride, padding)
 
 
 @guarded
@@ -34,7 +34,7 @@ def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     if matrix.serves(weight.shape[2:], padding) and stride == (1, 1):
         matrix.run(planes_reading(dy), _writing(dx), np.ascontiguousarray(weight[:, :, 0, 0].T), None, stride)
         return dx
-    chosen = rung(dy.shape[1], weight.shape[2:], stride, padding)
+    chosen = rung(dy.shape[1], weight.shape[2:], stride, padding, weight)
     return convolve_back(chosen, reading(dy, chosen), weight, dx, stride, padding)
 
 
@@ -48,15 +48,19 @@ def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
 
 @guarded
 def conv2d_bias_gradient(dy):
-    """The bias is added to every output of its filter, so its gradient is their sum."""
+    """The bias is added to every output of its filter, so its gradient is their sum.
+
+    NumPy adds up the pixels of an image in pairs, and what one image after the other gives in a row: that in float64.
+    """
     if isinstance(dy, Images):
-        return sum(image.sum(axis=(1, 2)) for image in dy)
-    return dy.sum(axis=(0, 2, 3))
+        return sum(image.sum(axis=(1, 2)).astype(np.float64) for image in dy).astype(dy.dtype)
+    return dy.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64).astype(dy.dtype)
 
 
-def rung(inputs, kernel_size, stride, padding):
-    """The module that does this convolution; `inputs` is the number of channels summed over."""
-    return winograd if winograd.serves(inputs, kernel_size, stride, padding) else tile
+def rung(inputs, kernel_size, stride, padding, weight=None):
+    """The module that does this convolution; `inputs` is the number of channels summed over. A weight gradient has
+    no weight."""
+    return winograd if winograd.serves(inputs, kernel_size, stride, padding, weight) else tile
 
 
 def convolve(rung, x, weight, bias, stride, padding):

@@ -204,9 +204,9 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
     coefficients[C1, : stored.filters] = c1 - c2 * rounded_off
     coefficients[C2, : stored.filters] = c2
     if gradient.peaks is None:
-        dy = _writing(gradient_source, (stored.raw, gradient.g, coefficients), stored)
+        dy = _writing(gradient_source, (stored.raw, gradient.g, coefficients), stored, bounded=from_batch)
     else:
-        dy = _writing(peak_gradient_source, (stored.raw, gradient.peaks, coefficients), stored)
+        dy = _writing(peak_gradient_source, (stored.raw, gradient.peaks, coefficients), stored, bounded=from_batch)
 
     x, kernel_size = _reading(below), weight.shape[2:]
     chosen = rung(x.channels, kernel_size, stride, padding)
@@ -222,7 +222,8 @@ def _reading(below):
     """How to read `below`: images as they are, an activation through batchnorm and relu."""
     if not isinstance(below, Activation):
         return planes_reading(below)
-    return _writing(activation_source, (below.y.raw, below.y.coefficients), below.y)
+    arrays = (below.y.raw, below.y.coefficients)
+    return _writing(activation_source, arrays, below.y, bounded=below.from_batch)
 
 
 def _as_read_by(rung, batch):
@@ -232,16 +233,20 @@ def _as_read_by(rung, batch):
     return batch
 
 
-def _writing(access, arrays, stored):
-    """The pixels of `stored` through a source or a sink of this file."""
-    return Batch(access, four(*arrays), stored.filters, stored.sizes, stored.raw.shape[1])
+def _writing(access, arrays, stored, bounded=False):
+    """The pixels of `stored` through a source or a sink of this file.
+
+    What batchnorm made of a batch by its own statistics is bounded: of n pixels none is more than sqrt(n) standard
+    deviations from the mean, a gradient spreads to all pixels, and so do NaN and infinity.
+    """
+    return Batch(access, four(*arrays), stored.filters, stored.sizes, stored.raw.shape[1], bounded)
 
 
 def _convolve(below, weight, bias, stride, padding, sink):
     """What a convolution makes through `sink`: (Stored without coefficients, records, table of pieces)."""
     x, kernel_size, dtype = _reading(below), weight.shape[2:], weight.dtype
     sizes, padded = output_sizes(x.sizes, kernel_size, stride, padding), lanes_up(len(weight))
-    chosen = rung(x.channels, kernel_size, stride, padding)
+    chosen = rung(x.channels, kernel_size, stride, padding, weight)
     plan = chosen.plan_forward(kernel_size, stride, padding, x.channels, x.sizes, sizes, dtype.itemsize)
 
     raw = None if sink is max_sink else empty((int(sizes.prod(axis=1).sum()), padded), dtype)
@@ -261,10 +266,10 @@ def _convolve(below, weight, bias, stride, padding, sink):
 def _input_gradient(dy, weight, below, stride, padding):
     """What is below's: a `Gradient` where that is an activation, dx like it where it is the images."""
     if not isinstance(below, Activation):
-        chosen = rung(dy.channels, weight.shape[2:], stride, padding)
+        chosen = rung(dy.channels, weight.shape[2:], stride, padding, weight)
         return convolve_back(chosen, dy, weight, empty_like(below), stride, padding)
     stored, kernel_size, dtype = below.y, weight.shape[2:], weight.dtype
-    chosen = rung(dy.channels, kernel_size, stride, padding)
+    chosen = rung(dy.channels, kernel_size, stride, padding, weight)
     arguments = (dy.channels, dy.sizes, stored.sizes, dtype.itemsize)
     plan = chosen.plan_input_gradient(kernel_size, stride, padding, *arguments)
     g = empty(stored.raw.shape, dtype)

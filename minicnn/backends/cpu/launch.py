@@ -38,7 +38,7 @@ def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
     nothing = _nothing.setdefault(dtype, np.empty(0, dtype))
     flat_arrays = [nothing if array is None else array.reshape(-1) for array in arrays]
     flat_arrays = tuple(flat_arrays + [nothing] * (ARRAYS - len(arrays)))
-    start = address(kernel, dtype, _kernel_signature)
+    start = address(kernel, dtype, kernel_signature)
     tables = np.empty((workers, table_size), np.int64)
     scratch = empty((workers, scratch_size), dtype)
     run = _run_alone if workers == 1 else _run  # no need to wake the other threads for one
@@ -61,7 +61,7 @@ def flat(dtype):
     return types.Array(from_dtype(np.dtype(dtype)), 1, "C")
 
 
-def _kernel_signature(dtype):
+def kernel_signature(dtype):
     return types.UniTuple(flat(dtype), ARRAYS), flat(np.int64), flat(np.int64), flat(dtype), types.intp
 
 

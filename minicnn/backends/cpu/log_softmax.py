@@ -34,10 +34,10 @@ def _forward(x, y):
         for value in x[n]:
             if value > maximum or value != value:
                 maximum = value
-        exp_sum = x.dtype.type(0)
+        exp_sum = 0.0  # float64: there may be 100 000 classes
         for value in x[n]:
             exp_sum += np.exp(value - maximum)
-        log_sum = np.log(exp_sum)
+        log_sum = x.dtype.type(np.log(exp_sum))
         for k in range(x.shape[1]):
             y[n, k] = (x[n, k] - maximum) - log_sum
 
@@ -45,8 +45,9 @@ def _forward(x, y):
 @serial
 def _backward(dy, y, dx):
     for n in range(len(dy)):
-        dy_sum = dy.dtype.type(0)
+        total = 0.0
         for value in dy[n]:
-            dy_sum += value
+            total += value
+        dy_sum = dy.dtype.type(total)
         for k in range(dy.shape[1]):
             dx[n, k] = dy[n, k] - np.exp(y[n, k]) * dy_sum

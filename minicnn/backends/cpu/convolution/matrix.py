@@ -18,7 +18,7 @@ import numpy as np
 from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.pieces import cut, numbers_of, one_to_a_block, piece_number
-from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, fill, gather_gemm, load, store
+from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, fill, gather_gemm, load, store
 from minicnn.backends.cpu.jit import addressed, serial
 from minicnn.backends.cpu.launch import launch, unpack
 
@@ -65,10 +65,11 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                     out, out_at, out_stride = y, y_at + f * plane + t, plane
                 else:
                     out, out_at, out_stride = edge, 0, WIDE
-                n, patch_at = job.taps, t * job.taps
-                gather_gemm(
-                    2, out, out_at, out_stride, LANES, weight, 0, rows, f, taps, 0, n, patch, patch_at, WIDE, False
-                )
+                for c in range(0, job.taps, TERMS):
+                    n, patch_at, add = min(TERMS, job.taps - c), t * job.taps + c * WIDE, c > 0
+                    gather_gemm(
+                        2, out, out_at, out_stride, LANES, weight, 0, rows, f, taps, c, n, patch, patch_at, WIDE, add
+                    )
                 if high == ROWS and wide == WIDE:
                     continue
                 for a in range(high):

@@ -17,7 +17,8 @@ from minicnn.backends.cpu.launch import unpack
 class Batch(NamedTuple):
     """A batch and how kernels get at it: a source to read it through or a sink to write it through, see `patches`.
 
-    `pitch` is how many numbers of the array each pixel has: image n starts at pitch * (pixels before it).
+    `pitch` is how many numbers of the array each pixel has: image n starts at pitch * (pixels before it). `bounded`
+    says that no number can be far above those around it, see `balance`.
     """
 
     access: Any
@@ -25,6 +26,7 @@ class Batch(NamedTuple):
     channels: int
     sizes: np.ndarray  # (N, 2)
     pitch: int
+    bounded: bool = False
 
 
 class Piece(NamedTuple):

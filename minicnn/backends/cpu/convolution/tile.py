@@ -40,7 +40,7 @@ from minicnn.backends.cpu.convolution.pieces import (
     one_to_a_block,
     piece_number,
 )
-from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
+from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, gather_gemm, load, store
 from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
 from minicnn.backends.cpu.jit import addressed, part
 from minicnn.backends.cpu.launch import call, launch, unpack
@@ -48,7 +48,7 @@ from minicnn.backends.cpu.memory import empty
 
 PIXELS = 512  # output pixels in a piece
 PATCH_BYTES = 256 * 1024  # what the padded patch of the input may take
-TAPS = 256  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the piece pass by
+TAPS = TERMS  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the piece pass by
 
 
 class Job(NamedTuple):

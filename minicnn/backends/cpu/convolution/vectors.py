@@ -32,6 +32,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 _FEATURES = llvm.get_host_cpu_features()
 AVX512 = bool(_FEATURES.get("avx512f"))
 LANES = 16 if AVX512 else 8  # numbers in one vector
+TERMS = 256  # of a sum that are added up in one go
 ROWS = 8 if AVX512 else 6  # rows of the register tile: ROWS * 2 accumulators, 16 of 32 or 12 of 16 registers
 
 
@@ -180,6 +181,24 @@ def where_greater(typingctx, a, b, x, y):
     return x(a, b, x, y), codegen
 
 
+@intrinsic
+def sum_of_lanes(typingctx, a):
+    """The sum of a vector's numbers, halves first: the same bits on every machine with the same LANES."""
+
+    def codegen(context, builder, sig, args):
+        value, width = args[0], LANES
+        while width > 1:
+            width //= 2
+            halves = [
+                ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width)))
+                for first in (0, width)
+            ]
+            value = builder.fadd(*(builder.shuffle_vector(value, value, half) for half in halves))
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return a.dtype(a), codegen
+
+
 def _define_operator(op, method):
     @infer_global(op)
     class _LanesOperator(AbstractTemplate):
@@ -226,7 +245,8 @@ def gather_gemm(
     out         array; row a starts at flat index out_at + a * out_stride, its second vector out_vector later
     x           array; element (a, b) at flat index x_at + rows[rows_at + a] + taps[taps_at + b]
     w           array; row b starts at flat index w_at + b * w_stride
-    accumulate  False: start from zero.  True: start from out.
+    accumulate  whether the sum is added to what out holds. It is summed up by itself first: where a long sum is cut
+                into calls, each of `TERMS` or so, its error grows with their length and number, not with its own.
     """
     if not isinstance(vectors, types.IntegerLiteral):
         return None
@@ -272,15 +292,9 @@ def gather_gemm(
 
         acc = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(ROWS)]
         zero = ir.Constant(vector, None)
-        with builder.if_else(accumulate) as (then, otherwise):
-            with then:
-                for a in range(ROWS):
-                    for v in range(width):
-                        builder.store(load_vector(builder, vector, out_cell(a, v), size), acc[a][v])
-            with otherwise:
-                for a in range(ROWS):
-                    for v in range(width):
-                        builder.store(zero, acc[a][v])
+        for a in range(ROWS):
+            for v in range(width):
+                builder.store(zero, acc[a][v])
 
         # Two running pointers and one end: with the ROWS row pointers they just fit the integer registers.
         end = builder.gep(tap_table, [n_taps])
@@ -304,6 +318,11 @@ def gather_gemm(
         builder.branch(head)
         builder.position_at_end(done)
 
+        with builder.if_then(accumulate):
+            for a in range(ROWS):
+                for v in range(width):
+                    before = load_vector(builder, vector, out_cell(a, v), size)
+                    builder.store(builder.fadd(before, builder.load(acc[a][v])), acc[a][v])
         for a in range(ROWS):
             for v in range(width):
                 store_vector(builder, builder.load(acc[a][v]), out_cell(a, v), size)

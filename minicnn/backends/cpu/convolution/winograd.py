@@ -30,6 +30,7 @@ Error: the transforms add numbers with weights up to 8, which costs digits: in f
 infinite pixel makes its whole 4 × 4 tiles NaN.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -38,6 +39,18 @@ from llvmlite import ir
 from numba import get_num_threads, types
 from numba.extending import intrinsic
 
+from minicnn.backends.cpu.convolution.balance import (
+    PARTS,
+    balanced,
+    fit,
+    pack_weight,
+    part_of,
+    places_of_pixels,
+    places_of_taps,
+    quarters_balanced,
+    sum_plainly,
+    windows_balanced,
+)
 from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, sink_address, source_address
 from minicnn.backends.cpu.convolution.pieces import (
     Layout,
@@ -49,7 +62,9 @@ from minicnn.backends.cpu.convolution.pieces import (
 from minicnn.backends.cpu.convolution.vectors import (
     LANES,
     ROWS,
+    TERMS,
     constant,
+    fill,
     gather_gemm,
     itemsize,
     load,
@@ -60,7 +75,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     vector_type,
 )
 from minicnn.backends.cpu.jit import addressed, part, serial
-from minicnn.backends.cpu.launch import call, launch, unpack
+from minicnn.backends.cpu.launch import address, call, kernel_signature, launch, unpack
 from minicnn.backends.cpu.memory import empty
 
 POINTS = 36  # products for a tile
@@ -68,6 +83,9 @@ MAX_TILES = 64  # tiles in a block
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
 BLOCK_BYTES = 384 * 1024  # what V of a block may take, about a third of the L2 cache
 SMALL = 64 * 64  # weights of fewer (f, c) pairs are transformed by one thread: waking a second costs more
+NONE, PLAIN, UNMENDED = 0, 1, -1  # what became of the unbalanced tiles of a share of the weight gradient
+SUMS = 2 * PARTS * LANES  # of squares for each tile: of the kernel's first 3 × 3 part, and of the others
+M_SIZE = KEPT_TILES * (POINTS * 2 * LANES + LANES)
 SUMS_BYTES = 32 * 1024 * 1024  # what the partial sums of a weight gradient may take
 
 
@@ -141,6 +159,9 @@ class _Vector:
     def __sub__(self, other):
         return self._emit("fsub", self.value, other.value)
 
+    def square(self):
+        return self._emit("fmul", self.value, self.value)
+
     def __rmul__(self, number):
         return self._emit("fmul", self.value, constant(self.value.type, float(number)))
 
@@ -155,39 +176,96 @@ def _tile_transform(one_d, size):
     def tile_transform(
         typingctx, source, source_at, source_row, source_column, target, target_at, target_row, target_column
     ):
-        intp = types.intp
-
         def codegen(context, builder, sig, args):
-            source_array, source_at, source_row, source_column = args[:4]
-            target_array, target_at, target_row, target_column = args[4:]
-            vector, size_of_one = vector_type(context, source), itemsize(source)
-
-            def index(i):
-                return ir.Constant(context.get_value_type(intp), i)
-
-            def element(array_type, array, start, row, column, i, j):
-                offset = builder.add(builder.mul(row, index(i)), builder.mul(column, index(j)))
-                return pointer_to(context, builder, array_type, array, builder.add(start, offset))
-
-            def load_element(i, j):
-                place = element(source, source_array, source_at, source_row, source_column, i, j)
-                return _Vector(builder, load_vector(builder, vector, place, size_of_one))
-
-            columns = [one_d([load_element(i, j) for i in range(size)]) for j in range(size)]
-            for p in range(len(columns[0])):
-                for q, result in enumerate(one_d([column[p] for column in columns])):
-                    place = element(target, target_array, target_at, target_row, target_column, p, q)
-                    store_vector(builder, result.value, place, size_of_one)
+            _emit_transform(context, builder, source, target, args, one_d, size)
             return context.get_dummy_value()
 
-        return types.void(source, intp, intp, intp, target, intp, intp, intp), codegen
+        return types.void(source, *_PLACE, target, *_PLACE), codegen
 
     return tile_transform
 
 
+def _measuring_transform(one_d, size):
+    """The same, and the squares of what is read are added to five vectors of `sums`, from sums_at on: one for each
+    part of the tile, see `balance`. The elements are in registers already, so that it costs little."""
+
+    @intrinsic
+    def measuring_transform(
+        typingctx,
+        source,
+        source_at,
+        source_row,
+        source_column,
+        target,
+        target_at,
+        target_row,
+        target_column,
+        sums,
+        sums_at,
+    ):
+        def codegen(context, builder, sig, args):
+            vector, size_of_one = vector_type(context, sums), itemsize(sums)
+            place = pointer_to(context, builder, sums, *args[8:])
+            of_parts = [
+                _Vector(builder, load_vector(builder, vector, place, size_of_one, part * LANES))
+                for part in range(PARTS)
+            ]
+
+            def measure(j, column):
+                for number in sorted({part_of(i, j, size) for i in range(size)}):
+                    first, *others = [element for i, element in enumerate(column) if part_of(i, j, size) == number]
+                    squares = first.square()
+                    for element in others:
+                        squares = squares + element.square()
+                    of_parts[number] = (
+                        of_parts[number] + squares
+                    )  # a chain of additions for each part would take longer
+
+            _emit_transform(context, builder, source, target, args[:8], one_d, size, measure)
+            for number, of_part in enumerate(of_parts):
+                store_vector(builder, of_part.value, place, size_of_one, number * LANES)
+            return context.get_dummy_value()
+
+        return types.void(source, *_PLACE, target, *_PLACE, sums, types.intp), codegen
+
+    return measuring_transform
+
+
+_PLACE = (types.intp,) * 3  # of a tile in an array: where it starts, from row to row, from column to column
+
+
+def _emit_transform(context, builder, source, target, args, one_d, size, measure=None):
+    """The instructions of a transform; measure(j, column) is called with the elements of each column."""
+    source_array, source_at, source_row, source_column = args[:4]
+    target_array, target_at, target_row, target_column = args[4:]
+    vector, size_of_one = vector_type(context, source), itemsize(source)
+
+    def element(array_type, array, start, row, column, i, j):
+        i, j = (ir.Constant(context.get_value_type(types.intp), number) for number in (i, j))
+        offset = builder.add(builder.mul(row, i), builder.mul(column, j))
+        return pointer_to(context, builder, array_type, array, builder.add(start, offset))
+
+    def load_element(i, j):
+        place = element(source, source_array, source_at, source_row, source_column, i, j)
+        return _Vector(builder, load_vector(builder, vector, place, size_of_one))
+
+    columns = []
+    for j in range(size):
+        column = [load_element(i, j) for i in range(size)]
+        if measure is not None:
+            measure(j, column)
+        columns.append(one_d(column))
+    for p in range(len(columns[0])):
+        for q, result in enumerate(one_d([column[p] for column in columns])):
+            place = element(target, target_array, target_at, target_row, target_column, p, q)
+            store_vector(builder, result.value, place, size_of_one)
+
+
 input_transform = _tile_transform(input_1d, 6)
+measuring_input_transform = _measuring_transform(input_1d, 6)
 output_transform = _tile_transform(output_1d, 6)
 output_adjoint_transform = _tile_transform(output_adjoint_1d, 4)
+measuring_output_adjoint_transform = _measuring_transform(output_adjoint_1d, 4)
 weight_transform = _tile_transform(weight_1d, 3)
 weight_adjoint_transform = _tile_transform(weight_adjoint_1d, 6)
 
@@ -288,10 +366,15 @@ class Job(NamedTuple):
     x_pitch: int
     F: int
     y_pitch: int
+    KH: int
+    KW: int
     parts_h: int
     parts_w: int
     pad_h: int
     pad_w: int
+    flip: int  # see `transform_weight_kernel`
+    guard: int  # whether tiles may be unbalanced
+    mender: int  # address of what sums unbalanced tiles plainly, 0 where it is not compiled yet
     patch_size: int
     V_size: int
     tiles: int
@@ -314,20 +397,27 @@ def _tiles(piece):
 
 @addressed
 def forward_kernel(arrays, numbers, table, scratch, worker):
-    """The output of this worker's blocks. arrays: 4 of the source, 4 of the sink, U, bias."""
+    """The output of this worker's blocks.
+
+    arrays: 4 of the source, 4 of the sink, U, bias, weight, and whether there were tiles but no mender (workers).
+    """
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    source_arrays, sink_arrays, U, bias = arrays[0:4], arrays[4:8], arrays[8], arrays[9]
+    source_arrays, sink_arrays, U, bias, unmended = arrays[0:4], arrays[4:8], arrays[8], arrays[9], arrays[11]
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     patch = scratch[: job.patch_size]  # of the input, later of the output
     V = scratch[job.patch_size : job.patch_size + job.V_size]
-    M = scratch[job.patch_size + job.V_size :]
-    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    M = scratch[len(patch) + len(V) : len(patch) + len(V) + M_SIZE]
+    sums = scratch[len(patch) + len(V) + M_SIZE :]
     taps = table[: job.parts_h * job.parts_w * job.C]
     rows = table[len(taps) : len(taps) + job.tiles + ROWS]
-    places = table[len(taps) + job.tiles + ROWS :]  # of each tile in the patch of the output, and its row's length
+    places = table[len(taps) + len(rows) :]  # of each tile in the patch of the output, and its row's length
+    unbalanced = places[2 * job.tiles :]
+    unbalanced[job.tiles] = 0  # nothing is prepared for plain sums yet
+    unmended[worker] = 0
     _inputs_in_order(job, taps)
     for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
-        _input_tiles(source_arrays, numbers, job, first, stop, patch, V)
+        n_unbalanced = _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbalanced)
         tiles = 0
         for index in range(first, stop):
             tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
@@ -349,6 +439,11 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                         patch_at = (f * 16 * tiles) + places[2 * t] * LANES
                         M_at = (t - t0) * _pitch(width) + f
                         output_transform(M, M_at, 6 * width, width, patch, patch_at, places[2 * t + 1] * LANES, LANES)
+            if n_unbalanced > 0:
+                if job.mender != 0:
+                    call(job.mender, (arrays, numbers, table, scratch, b, f0))
+                else:
+                    unmended[worker] = 1
             for f in range(0, width, LANES):
                 patch_at = f * 16 * tiles
                 for index in range(first, stop):
@@ -380,23 +475,30 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
         for f in range(width):
             M[t * pitch + 7 * width + f] = bias[f0 + f]
     for k in range(POINTS):
-        U_at = (k * padded_F + f0) * n_taps
-        for t in range(t0, t1, ROWS):
-            at, V_at = (t - t0) * pitch + k * width, k * inputs
-            if width > LANES:
-                gather_gemm(2, M, at, pitch, LANES, V, V_at, rows, t, taps, 0, n_taps, U, U_at, width, k == 7)
-            else:
-                gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, 0, n_taps, U, U_at, width, k == 7)
+        for first in range(0, n_taps, TERMS):
+            n = min(TERMS, n_taps - first)
+            U_at = (k * padded_F + f0) * n_taps + first * width
+            add = k == 7 or first > 0
+            for t in range(t0, t1, ROWS):
+                at, V_at = (t - t0) * pitch + k * width, k * inputs
+                if width > LANES:
+                    gather_gemm(2, M, at, pitch, LANES, V, V_at, rows, t, taps, first, n, U, U_at, width, add)
+                else:
+                    gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, first, n, U, U_at, width, add)
 
 
 @part
-def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
-    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`. Returns their number."""
+def _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbalanced):
+    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`, its sums of squares, and
+    whether these look `unbalanced`. Returns how many do."""
     padded = lanes_up(job.C)
     inputs = job.parts_h * job.parts_w * padded
-    at = 0
+    vectors = PARTS if inputs == padded else 2 * PARTS
+    count = 0
+    if job.guard:
+        _clear(sums, job.tiles * SUMS)
     for c0 in range(0, padded, LANES):
-        at = c0
+        at, t = c0, 0
         for index in range(first, stop):
             piece = piece_number(numbers, job.pieces_at, index)
             tiles_h, tiles_w = _tiles(piece)
@@ -410,17 +512,63 @@ def _input_tiles(source_arrays, numbers, job, first, stop, patch, V):
                         for b in range(job.parts_w):
                             patch_at = ((4 * p + 3 * a) * columns + 4 * q + 3 * b) * LANES
                             V_at = at + (a * job.parts_w + b) * padded
-                            input_transform(patch, patch_at, columns * LANES, LANES, V, V_at, 6 * inputs, inputs)
+                            row, row_V = columns * LANES, 6 * inputs
+                            if job.guard:
+                                sums_at = t * SUMS + (0 if a + b == 0 else PARTS * LANES)
+                                measuring_input_transform(
+                                    patch, patch_at, row, LANES, V, V_at, row_V, inputs, sums, sums_at
+                                )
+                            else:
+                                input_transform(patch, patch_at, row, LANES, V, V_at, row_V, inputs)
                     at += _pitch(inputs)
-    return at // _pitch(inputs)
+                    if job.guard and c0 + LANES == padded:
+                        rows_left, columns_left = _tile_outputs(piece, p, q)
+                        other = _to_compare(t, p, q, tiles_w, rows_left, columns_left)
+                        good = balanced(sums, t * SUMS, vectors, rows_left > 2, columns_left > 2, other * SUMS)
+                        unbalanced[t] = 0 if good else 1
+                        count += unbalanced[t]
+                    t += 1
+    return count
 
 
 @part
-def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q):
-    """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the pieces from `first` to `stop`."""
+def _clear(array, size):
+    """The first `size` numbers, whole vectors."""
+    zero = fill(array, 0.0)
+    for at in range(0, size, LANES):
+        store(array, at, zero)
+
+
+@part
+def _tile_outputs(piece, p, q):
+    """How many rows and columns of tile (p, q) are within the image."""
+    return min(4, piece.p1 - piece.p0 - 4 * p), min(4, piece.q1 - piece.q0 - 4 * q)
+
+
+@part
+def _to_compare(t, p, q, tiles_w, rows, columns):
+    """The tile with which tile t, of rows × columns outputs, must be balanced: itself, or at the border, where it has
+    less than two quarters in one direction, the one beside or above it. A weight that meets nothing of a tile at the
+    border must not suffer from it."""
+    other = t
+    if rows <= 2 or columns <= 2:
+        if q > 0:
+            other = t - 1
+        elif p > 0:
+            other = t - tiles_w
+    return other
+
+
+@part
+def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q, sums, unbalanced):
+    """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the pieces from `first` to `stop`, its sums of squares, and
+    whether these, too, look `unbalanced`. Returns how many tiles do that did not, and the number of tiles."""
     padded = lanes_up(job.F)
+    count, t = 0, 0
+    if job.guard:
+        _clear(sums, job.tiles * SUMS)
     for f0 in range(0, padded, LANES):
-        at = f0
+        at, t = f0, 0
         for index in range(first, stop):
             piece = piece_number(numbers, job.pieces_at, index)
             tiles_h, tiles_w = _tiles(piece)
@@ -431,24 +579,44 @@ def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q):
             for p in range(tiles_h):
                 for q in range(tiles_w):
                     patch_at = (4 * p * 4 * tiles_w + 4 * q) * LANES
-                    output_adjoint_transform(patch, patch_at, 4 * tiles_w * LANES, LANES, Q, at, 6 * padded, padded)
+                    row = 4 * tiles_w * LANES
+                    if job.guard:
+                        measuring_output_adjoint_transform(
+                            patch, patch_at, row, LANES, Q, at, 6 * padded, padded, sums, t * SUMS
+                        )
+                    else:
+                        output_adjoint_transform(patch, patch_at, row, LANES, Q, at, 6 * padded, padded)
                     at += _pitch(padded)
+                    if job.guard and f0 + LANES == padded and unbalanced[t] == 0:
+                        rows, columns = _tile_outputs(piece, p, q)
+                        other = _to_compare(t, p, q, tiles_w, rows, columns)
+                        good = balanced(sums, t * SUMS, PARTS, rows > 2, columns > 2, other * SUMS)
+                        unbalanced[t] = 0 if good else 1
+                        count += unbalanced[t]
+                    t += 1
+    return count, t
 
 
 @addressed
 def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
-    """Partial sum number `worker` of dU = Vᵀ Q. arrays: 4 of the source of x, 4 of the source of dy, the sums."""
+    """Partial sum number `worker` of dU = Vᵀ Q.
+
+    arrays: 4 of the source of x, 4 of the source of dy, the sums, those of unbalanced tiles, and for each share what
+    became of these: NONE, PLAIN or UNMENDED.
+    """
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    x_arrays, dy_arrays = arrays[0:4], arrays[4:8]
+    x_arrays, dy_arrays, state = arrays[0:4], arrays[4:8], arrays[10]
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
     Q = scratch[job.patch_size + job.V_size :]
-    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    sums = Q[job.tiles * _pitch(padded_F) :]
     n_rows = job.parts_h * job.parts_w * job.C
     height = _rows_up(n_rows)
     part_size = POINTS * height * padded_F
     dU = arrays[8][worker * part_size : (worker + 1) * part_size]
-    rows, taps = table[:height], table[height:]
+    rows, taps, unbalanced = table[:height], table[height:], table[height + job.tiles :]
+    state[worker] = NONE
     _inputs_in_order(job, rows)
     for row in range(n_rows, height):
         rows[row] = rows[n_rows - 1]
@@ -459,8 +627,15 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
             dU[cell] = 0
     for b in range(first_block, last_block):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
-        tiles = _input_tiles(x_arrays, numbers, job, first, stop, patch, V)
-        _gradient_tiles(dy_arrays, numbers, job, first, stop, patch, Q)
+        n_unbalanced = _input_tiles(x_arrays, numbers, job, first, stop, patch, V, sums, unbalanced)
+        more, tiles = _gradient_tiles(
+            dy_arrays, numbers, job, first, stop, patch, Q, sums[job.tiles * SUMS :], unbalanced
+        )
+        if n_unbalanced + more > 0:
+            if job.mender != 0:
+                call(job.mender, (arrays, numbers, table, scratch, b, worker))
+            else:
+                state[worker] = UNMENDED
         for t in range(tiles):
             taps[t] = t * _pitch(inputs)
         pitch, add = _pitch(padded_F), b > first_block
@@ -473,6 +648,141 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                         gather_gemm(2, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
                     else:
                         gather_gemm(1, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
+
+
+# Menders: for the tiles of a block that look unbalanced the kernels call these. They are seldom needed, and compiled
+# when they are.
+
+
+@addressed
+def forward_mender(arrays, numbers, table, scratch, b, f0):
+    """Put the plain sums of block b's unbalanced tiles, of two vectors of filters from f0 on, into the patch of the
+    output. Everything is the `forward_kernel`'s."""
+    job = Job(*unpack(numbers, JOB_NUMBERS))
+    source_arrays, bias, weight = arrays[0:4], arrays[9], arrays[10]
+    patch = scratch[: job.patch_size]
+    M = scratch[job.patch_size + job.V_size :]
+    tile_patch = M[M_SIZE + job.tiles * SUMS :]
+    packed = tile_patch[tile_patch_size(job.C, job.parts_h, job.parts_w) :]
+    places = table[job.parts_h * job.parts_w * job.C + job.tiles + ROWS :]
+    unbalanced = places[2 * job.tiles :]
+    pixels = unbalanced[job.tiles + 1 :]
+    taps = pixels[16 + ROWS :]
+    high, wide = _tile_sides(job)
+    if unbalanced[job.tiles] == 0:
+        unbalanced[job.tiles] = 1
+        pack_weight(weight, job.C, job.F, job.KH * job.KW, job.flip, packed)
+        places_of_taps(job.C, high, wide, job.KH, job.KW, taps)
+        places_of_pixels(4, 4, wide, pixels)
+    first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
+    width = min(2 * LANES, lanes_up(job.F) - f0)
+    tiles = 0
+    for index in range(first, stop):
+        tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
+        tiles += tiles_h * tiles_w
+    t = -1
+    for index in range(first, stop):
+        piece = piece_number(numbers, job.pieces_at, index)
+        tiles_h, tiles_w = _tiles(piece)
+        for p in range(tiles_h):
+            for q in range(tiles_w):
+                t += 1
+                if unbalanced[t] == 0:
+                    continue
+                _read_tile(source_arrays, job, piece, p, q, tile_patch)
+                rows, columns = _tile_outputs(piece, p, q)
+                if f0 == 0 and windows_balanced(tile_patch, job.C, high, wide, job.KH, job.KW, rows, columns):
+                    unbalanced[t] = 0
+                    continue
+                sum_plainly(tile_patch, job.C, high * wide, job.KH * job.KW, packed, bias, f0, width, pixels, taps, M)
+                for f in range(0, width, LANES):
+                    for pixel in range(16):
+                        place = f * 16 * tiles + (places[2 * t] + pixel // 4 * places[2 * t + 1] + pixel % 4) * LANES
+                        store(patch, place, load(M, f * (16 + ROWS) + pixel * LANES))
+
+
+@addressed
+def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
+    """Take block b's unbalanced tiles out of V and Q, and add their products to the plain sums of the share.
+    Everything is the `weight_gradient_kernel`'s."""
+    job = Job(*unpack(numbers, JOB_NUMBERS))
+    x_arrays, dy_arrays, state = arrays[0:4], arrays[4:8], arrays[10]
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    patch = scratch[: job.patch_size]
+    V = scratch[job.patch_size : job.patch_size + job.V_size]
+    Q = scratch[job.patch_size + job.V_size :]
+    sums = Q[job.tiles * _pitch(padded_F) :]
+    dy_sums = sums[job.tiles * SUMS :]
+    tile_patch = dy_sums[job.tiles * SUMS :]
+    unbalanced = table[_rows_up(job.parts_h * job.parts_w * job.C) + job.tiles :]
+    rows = unbalanced[job.tiles :]
+    n_rows = job.C * job.KH * job.KW
+    pixels = rows[_rows_up(n_rows) :]
+    size = _rows_up(n_rows) * padded_F
+    plain = arrays[9][worker * size : (worker + 1) * size]
+    high, wide = _tile_sides(job)
+    vectors = PARTS if job.parts_h * job.parts_w == 1 else 2 * PARTS
+    t = -1
+    for index in range(numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]):
+        piece = piece_number(numbers, job.pieces_at, index)
+        tiles_h, tiles_w = _tiles(piece)
+        for p in range(tiles_h):
+            for q in range(tiles_w):
+                t += 1
+                if unbalanced[t] == 0:
+                    continue
+                rows_left, columns_left = _tile_outputs(piece, p, q)
+                # Where the image ends above them, the lower quarters of x are 0; likewise on the right.
+                lower = rows_left > 2 and piece.p0 + 4 * p + 3 - job.pad_h < piece.H
+                right = columns_left > 2 and piece.q0 + 4 * q + 3 - job.pad_w < piece.W
+                other = _to_compare(t, p, q, tiles_w, rows_left, columns_left) * SUMS
+                if quarters_balanced(sums, t * SUMS, vectors, lower, right, other) and quarters_balanced(
+                    dy_sums, t * SUMS, PARTS, rows_left > 2, columns_left > 2, other
+                ):
+                    continue
+                if state[worker] == NONE:
+                    state[worker] = PLAIN
+                    for cell in range(size):
+                        plain[cell] = 0
+                    places_of_taps(job.C, high, wide, job.KH, job.KW, rows)
+                    for row in range(n_rows, _rows_up(n_rows)):
+                        rows[row] = rows[n_rows - 1]
+                _read_tile(x_arrays, job, piece, p, q, tile_patch)
+                places_of_pixels(rows_left, columns_left, wide, pixels)
+                image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
+                count = rows_left * columns_left
+                for f in range(0, padded_F, LANES):
+                    window = Window(f, piece.p0 + 4 * p, piece.q0 + 4 * q, rows_left, columns_left)
+                    call(job.sink, (dy_arrays, image, window, patch))
+                    for row in range(0, n_rows, ROWS):
+                        at = row * padded_F + f
+                        gather_gemm(
+                            1, plain, at, padded_F, 0, tile_patch, 0, rows, row, pixels, 0, count, patch, 0, LANES, True
+                        )
+                _clear(V[t * _pitch(inputs) :], _pitch(inputs))
+                _clear(Q[t * _pitch(padded_F) :], _pitch(padded_F))
+
+
+@part
+def _tile_sides(job):
+    """Rows and columns of the input that a tile meets."""
+    return 3 * job.parts_h + 3, 3 * job.parts_w + 3
+
+
+@serial
+def tile_patch_size(C, parts_h, parts_w):
+    """What `_read_tile` fills, and one number more for each pixel."""
+    return (lanes_up(C) + 1) * (3 * parts_h + 3) * (3 * parts_w + 3)
+
+
+@part
+def _read_tile(source_arrays, job, piece, p, q, tile_patch):
+    """tile_patch (C / LANES, rows, columns, LANES) = all channels of what tile (p, q) of the piece meets."""
+    high, wide = _tile_sides(job)
+    image = Image(piece.number, piece.x_first * job.x_pitch, job.C, piece.H, piece.W)
+    for c in range(0, job.C, LANES):
+        window = Window(c, piece.p0 + 4 * p - job.pad_h, piece.q0 + 4 * q - job.pad_w, high, wide)
+        call(job.source, (source_arrays, image, window, tile_patch[c * high * wide :]))
 
 
 @addressed
@@ -511,15 +821,20 @@ def transform_weight_kernel(arrays, numbers, table, scratch, worker):
 
 @addressed
 def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
-    """dg = Gᵀ [sum of the shares of dU, in order] G. Worker i owns the channels i, i + workers, …
+    """dg = Gᵀ [sum of the shares of dU, in order] G + the plain sums, in order. Worker i owns the channels i,
+    i + workers, …
 
-    arrays: sums (shares, 36, inputs rounded up, F rounded up), dweight; numbers: F, C, KH, KW, shares, workers.
+    arrays: sums (shares, 36, inputs rounded up, F rounded up), plain sums (shares, taps rounded up, F rounded up),
+    which of these are there (shares), dweight; numbers: F, C, KH, KW, shares, workers.
     """
-    sums, dweight = arrays[0], arrays[1]
+    sums, plain, state, dweight = arrays[0], arrays[1], arrays[2], arrays[3]
     F, C, KH, KW, shares, workers = unpack(numbers, 6)
     parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
     padded, height = lanes_up(F), _rows_up(parts_h * parts_w * C)
-    size = POINTS * height * padded
+    size, plain_size = POINTS * height * padded, _rows_up(C * KH * KW) * padded
+    n_plain = 0
+    for share in range(shares):
+        n_plain += state[share] == PLAIN
     for c in range(worker, C, workers):
         for a in range(parts_h):
             for b in range(parts_w):
@@ -534,6 +849,10 @@ def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                     for i in range(3 * a, min(KH, 3 * a + 3)):
                         for j in range(3 * b, min(KW, 3 * b + 3)):
                             g = ((i - 3 * a) * 3 + j - 3 * b) * LANES
+                            for share in range(shares if n_plain > 0 else 0):
+                                if state[share] == PLAIN:
+                                    at = share * plain_size + ((c * KH + i) * KW + j) * padded + f
+                                    store(scratch, g, load(scratch, g) + load(plain, at))
                             for lane in range(min(LANES, F - f)):
                                 dweight[(((f + lane) * C + c) * KH + i) * KW + j] = scratch[g + lane]
 
@@ -544,14 +863,22 @@ def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
 def run(plan, x, y, weight, bias):
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
     dtype, parts = weight.dtype, kernel_parts(plan.kernel_size)
-    n_inputs = parts[0] * parts[1] * x.channels
+    n_inputs, n_taps = parts[0] * parts[1] * x.channels, math.prod(plan.kernel_size) * x.channels
     V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
-    M_size = KEPT_TILES * (POINTS * 2 * LANES + LANES)
     workers = min(get_num_threads(), plan.layout.n_blocks)
-    job = _job(plan, x, y, sink_address(y.access, dtype), V_size, dtype)
-    arrays = (*x.arrays, *y.arrays, _transformed(weight, plan.flip), padded_bias(bias, y.channels, dtype))
-    table_size, scratch_size = n_inputs + 3 * plan.tiles + ROWS, plan.patch_size + V_size + M_size
-    launch(forward_kernel, arrays, numbers_of(job, plan.layout, workers), table_size, scratch_size, workers, dtype)
+    unmended = np.empty(workers, dtype)
+    constants = _transformed(weight, plan.flip), padded_bias(bias, y.channels, dtype), weight, unmended
+    table_size = n_inputs + plan.tiles + ROWS + 3 * plan.tiles + 1 + 16 + ROWS + n_taps
+    scratch_size = plan.patch_size + V_size + M_SIZE + plan.tiles * SUMS
+    scratch_size += tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels)
+
+    def launch_with(mender):
+        job = _job(plan, x, y, sink_address(y.access, dtype), not x.bounded, mender, V_size, dtype)
+        numbers = numbers_of(job, plan.layout, workers)
+        launch(forward_kernel, (*x.arrays, *y.arrays, *constants), numbers, table_size, scratch_size, workers, dtype)
+        return not unmended.any()
+
+    _run_with_mender(launch_with, forward_mender, dtype)
 
 
 def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
@@ -559,27 +886,58 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
     plan = plan_forward(kernel_size, stride, padding, max(x.channels, dy.channels), x.sizes, dy.sizes, dtype.itemsize)
     parts = kernel_parts(kernel_size)
     n_inputs, padded_F = parts[0] * parts[1] * x.channels, lanes_up(dy.channels)
+    n_taps = _rows_up(math.prod(kernel_size) * x.channels)
     V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
     Q_size = plan.tiles * (POINTS * padded_F + LANES)
     share_size = POINTS * _rows_up(n_inputs) * padded_F
     shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
-    sums = empty((shares, share_size), dtype)
-    job = _job(plan, x, dy, source_address(dy.access, dtype), V_size, dtype)
-    arrays, numbers = (*x.arrays, *dy.arrays, sums), numbers_of(job, plan.layout, shares)
-    table_size, scratch_size = _rows_up(n_inputs) + plan.tiles, plan.patch_size + V_size + Q_size
-    launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
+    sums, state = empty((shares, share_size), dtype), np.empty(shares, dtype)
+    plain_sums = empty((shares, n_taps * padded_F), dtype)
+    table_size = _rows_up(n_inputs) + 2 * plan.tiles + n_taps + 16 + ROWS
+    scratch_size = plan.patch_size + V_size + Q_size + 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
 
+    def launch_with(mender):
+        guard = not (x.bounded and dy.bounded)
+        job = _job(plan, x, dy, source_address(dy.access, dtype), guard, mender, V_size, dtype)
+        numbers = numbers_of(job, plan.layout, shares)
+        arrays = (*x.arrays, *dy.arrays, sums, plain_sums, state)
+        launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
+        return not (state == UNMENDED).any()
+
+    _run_with_mender(launch_with, weight_gradient_mender, dtype)
     dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
     workers = min(x.channels, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
     numbers = (*dweight.shape, shares, workers)
-    launch(finish_weight_gradient_kernel, (sums, dweight), numbers, 1, (9 + POINTS) * LANES, workers, dtype)
+    arrays = (sums, plain_sums, state, dweight)
+    launch(finish_weight_gradient_kernel, arrays, numbers, 1, (9 + POINTS) * LANES, workers, dtype)
     return dweight
 
 
-def _job(plan, x, y, y_address, V_size, dtype):
+_menders = {}  # (mender, dtype) -> address, of those that were needed
+
+
+def _run_with_mender(launch_with, mender, dtype):
+    """launch_with(address of the mender, or 0), which says whether that was enough.
+
+    A mender takes seconds to compile and most networks never need it, so it is compiled when it is called for, and
+    the pass is done again. It writes the same places anew.
+    """
+    if launch_with(_menders.get((mender, dtype), 0)):
+        return
+    _menders[mender, dtype] = address(mender, dtype, _mender_signature)
+    launch_with(_menders[mender, dtype])
+
+
+def _mender_signature(dtype):
+    arrays, numbers, table, scratch, number = kernel_signature(dtype)
+    return arrays, numbers, table, scratch, number, number
+
+
+def _job(plan, x, y, y_address, guard, mender, V_size, dtype):
     channels = (x.channels, x.pitch, y.channels, y.pitch)
-    kernel = (*kernel_parts(plan.kernel_size), *plan.padding)
-    return Job(source_address(x.access, dtype), y_address, *channels, *kernel, plan.patch_size, V_size, plan.tiles)
+    kernel = (*plan.kernel_size, *kernel_parts(plan.kernel_size), *plan.padding, plan.flip)
+    sizes = (plan.patch_size, V_size, plan.tiles)
+    return Job(source_address(x.access, dtype), y_address, *channels, *kernel, guard, mender, *sizes)
 
 
 def number_of_shares(blocks, share_bytes):
@@ -612,13 +970,14 @@ def padded_bias(bias, filters, dtype):
     return padded
 
 
-def serves(inputs, kernel_size, stride, padding):
+def serves(inputs, kernel_size, stride, padding, weight=None):
     """Whether these kernels can do it, and fast: with few input channels the transforms cost more than they save, and
-    so do kernels of which a 3 × 3 part is mostly zeros."""
+    so do kernels of which a 3 × 3 part is mostly zeros. Where `weight` is given, it must be fit to be transformed."""
     parts = kernel_parts(tuple(kernel_size))
     return (
         tuple(stride) == (1, 1)
         and inputs >= 8
         and 3 * parts[0] * parts[1] <= kernel_size[0] * kernel_size[1]
         and all(pad < kernel for pad, kernel in zip(padding, kernel_size, strict=True))
+        and (weight is None or fit(weight))
     )
