@@ -12,7 +12,7 @@ import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat, sizes_table
-from minicnn.backends.cpu.convolution import matrix, tile, winograd
+from minicnn.backends.cpu.convolution import matrix, plain, tile, winograd
 from minicnn.backends.cpu.convolution.patches import four, nchw_sink, nchw_source, plane_source
 from minicnn.backends.cpu.convolution.pieces import Batch
 from minicnn.geometry import output_size
@@ -35,7 +35,19 @@ def conv2d_input_gradient(dy, weight, input_size, stride, padding):
         matrix.run(planes_reading(dy), _writing(dx), np.ascontiguousarray(weight[:, :, 0, 0].T), None, stride)
         return dx
     chosen = rung(dy.shape[1], weight.shape[2:], stride, padding, weight)
+    if chosen is tile and not np.isfinite(weight).all():
+        return _input_gradient_by_definition(dy, weight, stride, padding, dx)
     return convolve_back(chosen, reading(dy, chosen), weight, dx, stride, padding)
+
+
+def _input_gradient_by_definition(dy, weight, stride, padding, dx):
+    """Fill dx by the first rung: the tile surrounds dy with zeros, and infinity times such a zero would be NaN."""
+    if not isinstance(dx, Images):
+        dx[:] = plain.input_gradient(dy, weight, dx.shape[2:], stride, padding)
+        return dx
+    for dy_image, dx_image in zip(dy, dx, strict=True):
+        dx_image[:] = plain.input_gradient(dy_image[None], weight, dx_image.shape[1:], stride, padding)[0]
+    return dx
 
 
 @guarded

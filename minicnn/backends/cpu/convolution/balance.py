@@ -34,7 +34,7 @@ from minicnn.backends.cpu.convolution.vectors import (
 )
 from minicnn.backends.cpu.jit import part, serial
 
-SPREAD = 1024.0
+SPREAD = 256.0
 LARGEST = 1e15  # of a number that is transformed, so that no product of two overflows in float32
 LARGEST_WEIGHT = 1e12
 FEW = 16  # a filter is not transformed where fewer than one in FEW of its weights are within SPREAD of the largest
@@ -193,10 +193,10 @@ def fit(weight):
     return _fit(weight.reshape(len(weight), -1).view(integers), largest, spread)
 
 
-# By a number's bytes: integers of its bits, those of LARGEST_WEIGHT, and what multiplies by 2¹⁰, SPREAD, if added.
+# By a number's bytes: integers of its bits, those of LARGEST_WEIGHT, and what multiplies by 2⁸, SPREAD, if added.
 _BITS = {
-    4: (np.int32, int(np.float32(LARGEST_WEIGHT).view(np.int32)), 10 << 23),
-    8: (np.int64, int(np.float64(LARGEST_WEIGHT).view(np.int64)), 10 << 52),
+    4: (np.int32, int(np.float32(LARGEST_WEIGHT).view(np.int32)), 8 << 23),
+    8: (np.int64, int(np.float64(LARGEST_WEIGHT).view(np.int64)), 8 << 52),
 }
 
 

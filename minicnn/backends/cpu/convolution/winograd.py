@@ -26,8 +26,10 @@ Cost per output pixel and part: 2.25 C F multiply-adds, and for the transforms a
 multiplications.
 
 Error: the transforms add numbers with weights up to 8, which costs digits: in float32 the largest error is 1e-6 to
-1e-5 of the largest output (16 to 300 channels; the register tile's is 1e-7 to 2e-6), in float64 1e-14. One NaN or
-infinite pixel makes its whole 4 × 4 tiles NaN.
+1e-5 of the largest output (16 to 1024 channels; the register tile's is 1e-7 to 1e-6), in float64 1e-14. Where the
+numbers of a tile are so far apart that small outputs would be lost beside large ones, or not finite, the tile is summed
+plainly, see `balance`: so an output is off by at most 2e-4 of the sum of its products' magnitudes, a weight's gradient
+by 1e-3, and NaN and infinity are where the plain sum has them. Weights that are not `fit` go to the register tile.
 """
 
 import math
