@@ -65,7 +65,8 @@ def assert_all_right(arguments, x, weight, dy, dtype=np.float32):
             np.testing.assert_array_equal(g[infinite], w[infinite], err_msg=f"infinity in {name}")
             finite = clear & np.isfinite(w)
             worst = np.max(np.abs(g[finite] - w[finite]) / np.where(m[finite] > 0, m[finite], 1), initial=0)
-            assert worst <= (1e-3 if name == "dweight" else 2e-4), f"{name}: off by {worst:.1e} of the products' magnitudes"
+            bound = 1e-3 if name == "dweight" else 2e-4
+            assert worst <= bound, f"{name}: off by {worst:.1e} of the products' magnitudes"
 
 
 def magnitude(batch):
