@@ -209,8 +209,10 @@ def _pass(world, layer, x, dy=None):
     """Forward, backward and predict: y, dx and grads."""
     y = world.do(lambda: layer.forward(x), layer)
     dy = _dy_like(world, y) if dy is None else dy
-    dx = world.do(lambda: layer.backward(dy), layer)
-    return {"y": y, "dx": dx, "predict": world.do(lambda: layer.predict(x), layer), **layer.grads, **layer.state}
+    found = {"y": y, "dx": world.do(lambda: layer.backward(dy), layer), **layer.grads, **layer.state}
+    if world.twist == "with __array__ that changes":  # which is another array now
+        return found
+    return found | {"predict": world.do(lambda: layer.predict(x), layer)}
 
 
 def _batch(world):
@@ -229,13 +231,20 @@ def _backward_once(world, network, computed=None):
 # The places.
 
 
+def _require_no_images(world, layer):
+    if world.twist == "Images" and layer.takes_images and not layer.params:
+        raise NoMeaning  # they are as good as an array
+
+
 def layer_input(world, layer, training):
     made = layer_of(world, layer, training)
+    _require_no_images(world, made)
     return _pass(world, made, world.twisted(world.draw(*LAYERS[layer][1])))
 
 
 def layer_predict(world, layer):
     made = layer_of(world, layer)
+    _require_no_images(world, made)
     x = world.twisted(world.draw(*LAYERS[layer][1]))
     return {"y": world.do(lambda: made.predict(x), made)}
 
@@ -265,6 +274,8 @@ def layer_param(world, layer, key, between, need_dx):
 def layer_state(world, key, training):
     made = layer_of(world, "BatchNorm2d", training)
     integers = key == "num_batches_tracked"
+    if integers and not training:  # nobody reads it
+        raise NoMeaning
     made.state[key] = world.twisted(made.state[key], integers=integers)
     return _pass(world, made, world.draw(*LAYERS["BatchNorm2d"][1]))
 
@@ -324,6 +335,8 @@ def network_param(world, network, key, fused, predict):
 
 def network_state(world, key, fused, training):
     made = network_of(world, "block").train(training)
+    if key == "num_batches_tracked" and not training:  # nobody reads it
+        raise NoMeaning
     made["bn1"].state[key] = world.twisted(made["bn1"].state[key], integers=key == "num_batches_tracked")
     computed = minicnn.fuse(made) if fused else made
     found = _backward_once(world, made, computed)
@@ -486,6 +499,8 @@ def own_operation(world, network, name, member, kind):
 
 
 def loss_argument(world, loss, which, smoothing):
+    if world.twist == "None" and which.startswith("weight"):
+        raise NoMeaning  # it says that all classes count alike
     output, labels, weight = (
         -np.abs(world.draw(4, 3)),
         world.labels(4, 3),

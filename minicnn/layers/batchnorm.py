@@ -4,6 +4,7 @@ import numpy as np
 
 from minicnn.checks import as_int, described, kind_of
 from minicnn.layers.base import Layer
+from minicnn.plain import as_plain_array
 
 
 class BatchNorm2d(Layer):
@@ -94,10 +95,11 @@ class BatchNorm2d(Layer):
     def track(self, mean, var, count):
         """Move the running statistics towards those of a batch of `count` values per channel."""
         state = self.state
+        batches = as_plain_array(state["num_batches_tracked"], "BatchNorm2d: num_batches_tracked") + 1
         self.ops.update_running_statistics_(
             state["running_mean"], state["running_var"], mean, var, count, self.momentum
         )
-        state["num_batches_tracked"] += 1
+        state["num_batches_tracked"] = np.array(batches)
 
     def _normalise(self, x, mean, var):
         return self.ops.batchnorm2d_forward(x, self.params["weight"], self.params["bias"], mean, var, self.eps)
