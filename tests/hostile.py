@@ -696,7 +696,8 @@ def _seen_through(world, name, result):
 some = st.sampled_from
 yes_no = st.booleans()
 any_twist = some(sorted(TWISTS))
-no_ties = some(sorted(set(TWISTS) - set(OF_FEW_NUMBERS)))
+# Of what was computed, the last bits are rounding, and an object that reads them as other numbers is no fair one.
+no_ties = some(sorted(set(TWISTS) - set(OF_FEW_NUMBERS) - {"with an interface of another type"}))
 with_weights = [name for name in LAYERS if LAYERS[name][0]().params]
 ODD_NUMBERS = (0, -1, 2, 3, 7, 2.5, None, "3", (1,), (2, 3), (0, 0), (3, 3, 3), (1, None), True)
 ATTRIBUTES = {
