@@ -104,8 +104,8 @@ class ConvBlocks(Sequential):
         x = self.blocks[0][0].as_images(x)
         if x.ndim != 4:  # batchnorm takes no single images
             raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}")
-        self.require_params(x)
         for name, layer in self.children.items():
+            layer.require_params(x)
             if layer.own_operations:
                 raise RuntimeError(
                     f"ConvBlocks: {name} was given operations of its own after the network was fused, and a block "

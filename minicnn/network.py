@@ -96,10 +96,6 @@ class Sequential(Layer):
             child.use(**operations)
         return super().use(**operations)
 
-    def require_params(self, x):
-        for child in self.children.values():
-            child.require_params(x)
-
     def __getitem__(self, name):
         """The child called `name`, or at a position; a dotted name reaches into nested networks."""
         if isinstance(name, int):

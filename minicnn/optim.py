@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-from minicnn.checks import as_count, as_floats, as_number, kind_of, require_entries
+from minicnn.checks import DTYPES, as_count, as_floats, as_number, kind_of, require_entries
 from minicnn.network import Sequential
 from minicnn.plain import as_plain_array, memory_of
 
@@ -102,6 +102,19 @@ class _Optimizer:
 
     def _checked(self, name, layer, key):
         """(parameter, what is kept for it, gradient) as arrays that a kernel can take."""
+        param, grad = layer.params[key], layer.grads[key]
+        slots = [self.state[slot].get(name) for slot in self.slots]
+        for array in (param, grad, *slots):
+            if not (
+                type(array) is np.ndarray
+                and array.dtype == param.dtype
+                and array.shape == param.shape
+                and array.flags.carray
+            ):
+                break
+        else:
+            if param.dtype in DTYPES and not np.may_share_memory(grad, param):
+                return param, slots, grad  # nearly always
         ops, who = layer.ops, f"{type(self).__name__}.step: {name}"
         param = as_floats(ops, layer.params[key], f"{who}: parameter")
         slots = [self.state[slot].get(name) for slot in self.slots]

@@ -9,6 +9,8 @@ def as_plain_array(array, what=None):
     A matrix becomes the array of its numbers. Raises TypeError, which begins with `what` the array is, for a masked
     array, whose masked numbers would count.
     """
+    if type(array) is np.ndarray and array.flags.carray:
+        return array
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
             f"{what + ': ' if what else ''}expected an array without a mask, got a masked array of shape "

@@ -21,6 +21,7 @@ from minicnn.network import statistics_kept_on_error
 from minicnn.progress import reporter
 
 IMAGES = "number of images"  # beside the columns' sums
+SMALL = 65536  # numbers of an array
 RESERVED = ("epoch", "lr", "loss", "seconds", IMAGES)
 
 
@@ -171,14 +172,20 @@ class Trainer:
         Of arrays on a device it is 0, unseen: to fetch it would make every step wait for the device. There the next
         loss tells, and nothing infinite is saved.
         """
-        layers = [layer for _, layer in self.network.named_layers()]
-        arrays = [(layer.ops, layer.ops.asarray(grad)) for layer in layers for grad in layer.grads.values()]
-        arrays += [(layer.ops, array) for layer in layers for array in layer.state.values() if array.dtype in DTYPES]
-        if not all(isinstance(array, np.ndarray) for _, array in arrays):
+        arrays = []
+        for _, layer in self.network.named_layers():
+            arrays += layer.grads.values()
+            arrays += [array for array in layer.state.values() if array.dtype in DTYPES]
+        ops = getattr(self.network.ops, "backend", self.network.ops)
+        arrays = [ops.asarray(array) for array in arrays]
+        if not all(isinstance(array, np.ndarray) for array in arrays):
             return 0.0
-        if not all(array.dtype in DTYPES for _, array in arrays):
+        # Small arrays are put together: to sum up each by itself takes longer.
+        parts = [array for array in arrays if array.size > SMALL]
+        parts.append(np.concatenate([array.reshape(-1) for array in arrays if array.size <= SMALL] or [np.zeros(1)]))
+        if not all(part.dtype in DTYPES for part in parts):
             return math.inf
-        return math.sqrt(sum(getattr(ops, "backend", ops).sum_of_squares(array) for ops, array in arrays))
+        return math.sqrt(sum(ops.sum_of_squares(part) for part in parts))
 
     def _require_finite_update(self):
         """Raise RuntimeError where a number of the network would be infinite or NaN after the optimiser's step.

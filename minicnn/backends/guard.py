@@ -10,7 +10,8 @@ What a function of one's own returns in place of an operation (`Layer.use`) pass
 array of the dtype and shape that the contract says.
 
 CONTRACT is the list of `minicnn.backends` in a form that can be checked. An array is written as its name and its axes,
-in the package's letters; "..." is any shape, the same in one call. A mark after the name says more:
+in the package's letters; "..." is any shape, the same in one call, and "any" that of an array that is no `Images`.
+A mark after the name says more:
 
     real    float32 or float64, the same in one call; said of every array without a mark
     float   float32 or float64
@@ -35,8 +36,8 @@ from minicnn.geometry import output_size
 from minicnn.images import Images
 
 CONTRACT = {
-    "sum_of_squares": "array: ... -> square_sum",
-    "scale_": "array!: ..., factor -> None",
+    "sum_of_squares": "array: any -> square_sum",
+    "scale_": "array!: any, factor -> None",
     "conv2d_forward": "x: N C H W, weight: F C KH KW, bias?: F, stride, padding -> y: N F OH OW",
     "conv2d_input_gradient": "dy: N F OH OW, weight: F C KH KW, input_size, stride, padding -> dx: N C H W",
     "conv2d_weight_gradient": "dy: N F OH OW, x: N C H W, kernel_size, stride, padding -> dweight: F C KH KW",
@@ -63,8 +64,8 @@ CONTRACT = {
     "log_softmax_backward": "dy: N K, y: N K -> dx: N K",
     "nll_loss_forward": "log_p: N K, targets int64: N, class_weights: K, label_smoothing -> loss",
     "nll_loss_backward": "log_p: N K, targets int64: N, class_weights: K, label_smoothing -> d_log_p: N K",
-    "sgd_step_": "param!: ..., velocity!: ..., grad: ..., lr, momentum, nesterov, weight_decay -> None",
-    "adam_step_": "param!: ..., m!: ..., v!: ..., grad: ..., lr, beta1, beta2, eps, weight_decay, decoupled, step "
+    "sgd_step_": "param!: any, velocity!: any, grad: any, lr, momentum, nesterov, weight_decay -> None",
+    "adam_step_": "param!: any, m!: any, v!: any, grad: any, lr, beta1, beta2, eps, weight_decay, decoupled, step "
     "-> None",
     "fused_conv_forward": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
     "fused_conv_predict": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
@@ -164,6 +165,8 @@ def _form_of_array(value, argument, asarray, what):
                 arrays[i], forms[i] = _form_of_array(array, argument, asarray, what)
         return Norm(*arrays, value.eps), tuple(forms)
     if isinstance(value, Images):
+        if argument.axes == ("any",):
+            raise TypeError(f"{what}: expected an array, got {value}")
         data = asarray(value.data)
         if data.shape != (value.size,):
             raise ValueError(f"{what}: expected {value.size} numbers in {value}, got {data.shape}")
@@ -205,7 +208,7 @@ def _agreeing_axes(name, forms):
     axes, settings, real = {}, {}, None
 
     def bind(letters, shape, what):
-        lengths = (shape,) if letters == ("...",) else shape
+        lengths = (shape,) if letters in (("...",), ("any",)) else shape
         known = tuple(axes.get(letter, length) for letter, length in zip(letters, lengths, strict=False))
         if len(lengths) != len(letters) or known != tuple(lengths):
             sizes = ", ".join(f"{letter} = {axes[letter]}" for letter in letters if letter in axes)

@@ -40,16 +40,17 @@ class Pool:
         size = shelf_size(size)
         with self._lock:
             self._sort_in()
-            peak = max(self._peak, self._in_use + size)
+            in_use = self._in_use + size
+            peak = in_use if in_use > self._peak else self._peak
             most = SLACK * max(peak, self._peak_before)
             buffer, shelf = self._used_before(size, kind)
             if buffer is None:
                 self._shrink(most - size)
                 buffer, shelf = self._new(size, kind), (size, kind)
                 self._held += size
-            else:
+            elif self._held > most:
                 self._shrink(most)
-            self._in_use += size
+            self._in_use = in_use
             self._peak = peak
             self._handed_out += 1
             if self._handed_out % RECENT == 0:
@@ -64,10 +65,11 @@ class Pool:
         self._given_back.append(loan)
 
     def release(self):
-        """Let go of all buffers that are free."""
+        """Let go of all buffers that are free, and forget how many were in use."""
         with self._lock:
             self._sort_in()
             self._shrink(0)
+            self._peak = self._peak_before = 0
 
     def _sort_in(self):
         while self._given_back:

@@ -14,6 +14,7 @@ saliency map, say). What it remembers are arrays that were handed in or out, not
 several threads may call it at once.
 """
 
+from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -186,28 +187,41 @@ class Layer(Copyable):
         What is not contiguous, or is a list, is replaced by an array of its numbers. Raises TypeError or ValueError
         for what cannot be computed with.
         """
-        name, shapes = type(self).__name__, self.shapes()
-        for arrays, keys in ((self.params, list(self.params)), (self.state, shapes.keys() & self.state.keys())):
+        shapes = self.shapes()
+        for arrays, keys in ((self.params, tuple(self.params)), (self.state, [k for k in self.state if k in shapes])):
             for key in keys:
-                given = arrays[key]
-                try:
-                    array = self.ops.asarray(given)
-                except (TypeError, ValueError) as error:  # a mask, or rows of different lengths
-                    raise type(error)(f"{name}: {key}: {error}") from None
-                if array.shape != shapes.get(key, array.shape):
-                    raise ValueError(f"{name}: expected {key} of shape {shapes[key]}, got {kind_of(given)}")
-                if array.dtype != x.dtype and array is given and array.dtype in DTYPES and arrays is self.params:
-                    raise TypeError(
-                        f"{name}: expected input of the dtype of {key}, {array.dtype}, got {x.dtype}; "
-                        f"convert the input with x.astype(np.{array.dtype}) or the network with .to(dtype=np.{x.dtype})"
-                    )
-                if array.dtype != x.dtype:
-                    raise TypeError(f"{name}: expected {key} as an array of {x.dtype}, got {kind_of(given)}")
-                if array is not given:
-                    arrays[key] = array
+                array = arrays[key]
+                as_it_must_be = (
+                    type(array) is np.ndarray
+                    and array.dtype == x.dtype
+                    and array.flags.carray
+                    and array.shape == shapes.get(key, array.shape)
+                )
+                if not as_it_must_be:
+                    arrays[key] = self._as_param(key, array, shapes.get(key), x, arrays is self.params)
         missing = [key for key in shapes if key not in self.params and key not in self.state]
         if missing:
-            raise ValueError(f"{name}: expected parameters {', '.join(shapes)}, got none called {', '.join(missing)}")
+            raise ValueError(
+                f"{type(self).__name__}: expected parameters {', '.join(shapes)}, got none called {', '.join(missing)}"
+            )
+
+    def _as_param(self, key, given, shape, x, learned):
+        """What was found under `key` as an array of `shape` and of x's dtype."""
+        name = type(self).__name__
+        try:
+            array = self.ops.asarray(given)
+        except (TypeError, ValueError) as error:  # a mask, or rows of different lengths
+            raise type(error)(f"{name}: {key}: {error}") from None
+        if shape is not None and array.shape != shape:
+            raise ValueError(f"{name}: expected {key} of shape {shape}, got {kind_of(given)}")
+        if array.dtype == x.dtype:
+            return array
+        if learned and array is given and array.dtype in DTYPES:
+            raise TypeError(
+                f"{name}: expected input of the dtype of {key}, {array.dtype}, got {x.dtype}; "
+                f"convert the input with x.astype(np.{array.dtype}) or the network with .to(dtype=np.{x.dtype})"
+            )
+        raise TypeError(f"{name}: expected {key} as an array of {x.dtype}, got {kind_of(given)}")
 
     def describe(self):
         """The arguments that made this layer, for its repr: '3, 16, kernel_size=(3, 3)'."""
@@ -250,9 +264,20 @@ def like_input(y, x):
 
 def checked_settings(layer):
     """kernel_size, stride and padding of `layer`, made pairs as the constructor made them: they may have been set."""
-    for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
-        setattr(layer, name, as_pair(getattr(layer, name), f"{type(layer).__name__}: {name}", least))
-    return layer.kernel_size, layer.stride, layer.padding
+    given = layer.kernel_size, layer.stride, layer.padding
+    pairs = _as_pairs(type(layer).__name__, *(tuple(pair) if isinstance(pair, list) else pair for pair in given))
+    if pairs != given:
+        layer.kernel_size, layer.stride, layer.padding = pairs
+    return pairs
+
+
+@lru_cache(maxsize=1024)
+def _as_pairs(name, kernel_size, stride, padding):
+    return (
+        as_pair(kernel_size, f"{name}: kernel_size", 1),
+        as_pair(stride, f"{name}: stride", 1),
+        as_pair(padding, f"{name}: padding", 0),
+    )
 
 
 def fixed_output_size(layer, input_size):
@@ -260,18 +285,18 @@ def fixed_output_size(layer, input_size):
 
     Raises ValueError where the kernel is larger than the padded image, and of several images names the first.
     """
-    sizes = np.array(input_size)
-    kernel, stride, padding = map(np.array, checked_settings(layer))
-    output_sizes = geometry.output_size(sizes, kernel, stride, padding)
-    if output_sizes.min() >= 1:
-        output_sizes = output_sizes if sizes.ndim == 2 else tuple(output_sizes.tolist())
-        geometry.require_countable(output_sizes, f"{type(layer).__name__}: output")
-        return output_sizes
-    which = ""
-    if sizes.ndim == 2:
-        first = int(np.argmax((output_sizes < 1).any(axis=1)))
-        sizes, which = sizes[first], f" for image {first}"
-    raise ValueError(
-        f"{type(layer).__name__}: expected an image at least as large as the kernel {layer.kernel_size}, "
-        f"got {tuple(sizes.tolist())}{which} with padding {layer.padding}"
-    )
+    kernel, stride, padding = checked_settings(layer)
+    if isinstance(input_size, tuple):
+        output_size, which = tuple(map(geometry.output_size, input_size, kernel, stride, padding)), ""
+        smallest = min(output_size)
+    else:
+        output_size = geometry.output_size(input_size, np.array(kernel), np.array(stride), np.array(padding))
+        smallest, first = output_size.min(), int(np.argmax((output_size < 1).any(axis=1)))
+        input_size, which = tuple(input_size[first].tolist()), f" for image {first}"
+    if smallest < 1:
+        raise ValueError(
+            f"{type(layer).__name__}: expected an image at least as large as the kernel {kernel}, "
+            f"got {input_size}{which} with padding {padding}"
+        )
+    geometry.require_countable(output_size, f"{type(layer).__name__}: output")
+    return output_size

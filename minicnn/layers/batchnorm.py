@@ -120,7 +120,7 @@ class BatchNorm2d(Layer):
     def require_params(self, x):
         super().require_params(x)
         count = self.state.get("num_batches_tracked")
-        if not isinstance(count, np.ndarray) or count.shape or not np.issubdtype(count.dtype, np.integer):
+        if not isinstance(count, np.ndarray) or count.shape or count.dtype.kind not in "iu":
             raise TypeError(
                 f"BatchNorm2d: expected num_batches_tracked as an integer array of shape (), got {kind_of(count)}"
             )

@@ -24,7 +24,7 @@ from minicnn.backends.cpu.memory import empty
 ARRAYS = 12  # every kernel gets this many flat arrays; those it has no use for are empty
 
 _addresses = {}
-_nothing = {}  # dtype -> an empty array
+_nothing = {}  # dtype, or (shape, dtype) -> an array of no numbers
 
 
 def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
@@ -39,10 +39,19 @@ def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
     flat_arrays = [nothing if array is None else array.reshape(-1) for array in arrays]
     flat_arrays = tuple(flat_arrays + [nothing] * (ARRAYS - len(arrays)))
     start = address(kernel, dtype, kernel_signature)
-    tables = np.empty((workers, table_size), np.int64)
-    scratch = empty((workers, scratch_size), dtype)
+    tables = _room((workers, table_size), np.int64)
+    scratch = _room((workers, scratch_size), dtype)
     run = _run_alone if workers == 1 else _run  # no need to wake the other threads for one
     run(start, flat_arrays, np.array(numbers, np.int64), tables, scratch)
+
+
+def _room(shape, dtype):
+    """An array of `shape` with anything in it; those of no numbers are made once."""
+    if shape[1]:
+        return empty(shape, dtype)
+    if (shape, dtype) not in _nothing:
+        _nothing[shape, dtype] = np.empty(shape, dtype)
+    return _nothing[shape, dtype]
 
 
 def address(function, dtype, signature):

@@ -45,9 +45,9 @@ def empty(shape, dtype):
     array_bytes = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
     if array_bytes < POOLED:
         return np.empty(shape, dtype)
-    loan = _pool.take(array_bytes)
-    start = -loan[0].ctypes.data % ALIGNMENT
-    memory = np.asarray(_Lease(loan))
+    lease = _Lease(_pool.take(array_bytes))
+    start = -lease.__array_interface__["data"][0] % ALIGNMENT
+    memory = np.asarray(lease)
     return memory[start : start + array_bytes].view(dtype).reshape(shape)
 
 
