@@ -21,7 +21,6 @@ from minicnn.network import statistics_kept_on_error
 from minicnn.progress import reporter
 
 IMAGES = "number of images"  # beside the columns' sums
-SMALL = 65536  # numbers of an array
 RESERVED = ("epoch", "lr", "loss", "seconds", IMAGES)
 
 
@@ -176,16 +175,13 @@ class Trainer:
         for _, layer in self.network.named_layers():
             arrays += layer.grads.values()
             arrays += [array for array in layer.state.values() if array.dtype in DTYPES]
-        ops = getattr(self.network.ops, "backend", self.network.ops)
-        arrays = [ops.asarray(array) for array in arrays]
+        arrays = [self.network.ops.asarray(array) for array in arrays]
         if not all(isinstance(array, np.ndarray) for array in arrays):
             return 0.0
-        # Small arrays are put together: to sum up each by itself takes longer.
-        parts = [array for array in arrays if array.size > SMALL]
-        parts.append(np.concatenate([array.reshape(-1) for array in arrays if array.size <= SMALL] or [np.zeros(1)]))
-        if not all(part.dtype in DTYPES for part in parts):
+        if not all(array.dtype in DTYPES for array in arrays):
             return math.inf
-        return math.sqrt(sum(ops.sum_of_squares(part) for part in parts))
+        # In the arrays' dtype: a sum of squares that overflows is infinite, and then looked at more closely.
+        return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
 
     def _require_finite_update(self):
         """Raise RuntimeError where a number of the network would be infinite or NaN after the optimiser's step.

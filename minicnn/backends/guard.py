@@ -141,9 +141,8 @@ def admitted(name, arguments, asarray):
             arguments[position], form = form(value, argument, asarray, f"{name}: {argument.name}")
             forms.append(form)
     axes = _agreeing_axes(name, tuple(forms))
-    for position, argument in _LOOKED_AT[name]:
-        if argument.kind in POSITIONS:
-            _require_positions(argument, arguments[position], axes, name)
+    for position, argument in _WITH_POSITIONS[name]:
+        _require_positions(argument, arguments[position], axes, name)
     return arguments, axes
 
 
@@ -152,6 +151,9 @@ _LOOKED_AT = {
     name: [(i, part) for i, part in enumerate(declared) if part.axes is not None or part.name in SETTINGS]
     for name, declared in ARGUMENTS.items()
 }
+_WITH_POSITIONS = {
+    name: [(i, part) for i, part in declared if part.kind in POSITIONS] for name, declared in _LOOKED_AT.items()
+}
 
 
 def _form_of_array(value, argument, asarray, what):
@@ -159,11 +161,8 @@ def _form_of_array(value, argument, asarray, what):
     if type(value) is Activation:
         return value, (value.y.shape, value.y.dtype)
     if type(value) is Norm:
-        arrays, forms = list(value[:4]), [None] * 4
-        for i, array in enumerate(arrays):
-            if array is not None:
-                arrays[i], forms[i] = _form_of_array(array, argument, asarray, what)
-        return Norm(*arrays, value.eps), tuple(forms)
+        arrays = [None if array is None else asarray(array) for array in value[:4]]
+        return Norm(*arrays, value.eps), tuple([array is not None and (array.shape, array.dtype) for array in arrays])
     if isinstance(value, Images):
         if argument.axes == ("any",):
             raise TypeError(f"{what}: expected an array, got {value}")

@@ -4,7 +4,6 @@ import numpy as np
 
 from minicnn.checks import as_int, described, kind_of
 from minicnn.layers.base import Layer
-from minicnn.plain import as_plain_array
 
 
 class BatchNorm2d(Layer):
@@ -95,11 +94,10 @@ class BatchNorm2d(Layer):
     def track(self, mean, var, count):
         """Move the running statistics towards those of a batch of `count` values per channel."""
         state = self.state
-        batches = as_plain_array(state["num_batches_tracked"], "BatchNorm2d: num_batches_tracked") + 1
         self.ops.update_running_statistics_(
             state["running_mean"], state["running_var"], mean, var, count, self.momentum
         )
-        state["num_batches_tracked"] = np.array(batches)
+        state["num_batches_tracked"] += 1
 
     def _normalise(self, x, mean, var):
         return self.ops.batchnorm2d_forward(x, self.params["weight"], self.params["bias"], mean, var, self.eps)
@@ -120,10 +118,12 @@ class BatchNorm2d(Layer):
     def require_params(self, x):
         super().require_params(x)
         count = self.state.get("num_batches_tracked")
-        if not isinstance(count, np.ndarray) or count.shape or count.dtype.kind not in "iu":
+        if type(count) is not np.ndarray or count.shape or count.dtype.kind not in "iu":
             raise TypeError(
                 f"BatchNorm2d: expected num_batches_tracked as an integer array of shape (), got {kind_of(count)}"
             )
+        if not count.flags.writeable:
+            self.state["num_batches_tracked"] = count.copy()
 
     def describe(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -12,6 +12,8 @@ An exception in a kernel that is called so would be lost; kernels raise none, si
 the door, `minicnn.backends.guard`.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from llvmlite import ir
 from numba import from_dtype, prange, types
@@ -24,7 +26,7 @@ from minicnn.backends.cpu.memory import empty
 ARRAYS = 12  # every kernel gets this many flat arrays; those it has no use for are empty
 
 _addresses = {}
-_nothing = {}  # dtype, or (shape, dtype) -> an array of no numbers
+_nothing = {}  # dtype -> an empty array
 
 
 def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
@@ -39,19 +41,15 @@ def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
     flat_arrays = [nothing if array is None else array.reshape(-1) for array in arrays]
     flat_arrays = tuple(flat_arrays + [nothing] * (ARRAYS - len(arrays)))
     start = address(kernel, dtype, kernel_signature)
-    tables = _room((workers, table_size), np.int64)
-    scratch = _room((workers, scratch_size), dtype)
+    tables = np.empty((workers, table_size), np.int64)
+    scratch = empty((workers, scratch_size), dtype) if scratch_size else _no_scratch(workers, dtype)
     run = _run_alone if workers == 1 else _run  # no need to wake the other threads for one
     run(start, flat_arrays, np.array(numbers, np.int64), tables, scratch)
 
 
-def _room(shape, dtype):
-    """An array of `shape` with anything in it; those of no numbers are made once."""
-    if shape[1]:
-        return empty(shape, dtype)
-    if (shape, dtype) not in _nothing:
-        _nothing[shape, dtype] = np.empty(shape, dtype)
-    return _nothing[shape, dtype]
+@lru_cache(maxsize=64)
+def _no_scratch(workers, dtype):
+    return np.empty((workers, 0), dtype)
 
 
 def address(function, dtype, signature):

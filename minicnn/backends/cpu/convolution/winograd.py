@@ -868,17 +868,18 @@ def run(plan, x, y, weight, bias):
     n_inputs, n_taps = parts[0] * parts[1] * x.channels, math.prod(plan.kernel_size) * x.channels
     V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
     workers = min(get_num_threads(), plan.layout.n_blocks)
-    unmended = np.empty(workers, dtype)
+    guard, unmended = not x.bounded, np.empty(workers, dtype)
     constants = _transformed(weight, plan.flip), padded_bias(bias, y.channels, dtype), weight, unmended
     table_size = n_inputs + plan.tiles + ROWS + 3 * plan.tiles + 1 + 16 + ROWS + n_taps
-    scratch_size = plan.patch_size + V_size + M_SIZE + plan.tiles * SUMS
-    scratch_size += tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels)
+    scratch_size = plan.patch_size + V_size + M_SIZE + (plan.tiles * SUMS if guard else 0)
 
     def launch_with(mender):
-        job = _job(plan, x, y, sink_address(y.access, dtype), not x.bounded, mender, V_size, dtype)
+        job = _job(plan, x, y, sink_address(y.access, dtype), guard, mender, V_size, dtype)
         numbers = numbers_of(job, plan.layout, workers)
-        launch(forward_kernel, (*x.arrays, *y.arrays, *constants), numbers, table_size, scratch_size, workers, dtype)
-        return not unmended.any()
+        for_mender = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if mender else 0
+        arrays = (*x.arrays, *y.arrays, *constants)
+        launch(forward_kernel, arrays, numbers, table_size, scratch_size + for_mender, workers, dtype)
+        return not (guard and unmended.any())
 
     _run_with_mender(launch_with, forward_mender, dtype)
 
@@ -894,17 +895,19 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
     share_size = POINTS * _rows_up(n_inputs) * padded_F
     shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
     sums, state = empty((shares, share_size), dtype), np.empty(shares, dtype)
-    plain_sums = empty((shares, n_taps * padded_F), dtype)
+    guard = not (x.bounded and dy.bounded)
+    plain_sums = empty((shares, n_taps * padded_F), dtype) if guard else None
     table_size = _rows_up(n_inputs) + 2 * plan.tiles + n_taps + 16 + ROWS
-    scratch_size = plan.patch_size + V_size + Q_size + 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
+    scratch_size = plan.patch_size + V_size + Q_size
+    if guard:
+        scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
 
     def launch_with(mender):
-        guard = not (x.bounded and dy.bounded)
         job = _job(plan, x, dy, source_address(dy.access, dtype), guard, mender, V_size, dtype)
         numbers = numbers_of(job, plan.layout, shares)
         arrays = (*x.arrays, *dy.arrays, sums, plain_sums, state)
         launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
-        return not (state == UNMENDED).any()
+        return not (guard and (state == UNMENDED).any())
 
     _run_with_mender(launch_with, weight_gradient_mender, dtype)
     dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
