@@ -188,6 +188,8 @@ class Layer(Copyable):
         for what cannot be computed with.
         """
         shapes = self.shapes()
+        if not (shapes or self.params):
+            return
         for arrays, keys in ((self.params, tuple(self.params)), (self.state, [k for k in self.state if k in shapes])):
             for key in keys:
                 array = arrays[key]
