@@ -34,7 +34,7 @@ from minicnn import Images
 from minicnn.backends import get_backend
 from tests import test_contract
 from tests.children import Log
-from tests.twists import OF_FEW_NUMBERS, TWISTS, NoMeaning, OwnError, ordinary
+from tests.twists import INTEGERS, OF_FEW_NUMBERS, TWISTS, NoMeaning, OwnError, ordinary
 
 SECONDS = 60  # for one example
 CPU, REFERENCE = get_backend("cpu"), get_backend("reference")
@@ -485,6 +485,8 @@ def own_operation(world, network, name, member, kind):
             return world.twisted(np.zeros(3))
         return world.twisted(result, integers=isinstance(result, np.ndarray) and result.dtype.kind in "iu")
 
+    if name == "log_softmax_forward" and world.twist in INTEGERS:
+        raise NoMeaning  # exp(y) is no softmax then: backward multiplies what a sum of 0 rounds off by up to exp(20)
     kept = {}
     made.use(**{name: own})
     made_optimizer = OPTIMIZERS["Adam"](made)

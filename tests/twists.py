@@ -184,13 +184,13 @@ _DTYPES = {
     "complex64": np.complex64,
     "text": str,
 }
-_INTEGERS = {"bool": bool, "int8": np.int8, "int32": np.int32, "int64": np.int64, "uint64": np.uint64}
+INTEGERS = {"bool": bool, "int8": np.int8, "int32": np.int32, "int64": np.int64, "uint64": np.uint64}
 
 OF_ANOTHER_DTYPE = {
     **{name: functools.partial(lambda dtype, a: a.astype(dtype), dtype) for name, dtype in _DTYPES.items()},
     **{
         name: functools.partial(lambda dtype, a: np.abs(np.rint(3 * a)).astype(dtype), dtype)
-        for name, dtype in _INTEGERS.items()
+        for name, dtype in INTEGERS.items()
     },
     "complex": lambda a: a + 1j,
     "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
