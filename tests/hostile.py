@@ -985,6 +985,11 @@ def numbers_far_apart():
         x[0, 0, 5, 5] = 1e6
         numbers += [layer.forward(x), layer.backward(x), *layer.grads.values()]
     _require_close({"passes": found}, {"passes": expected}, TOLERANCE["float32"])
+    layer = minicnn.Conv2d(8, 8, 3, padding=1, rng=0)
+    layer.params["weight"][0, 0, 0, 0] = np.inf
+    dx = layer.backward(np.ones_like(layer.forward(x.astype(np.float32))))
+    assert np.isinf(dx[0, 0, :-1, :-1]).all()
+    assert np.isfinite(dx[0, 1:]).all()
 
 
 def _noted(function, operations):
