@@ -116,15 +116,14 @@ class _Optimizer:
             if param.dtype in DTYPES and not np.may_share_memory(grad, param):
                 return param, slots, grad  # nearly always
         ops, who = layer.ops, f"{type(self).__name__}.step: {name}"
-        param = as_floats(ops, layer.params[key], f"{who}: parameter")
-        slots = [self.state[slot].get(name) for slot in self.slots]
+        param = as_floats(ops, param, f"{who}: parameter")
         for slot, kept in zip(self.slots, slots, strict=True):
             if ops.asarray(kept) is not kept or (kept.shape, kept.dtype) != (param.shape, param.dtype):
                 raise ValueError(
                     f"{who}: expected {slot} like the parameter, {kind_of(param)}, got {kind_of(kept)}; "
                     "make the optimiser after layers were replaced or moved"
                 )
-        grad = ops.asarray(layer.grads[key])
+        grad = ops.asarray(grad)
         if grad.shape != param.shape or grad.dtype.kind not in "iuf":
             raise ValueError(
                 f"{who}: expected a gradient like the parameter, {kind_of(param)}, got {kind_of(layer.grads[key])}"

@@ -9,7 +9,7 @@ def as_plain_array(array, what=None):
     A matrix becomes the array of its numbers. Raises TypeError, which begins with `what` the array is, for a masked
     array, whose masked numbers would count.
     """
-    if type(array) is np.ndarray and array.flags.carray:
+    if type(array) is np.ndarray and array.flags.carray:  # all three; asking so takes a tenth of the time
         return array
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(

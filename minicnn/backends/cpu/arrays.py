@@ -13,8 +13,6 @@ FEW = 16 * CHUNK  # numbers that are added up sooner than other threads are woke
 def asarray(array):
     """`array` as a plain NumPy array in C-contiguous, aligned, writeable memory, dtype kept; the same object where it
     is that already. Raises TypeError for a masked array."""
-    if type(array) is np.ndarray and array.flags.carray:  # all three; asking so takes a tenth of the time
-        return array
     return as_plain_array(array)
 
 
