@@ -5,7 +5,7 @@
 shared, so one may train the fused network and look at the plain one.
 """
 
-import numpy as np
+import math
 
 from minicnn.backends.contract import Norm
 from minicnn.images import sizes_of
@@ -101,11 +101,13 @@ class ConvBlocks(Sequential):
 
     def _as_images(self, x):
         """x checked as the first convolution and batchnorm check it, and against the dtype of every other layer."""
-        x = self.blocks[0][0].as_images(x)
+        first, *others = self.children.values()
+        x = first.as_images(x)
         if x.ndim != 4:  # batchnorm takes no single images
             raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}")
-        for name, layer in self.children.items():
+        for layer in others:
             layer.require_params(x)
+        for name, layer in self.children.items():
             if layer.own_operations:
                 raise RuntimeError(
                     f"ConvBlocks: {name} was given operations of its own after the network was fused, and a block "
@@ -118,16 +120,16 @@ class ConvBlocks(Sequential):
         sizes = [sizes_of(x)]
         for conv, _ in self.blocks:
             sizes.append(conv.output_size(sizes[-1]))
-        if self.pool is not None and np.max(sizes[-1]) > LONGEST_SIDE:
+        if self.pool is not None and _longest(sizes[-1]) > LONGEST_SIDE:
             raise ValueError(
                 f"ConvBlocks: expected images of at most {LONGEST_SIDE} rows and columns, which a block with a global "
-                f"maximum counts in float32, got {np.max(sizes[-1])}; take the network without minicnn.fuse"
+                f"maximum counts in float32, got {_longest(sizes[-1])}; take the network without minicnn.fuse"
             )
         return sizes[1:]
 
     def _counts(self, x):
         """Pixels each batchnorm averages over. Raises where they are too few, before anything is done."""
-        counts = [int(np.broadcast_to(size, (len(x), 2)).prod(axis=1).sum()) for size in self._output_sizes(x)]
+        counts = [_pixels(size, len(x)) for size in self._output_sizes(x)]
         for (_, bn), count in zip(self.blocks, counts, strict=True):
             if bn.training:
                 bn.require_several_values(count)
@@ -190,6 +192,16 @@ def _fits(run, conv):
     """Whether `conv` can read what the run so far makes; where not, the plain layers say what is wrong."""
     convs = [layer for layer in run.values() if isinstance(layer, Conv2d)]
     return not convs or convs[-1].out_channels == conv.in_channels
+
+
+def _longest(size):
+    """The longest side of images of one size (H, W), or of sizes (N, 2)."""
+    return max(size) if isinstance(size, tuple) else size.max()
+
+
+def _pixels(size, n_images):
+    """How many pixels they have together."""
+    return n_images * math.prod(size) if isinstance(size, tuple) else int(size.prod(axis=1).sum())
 
 
 def _arguments(conv, bn, from_batch=False):

@@ -54,13 +54,13 @@ class _Loss(Copyable):
         n_images, n_classes = output.shape
 
         labels = as_plain_array(target, f"{name}: labels")
-        if not np.issubdtype(labels.dtype, np.integer):
+        if labels.dtype.kind not in "iu":
             raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}")
         if labels.shape != (n_images,):
             raise ValueError(f"{name}: expected {n_images} labels, shape ({n_images},), got shape {labels.shape}")
-        out_of_range = np.flatnonzero((labels < 0) | (labels >= n_classes))
-        if out_of_range.size:
-            first = out_of_range[0]
+        targets = labels.astype(np.int64)
+        if targets.view(np.uint64).max() >= n_classes:  # seen without a sign, what is below 0 is large: one pass does
+            first = np.flatnonzero((labels < 0) | (labels >= n_classes))[0]
             raise ValueError(
                 f"{name}: expected labels from 0 to {n_classes - 1}, got {labels[first]} at position {first}"
             )
@@ -68,7 +68,7 @@ class _Loss(Copyable):
         weights = np.ones(n_classes) if self.weight is None else self.weight
         if weights.shape != (n_classes,):
             raise ValueError(f"{name}: expected {n_classes} class weights, one for each class, got {len(weights)}")
-        return output, self.ops.asarray(labels.astype(np.int64)), self.ops.asarray(weights.astype(output.dtype))
+        return output, self.ops.asarray(targets), self.ops.asarray(weights.astype(output.dtype))
 
     def _recall(self):
         if self._memory is None:

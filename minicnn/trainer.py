@@ -171,17 +171,19 @@ class Trainer:
         Of arrays on a device it is 0, unseen: to fetch it would make every step wait for the device. There the next
         loss tells, and nothing infinite is saved.
         """
-        arrays = []
+        square = 0.0
         for _, layer in self.network.named_layers():
-            arrays += layer.grads.values()
-            arrays += [array for array in layer.state.values() if array.dtype in DTYPES]
-        arrays = [self.network.ops.asarray(array) for array in arrays]
-        if not all(isinstance(array, np.ndarray) for array in arrays):
-            return 0.0
-        if not all(array.dtype in DTYPES for array in arrays):
-            return math.inf
-        # In the arrays' dtype: a sum of squares that overflows is infinite, and then looked at more closely.
-        return math.sqrt(sum(float(np.vdot(array, array)) for array in arrays))
+            for arrays in (layer.grads, layer.state):
+                for array in arrays.values():
+                    array = layer.ops.asarray(array)
+                    if not isinstance(array, np.ndarray):
+                        return 0.0
+                    if array.dtype in DTYPES:
+                        # In the array's dtype: what overflows is infinite, and then looked at more closely.
+                        square += float(np.vdot(array, array))
+                    elif arrays is layer.grads:
+                        return math.inf
+        return math.sqrt(square)
 
     def _require_finite_update(self):
         """Raise RuntimeError where a number of the network would be infinite or NaN after the optimiser's step.

@@ -26,6 +26,7 @@ in for it.
 """
 
 import functools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -130,15 +131,16 @@ def admitted(name, arguments, asarray):
     Raises TypeError or ValueError that names the operation, the argument, what was expected and what came.
     """
     arguments, forms = list(arguments), []
-    for position, argument in _LOOKED_AT[name]:
+    for position, expected, argument in _LOOKED_AT[name]:
         value = arguments[position]
-        if type(value) is np.ndarray and argument.axes and value.flags.carray:  # nearly always
+        kind = type(value)
+        if kind is expected is np.ndarray and value.flags.carray:  # nearly always
             forms.append((value.shape, value.dtype))
-        elif (type(value) is tuple and not argument.axes) or (value is None and argument.may_be_none):
+        elif kind is expected is tuple or (value is None and argument.may_be_none):
             forms.append(value)
         else:
             form = _form_of_setting if argument.axes is None else _form_of_array
-            arguments[position], form = form(value, argument, asarray, f"{name}: {argument.name}")
+            arguments[position], form = form(value, argument, asarray, name)
             forms.append(form)
     axes = _agreeing_axes(name, tuple(forms))
     for position, argument in _WITH_POSITIONS[name]:
@@ -148,21 +150,27 @@ def admitted(name, arguments, asarray):
 
 POSITIONS = ("int32", "int64")  # kinds of array whose numbers are places in another
 _LOOKED_AT = {
-    name: [(i, part) for i, part in enumerate(declared) if part.axes is not None or part.name in SETTINGS]
+    name: [
+        (i, np.ndarray if part.axes else tuple, part)
+        for i, part in enumerate(declared)
+        if part.axes or part.name in SETTINGS
+    ]
     for name, declared in ARGUMENTS.items()
 }
 _WITH_POSITIONS = {
-    name: [(i, part) for i, part in declared if part.kind in POSITIONS] for name, declared in _LOOKED_AT.items()
+    name: [(i, part) for i, _, part in declared if part.kind in POSITIONS] for name, declared in _LOOKED_AT.items()
 }
 
 
-def _form_of_array(value, argument, asarray, what):
+def _form_of_array(value, argument, asarray, name):
     """An array, `Images`, Norm or Activation as kernels take it, and its form: shape and dtype."""
     if type(value) is Activation:
         return value, (value.y.shape, value.y.dtype)
     if type(value) is Norm:
         arrays = [None if array is None else asarray(array) for array in value[:4]]
-        return Norm(*arrays, value.eps), tuple([array is not None and (array.shape, array.dtype) for array in arrays])
+        forms = tuple([array is not None and (array.shape, array.dtype) for array in arrays])
+        return (value if all(map(operator.is_, arrays, value)) else Norm(*arrays, value.eps)), forms
+    what = f"{name}: {argument.name}"
     if isinstance(value, Images):
         if argument.axes == ("any",):
             raise TypeError(f"{what}: expected an array, got {value}")
@@ -176,9 +184,10 @@ def _form_of_array(value, argument, asarray, what):
     return array, (array.shape, array.dtype)
 
 
-def _form_of_setting(value, argument, asarray, what):
+def _form_of_setting(value, argument, asarray, name):
     """A setting, and its form: a pair as it is; of sizes (N, 2) the heights and the widths; of windows their number and
     where the last of them stops, or both for each image."""
+    what = f"{name}: {argument.name}"
     if argument.name in ("rows", "columns"):
         return value, _form_of_windows(value, what)
     if isinstance(value, np.ndarray) and value.ndim == 2:
@@ -216,7 +225,7 @@ def _agreeing_axes(name, forms):
             )
         axes.update(zip(letters, lengths, strict=True))
 
-    for (_, argument), form in zip(_LOOKED_AT[name], forms, strict=True):
+    for (*_, argument), form in zip(_LOOKED_AT[name], forms, strict=True):
         if argument.axes is None:
             settings[argument.name] = form
             if argument.name in ("stride", "padding", "kernel_size"):

@@ -139,7 +139,7 @@ class Layer(Copyable):
     @property
     def own_operations(self):
         """The functions that `use` was given, by the operation's name."""
-        return getattr(self._ops, "own", {})
+        return self._ops.own if isinstance(self._ops, OwnOperations) else {}
 
     def remember(self, y, /, **values):
         """Keep `values` for backward, and the form of the output y, which dy must have."""
@@ -188,26 +188,24 @@ class Layer(Copyable):
         for what cannot be computed with.
         """
         shapes = self.shapes()
-        if not (shapes or self.params):
-            return
-        for arrays, keys in ((self.params, tuple(self.params)), (self.state, [k for k in self.state if k in shapes])):
-            for key in keys:
-                array = arrays[key]
-                as_it_must_be = (
-                    type(array) is np.ndarray
-                    and array.dtype == x.dtype
-                    and array.flags.carray
-                    and array.shape == shapes.get(key, array.shape)
-                )
-                if not as_it_must_be:
-                    arrays[key] = self._as_param(key, array, shapes.get(key), x, arrays is self.params)
-        missing = [key for key in shapes if key not in self.params and key not in self.state]
-        if missing:
-            raise ValueError(
-                f"{type(self).__name__}: expected parameters {', '.join(shapes)}, got none called {', '.join(missing)}"
+        for key in shapes | self.params:
+            arrays = self.params if key in self.params else self.state
+            array, shape = arrays.get(key), shapes.get(key)
+            as_it_must_be = (
+                type(array) is np.ndarray
+                and array.dtype == x.dtype
+                and (array.shape == shape or shape is None)
+                and array.flags.carray
             )
+            if as_it_must_be:
+                continue
+            if key not in arrays:
+                raise ValueError(
+                    f"{type(self).__name__}: expected parameters {', '.join(shapes)}, got none called {key}"
+                )
+            arrays[key] = self._as_param(key, array, shape, x)
 
-    def _as_param(self, key, given, shape, x, learned):
+    def _as_param(self, key, given, shape, x):
         """What was found under `key` as an array of `shape` and of x's dtype."""
         name = type(self).__name__
         try:
@@ -218,7 +216,7 @@ class Layer(Copyable):
             raise ValueError(f"{name}: expected {key} of shape {shape}, got {kind_of(given)}")
         if array.dtype == x.dtype:
             return array
-        if learned and array is given and array.dtype in DTYPES:
+        if key in self.params and array is given and array.dtype in DTYPES:
             raise TypeError(
                 f"{name}: expected input of the dtype of {key}, {array.dtype}, got {x.dtype}; "
                 f"convert the input with x.astype(np.{array.dtype}) or the network with .to(dtype=np.{x.dtype})"

@@ -8,6 +8,8 @@ Winograd's kernels for stride 1, a kernel of at least about 3 × 3 and enough ch
 Cost: see the rungs. Outputs come from the pool of `memory`.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
@@ -95,7 +97,13 @@ def convolve_back(rung, dy, weight, dx, stride, padding):
 
 
 def output_sizes(sizes, kernel_size, stride, padding):
-    """(N, 2) of the output for images of `sizes` (N, 2)."""
+    """(N, 2) of the output for images of `sizes` (N, 2); kept, since batches are much alike, so not to be written to."""
+    return _output_sizes(sizes.tobytes(), kernel_size, stride, padding)
+
+
+@lru_cache(maxsize=256)
+def _output_sizes(sizes, kernel_size, stride, padding):
+    sizes = np.frombuffer(sizes, np.int64).reshape(-1, 2)
     return output_size(sizes, np.array(kernel_size), np.array(stride), np.array(padding))
 
 

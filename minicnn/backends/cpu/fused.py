@@ -18,6 +18,7 @@ and what was rounded off goes into `shift` and c1.
 Who owns what: as in the kernels; a sink writes its window of the output and its own record of sums.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     where_greater,
     where_positive,
 )
-from minicnn.backends.cpu.jit import addressed
+from minicnn.backends.cpu.jit import addressed, serial
 from minicnn.backends.cpu.launch import call, launch, unpack
 from minicnn.backends.cpu.memory import empty
 from minicnn.images import Images
@@ -106,7 +107,8 @@ def fused_conv_forward(below, weight, bias, norm, stride, padding):
     from_batch = norm.mean is None
     stored, records, _ = _convolve(below, weight, bias, stride, padding, moments_sink if from_batch else store_sink)
     if from_batch:
-        mean, var = _joined_moments(records[:, :, : len(weight)])
+        mean, var = np.empty((2, len(weight)))
+        _join_moments(records, mean, var)
         norm = norm._replace(mean=mean, var=var)
     return Activation(stored._replace(coefficients=_coefficients(norm, stored.raw)), norm, from_batch)
 
@@ -121,9 +123,8 @@ def fused_conv_predict(below, weight, bias, norm, stride, padding):
 @guarded
 def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
     """One block in evaluation, and the global maximum of its output, (N, F). The output itself is never stored."""
-    _, maxima, pieces = _convolve(below, *_folded(weight, bias, norm), stride, padding, max_sink)
-    firsts = np.flatnonzero(np.diff(pieces[:, 0], prepend=-1))  # of each image
-    return np.maximum(np.maximum.reduceat(maxima, firsts)[:, : len(weight)], 0)
+    _, maxima, layout = _convolve(below, *_folded(weight, bias, norm), stride, padding, max_sink)
+    return np.maximum(np.maximum.reduceat(maxima, layout.first_of_image)[:, : len(weight)], 0)
 
 
 @guarded
@@ -156,8 +157,7 @@ def fused_max(activation):
     n_images, padded = len(stored.sizes), stored.raw.shape[1]
     peaks = np.empty((n_images, 3, padded), stored.raw.dtype)
     workers = min(n_images, get_num_threads())
-    places = np.column_stack([pixels_before(stored.sizes), stored.sizes])
-    numbers = np.concatenate([[n_images, padded, workers], places.ravel()])
+    numbers = np.concatenate([[n_images, padded, workers], _places(stored.sizes.tobytes()).ravel()])
     arrays = (stored.raw, stored.coefficients, peaks)
     launch(max_kernel, arrays, numbers, 1, 1, workers, stored.raw.dtype)
     return peaks[:, 0, : stored.filters].copy(), peaks
@@ -168,13 +168,22 @@ def fused_max_backward(dy, peaks, activation):
     """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
     stored = activation.y
     at_peaks = peaks.copy()
-    at_peaks[:, 0, :] = 0
-    at_peaks[:, 0, : stored.filters] = np.where(peaks[:, 0, : stored.filters] <= 0, 0, dy)
-    rows, columns = peaks[:, 1].astype(np.int64), peaks[:, 2].astype(np.int64)
-    pixels = pixels_before(stored.sizes)[:, None] + rows * stored.sizes[:, 1:] + columns
-    distance = np.take_along_axis(stored.raw, pixels, axis=0) - stored.coefficients[MEAN]
-    sums = np.stack([at_peaks[:, 0], at_peaks[:, 0] * distance], axis=1)
+    value, row, column = at_peaks.transpose(1, 0, 2)  # (N, F up to whole vectors) each
+    value[:, : stored.filters] = np.where(value[:, : stored.filters] <= 0, 0, dy)  # NaN is let through, too
+    value[:, stored.filters :] = 0
+    first, _, widths = _places(stored.sizes.tobytes()).T[:, :, None]
+    pixels = first + row.astype(np.int64) * widths + column.astype(np.int64)
+    distance = stored.raw[pixels, np.arange(len(stored.raw.T))] - stored.coefficients[MEAN]
+    sums = np.empty((len(peaks), 2, len(stored.raw.T)), value.dtype)
+    sums[:, 0], sums[:, 1] = value, value * distance
     return Gradient(None, at_peaks, *_joined_sums(sums, activation))
+
+
+@lru_cache(maxsize=256)
+def _places(sizes):
+    """(N, 3) for each image the pixels before it, its rows and its columns; sizes: the bytes of (N, 2)."""
+    sizes = np.frombuffer(sizes, np.int64).reshape(-1, 2)
+    return np.column_stack([pixels_before(sizes), sizes])
 
 
 @guarded
@@ -194,7 +203,7 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
         count = len(stored.raw)
         c1 = scale * gradient.sum_g / count
         c2 = scale * gradient.sum_g_distance * inverse_var / count
-        dbias = np.zeros_like(d_norm_bias)  # batchnorm takes the mean out, and the bias with it
+        dbias = np.zeros(stored.filters, dtype)  # batchnorm takes the mean out, and the bias with it
     else:
         c1 = c2 = np.zeros(stored.filters)
         dbias = (scale * gradient.sum_g).astype(dtype)
@@ -243,13 +252,13 @@ def _writing(access, arrays, stored, bounded=False):
 
 
 def _convolve(below, weight, bias, stride, padding, sink):
-    """What a convolution makes through `sink`: (Stored without coefficients, records, table of pieces)."""
+    """What a convolution makes through `sink`: (Stored without coefficients, records, the layout of the pieces)."""
     x, kernel_size, dtype = _reading(below), weight.shape[2:], weight.dtype
     sizes, padded = output_sizes(x.sizes, kernel_size, stride, padding), lanes_up(len(weight))
     chosen = rung(x.channels, kernel_size, stride, padding, weight)
     plan = chosen.plan_forward(kernel_size, stride, padding, x.channels, x.sizes, sizes, dtype.itemsize)
 
-    raw = None if sink is max_sink else empty((int(sizes.prod(axis=1).sum()), padded), dtype)
+    raw = None if sink is max_sink else empty((plan.layout.pixels, padded), dtype)
     stored = Stored(
         raw, None, len(weight), sizes, below.y.mixed if isinstance(below, Activation) else isinstance(below, Images)
     )
@@ -260,7 +269,7 @@ def _convolve(below, weight, bias, stride, padding, sink):
         records = np.empty((plan.pieces, 4, padded), dtype) if sink is moments_sink else None
         y = _writing(sink, (raw, records), stored)
     chosen.run(plan, _as_read_by(chosen, x), y, weight, bias)
-    return stored, records, plan.layout.pieces
+    return stored, records, plan.layout
 
 
 def _input_gradient(dy, weight, below, stride, padding):
@@ -282,25 +291,48 @@ def _input_gradient(dy, weight, below, stride, padding):
 # The numbers of the channels, in float64.
 
 
-def _joined_moments(records):
-    """mean and var (F,) from the pieces' moments (Chan et al., 1979).
+@serial
+def _join_moments(records, mean, var):
+    """Fill mean and var (F,), float64, from the pieces' moments (Chan et al., 1979).
 
-    records (pieces, 4, F): about the piece's mean m, m itself, sum of (y - m), which is its rounding error, sum of
-    (y - m)², and the number of pixels.
+    records (pieces, 4, F up to whole vectors): about the piece's mean m, m itself, sum of (y - m), which is its
+    rounding error, sum of (y - m)², and the number of pixels.
     """
-    about, distances, squares, counts = records.astype(np.float64).transpose(1, 0, 2)
-    count = counts.sum(axis=0)
-    mean = (distances + counts * about).sum(axis=0) / count
-    offset = about + distances / counts - mean
-    return mean, (squares - distances**2 / counts + counts * offset**2).sum(axis=0) / count
+    pieces = len(records)
+    for f in range(mean.size):
+        count, total = 0.0, 0.0
+        for piece in range(pieces):
+            m, distance, n = records[piece, 0, f], records[piece, 1, f], np.float64(records[piece, 3, f])
+            count += n
+            total += distance + n * m
+        mean[f] = total / count
+        squares = 0.0
+        for piece in range(pieces):
+            m, distance, n = records[piece, 0, f], np.float64(records[piece, 1, f]), np.float64(records[piece, 3, f])
+            offset = m + distance / n - mean[f]
+            squares += records[piece, 2, f] - distance * distance / n + n * offset * offset
+        var[f] = squares / count
 
 
 def _joined_sums(sums, activation):
     """Sums of g and g * (y - mean), (F,), from those of the pieces (pieces, 2, F up to whole vectors)."""
     stored, norm, _ = activation
-    of_g, of_g_distance = sums[:, :, : stored.filters].sum(axis=0, dtype=np.float64)
-    rounded_off = norm.mean - stored.coefficients[MEAN, : stored.filters].astype(np.float64)
+    of_g, of_g_distance = joined = np.empty((2, stored.filters))
+    _add_up(sums, joined)
+    rounded_off = norm.mean - stored.coefficients[MEAN, : stored.filters]
     return of_g, of_g_distance - rounded_off * of_g
+
+
+@serial
+def _add_up(sums, joined):
+    """joined (2, F), float64, = sums (pieces, 2, F up to whole vectors) added up over the pieces."""
+    for row in range(2):
+        for f in range(joined.shape[1]):
+            joined[row, f] = 0
+    for piece in range(len(sums)):
+        for row in range(2):
+            for f in range(joined.shape[1]):
+                joined[row, f] += sums[piece, row, f]
 
 
 def _coefficients(norm, raw):

@@ -26,7 +26,6 @@ from minicnn.backends.cpu.memory import empty
 ARRAYS = 12  # every kernel gets this many flat arrays; those it has no use for are empty
 
 _addresses = {}
-_nothing = {}  # dtype -> an empty array
 
 
 def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
@@ -37,19 +36,19 @@ def launch(kernel, arrays, numbers, table_size, scratch_size, workers, dtype):
         numbers: a tuple of integers, addresses of functions among them.
         table_size, scratch_size: how many int64 and how many numbers of `dtype` each worker gets to work with.
     """
-    nothing = _nothing.setdefault(dtype, np.empty(0, dtype))
+    nothing = _no_numbers(0, dtype)
     flat_arrays = [nothing if array is None else array.reshape(-1) for array in arrays]
-    flat_arrays = tuple(flat_arrays + [nothing] * (ARRAYS - len(arrays)))
+    flat_arrays += [nothing] * (ARRAYS - len(arrays))
     start = address(kernel, dtype, kernel_signature)
     tables = np.empty((workers, table_size), np.int64)
-    scratch = empty((workers, scratch_size), dtype) if scratch_size else _no_scratch(workers, dtype)
+    scratch = empty((workers, scratch_size), dtype) if scratch_size else _no_numbers((workers, 0), dtype)
     run = _run_alone if workers == 1 else _run  # no need to wake the other threads for one
-    run(start, flat_arrays, np.array(numbers, np.int64), tables, scratch)
+    run(start, tuple(flat_arrays), np.asarray(numbers, np.int64), tables, scratch)
 
 
 @lru_cache(maxsize=64)
-def _no_scratch(workers, dtype):
-    return np.empty((workers, 0), dtype)
+def _no_numbers(shape, dtype):
+    return np.empty(shape, dtype)
 
 
 def address(function, dtype, signature):

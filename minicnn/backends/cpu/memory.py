@@ -20,7 +20,10 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 def _allocate(size, _):
-    return np.empty(size + ALIGNMENT, np.uint8)
+    """A buffer: memory, and the first address in it that is aligned."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    address = memory.ctypes.data
+    return memory, address + -address % ALIGNMENT
 
 
 _pool = Pool(_allocate)
@@ -31,9 +34,10 @@ class _Lease:
 
     __slots__ = ("__array_interface__", "_loan")
 
-    def __init__(self, loan):
+    def __init__(self, loan, shape, dtype):
         self._loan = loan
-        self.__array_interface__ = loan[0].__array_interface__
+        _, address = loan[0]
+        self.__array_interface__ = {"data": (address, False), "shape": shape, "typestr": dtype.str, "version": 3}
 
     def __del__(self, give_back=_pool.give_back):  # named here, since when Python ends modules are emptied first
         give_back(self._loan)
@@ -42,13 +46,11 @@ class _Lease:
 def empty(shape, dtype):
     """Like `numpy.empty`, from the pool where the array is large."""
     dtype = np.dtype(dtype)
-    array_bytes = (math.prod(shape) if isinstance(shape, tuple) else shape) * dtype.itemsize
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    array_bytes = math.prod(shape) * dtype.itemsize
     if array_bytes < POOLED:
         return np.empty(shape, dtype)
-    lease = _Lease(_pool.take(array_bytes))
-    start = -lease.__array_interface__["data"][0] % ALIGNMENT
-    memory = np.asarray(lease)
-    return memory[start : start + array_bytes].view(dtype).reshape(shape)
+    return np.asarray(_Lease(_pool.take(array_bytes), shape, dtype))
 
 
 def release():

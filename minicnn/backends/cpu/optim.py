@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import CHUNK, addressed, chunks
+from minicnn.backends.cpu.jit import CHUNK, addressed, chunks, part
 from minicnn.backends.cpu.launch import launch, unpack
 
 
@@ -44,22 +44,32 @@ def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled
 @addressed
 def _sgd_chunk(arrays, numbers, table, scratch, chunk):
     """arrays: param, velocity, grad, settings."""
-    param, velocity, grad = arrays[0], arrays[1], arrays[2]
     lr, momentum, weight_decay, nesterov = unpack(arrays[3], 4)
-    for t in range(chunk * CHUNK, min((chunk + 1) * CHUNK, param.size)):
+    param, velocity, grad = own_chunk(arrays[0], chunk), own_chunk(arrays[1], chunk), own_chunk(arrays[2], chunk)
+    for t in range(param.size):
         g = grad[t] + weight_decay * param[t]
-        velocity[t] = momentum * velocity[t] + g
-        param[t] -= lr * (g + momentum * velocity[t] if nesterov else velocity[t])
+        new_velocity = momentum * velocity[t] + g
+        velocity[t] = new_velocity
+        param[t] -= lr * (g + momentum * new_velocity if nesterov else new_velocity)
 
 
 @addressed
 def _adam_chunk(arrays, numbers, table, scratch, chunk):
     """arrays: param, m, v, grad, settings."""
-    param, m, v, grad = arrays[0], arrays[1], arrays[2], arrays[3]
     step_size, v_hat_root, one_minus_beta1, beta2, one_minus_beta2, eps, keep, decay = unpack(arrays[4], 8)
-    for t in range(chunk * CHUNK, min((chunk + 1) * CHUNK, param.size)):
+    param, m = own_chunk(arrays[0], chunk), own_chunk(arrays[1], chunk)
+    v, grad = own_chunk(arrays[2], chunk), own_chunk(arrays[3], chunk)
+    for t in range(param.size):
         p = keep * param[t]
         g = grad[t] + decay * p
-        m[t] += one_minus_beta1 * (g - m[t])
-        v[t] = beta2 * v[t] + one_minus_beta2 * g * g
-        param[t] = p - step_size * m[t] / (math.sqrt(v[t]) * v_hat_root + eps)
+        new_m = m[t] + one_minus_beta1 * (g - m[t])
+        new_v = beta2 * v[t] + one_minus_beta2 * g * g
+        m[t], v[t] = new_m, new_v
+        param[t] = p - step_size * new_m / (math.sqrt(new_v) * v_hat_root + eps)
+
+
+@part
+def own_chunk(array, chunk):
+    """The numbers that a worker owns. A loop over these alone is done several numbers at a time: no index can be
+    negative, and what was written is not read again."""
+    return array[chunk * CHUNK : (chunk + 1) * CHUNK]

@@ -27,6 +27,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     fill,
     fma,
     gather_gemm,
+    lesser,
     load,
     store,
     sum_of_lanes,
@@ -62,21 +63,15 @@ def balanced(sums, at, vectors, lower, right, other_at):
     for vector in range(1, vectors):
         total = total + load(sums, at + vector * LANES)
     total = where_greater(total, fill(sums, LARGEST**2), fill(sums, np.inf), total)
-    least = _lower(load(sums, at + LANES), load(sums, other_at + LANES))
+    least = lesser(load(sums, at + LANES), load(sums, other_at + LANES))
     if right:
-        least = _lower(least, load(sums, at + 2 * LANES))
+        least = lesser(load(sums, at + 2 * LANES), least)
     if lower:
-        least = _lower(least, load(sums, at + 3 * LANES))
+        least = lesser(load(sums, at + 3 * LANES), least)
         if right:
-            least = _lower(least, load(sums, at + 4 * LANES))
-    # Neither infinity - infinity nor NaN is at least 0.
+            least = lesser(load(sums, at + 4 * LANES), least)
+    # Neither infinity - infinity nor NaN is at least 0; a NaN is in the total.
     return sum_of_lanes(fma(least, fill(sums, SPREAD**2), fill(sums, 0.0) - total)) >= 0
-
-
-@part
-def _lower(a, b):
-    """The lesser, lane by lane."""
-    return where_greater(a, b, b, a)
 
 
 @part

@@ -48,11 +48,14 @@ class Piece(NamedTuple):
 class Layout:
     """The pieces of a batch, for each block the number of its first piece, and what the blocks before it cost.
 
-    pieces (pieces, 11), blocks and costs (blocks + 1,).
+    pieces (pieces, 11), blocks and costs (blocks + 1,). Every image has a piece.
     """
 
     def __init__(self, pieces, blocks, costs):
         self.pieces, self.blocks, self.costs = pieces, blocks, costs
+        sides = pieces[:, [8, 10]] - pieces[:, [7, 9]]
+        self.pixels = int(sides.prod(axis=1).sum())  # of the output
+        self.first_of_image = np.flatnonzero(np.diff(pieces[:, 0], prepend=-1))  # (N,), the number of a piece
         self._tables = {}  # by the number of shares
 
     @property

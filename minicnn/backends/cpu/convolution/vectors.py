@@ -182,6 +182,16 @@ def where_greater(typingctx, a, b, x, y):
 
 
 @intrinsic
+def lesser(typingctx, a, b):
+    """The lesser number of each lane; b where one of them is NaN."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered("<", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
 def sum_of_lanes(typingctx, a):
     """The sum of a vector's numbers, halves first: the same bits on every machine with the same LANES."""
 

@@ -498,7 +498,8 @@ def _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbal
     vectors = PARTS if inputs == padded else 2 * PARTS
     count = 0
     if job.guard:
-        _clear(sums, job.tiles * SUMS)
+        for t in range(job.tiles):
+            _clear(sums, t * SUMS, vectors)
     for c0 in range(0, padded, LANES):
         at, t = c0, 0
         for index in range(first, stop):
@@ -534,11 +535,11 @@ def _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbal
 
 
 @part
-def _clear(array, size):
-    """The first `size` numbers, whole vectors."""
+def _clear(array, at, vectors):
+    """So many vectors from `at` on."""
     zero = fill(array, 0.0)
-    for at in range(0, size, LANES):
-        store(array, at, zero)
+    for vector in range(vectors):
+        store(array, at + vector * LANES, zero)
 
 
 @part
@@ -568,7 +569,8 @@ def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q, sums, un
     padded = lanes_up(job.F)
     count, t = 0, 0
     if job.guard:
-        _clear(sums, job.tiles * SUMS)
+        for t in range(job.tiles):
+            _clear(sums, t * SUMS, PARTS)
     for f0 in range(0, padded, LANES):
         at, t = f0, 0
         for index in range(first, stop):
