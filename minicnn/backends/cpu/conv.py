@@ -97,7 +97,7 @@ def convolve_back(rung, dy, weight, dx, stride, padding):
 
 
 def output_sizes(sizes, kernel_size, stride, padding):
-    """(N, 2) of the output for images of `sizes` (N, 2); kept, since batches are much alike, so not to be written to."""
+    """(N, 2) of the output for images of `sizes` (N, 2), not to be written to: it is kept, since batches are alike."""
     return _output_sizes(sizes.tobytes(), kernel_size, stride, padding)
 
 

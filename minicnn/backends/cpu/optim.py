@@ -41,11 +41,18 @@ def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled
     launch(_adam_chunk, arrays, (), 0, 0, chunks(param.size), param.dtype)
 
 
+@part
+def _own_chunk(array, chunk):
+    """The numbers that a worker owns. A loop over these alone is done several numbers at a time: no index can be
+    negative, and what was written is not read again."""
+    return array[chunk * CHUNK : (chunk + 1) * CHUNK]
+
+
 @addressed
 def _sgd_chunk(arrays, numbers, table, scratch, chunk):
     """arrays: param, velocity, grad, settings."""
     lr, momentum, weight_decay, nesterov = unpack(arrays[3], 4)
-    param, velocity, grad = own_chunk(arrays[0], chunk), own_chunk(arrays[1], chunk), own_chunk(arrays[2], chunk)
+    param, velocity, grad = _own_chunk(arrays[0], chunk), _own_chunk(arrays[1], chunk), _own_chunk(arrays[2], chunk)
     for t in range(param.size):
         g = grad[t] + weight_decay * param[t]
         new_velocity = momentum * velocity[t] + g
@@ -57,8 +64,8 @@ def _sgd_chunk(arrays, numbers, table, scratch, chunk):
 def _adam_chunk(arrays, numbers, table, scratch, chunk):
     """arrays: param, m, v, grad, settings."""
     step_size, v_hat_root, one_minus_beta1, beta2, one_minus_beta2, eps, keep, decay = unpack(arrays[4], 8)
-    param, m = own_chunk(arrays[0], chunk), own_chunk(arrays[1], chunk)
-    v, grad = own_chunk(arrays[2], chunk), own_chunk(arrays[3], chunk)
+    param, m = _own_chunk(arrays[0], chunk), _own_chunk(arrays[1], chunk)
+    v, grad = _own_chunk(arrays[2], chunk), _own_chunk(arrays[3], chunk)
     for t in range(param.size):
         p = keep * param[t]
         g = grad[t] + decay * p
@@ -66,10 +73,3 @@ def _adam_chunk(arrays, numbers, table, scratch, chunk):
         new_v = beta2 * v[t] + one_minus_beta2 * g * g
         m[t], v[t] = new_m, new_v
         param[t] = p - step_size * new_m / (math.sqrt(new_v) * v_hat_root + eps)
-
-
-@part
-def own_chunk(array, chunk):
-    """The numbers that a worker owns. A loop over these alone is done several numbers at a time: no index can be
-    negative, and what was written is not read again."""
-    return array[chunk * CHUNK : (chunk + 1) * CHUNK]

@@ -11,8 +11,8 @@ the register tile does it. In a plain sum, too, channels of zeros are left out, 
 came through a max pooling.
 
 The first look is cheap. The 6 × 6 numbers have a rim and a middle of 4 × 4, and of its quarters, 2 × 2 numbers each,
-every 3 × 3 window holds one. So the transform adds up the squares of the rim and of the four quarters while it has
-them in registers; the least of the quarters is at most the least of the windows. Only where that is too little, the
+every 3 × 3 window holds one. So the squares of the rim and of the four quarters are added up while the tile is in the
+cache; the least of the quarters is at most the least of the windows. Only where that is too little, the
 windows themselves are looked at.
 
 Weights have their own rule, `fit`: finite, of moderate size, and not one of a filter alone above all the others.
@@ -33,7 +33,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     sum_of_lanes,
     where_greater,
 )
-from minicnn.backends.cpu.jit import part, serial
+from minicnn.backends.cpu.jit import addressed, part, serial
 
 SPREAD = 256.0
 LARGEST = 1e15  # of a number that is transformed, so that no product of two overflows in float32
@@ -42,16 +42,34 @@ FEW = 16  # a filter is not transformed where fewer than one in FEW of its weigh
 PARTS = 5  # of a tile: the rim and four quarters
 
 
-def part_of(i, j, size):
-    """To which part element (i, j) of a tile belongs: 0 the rim, 1 and 2 the upper quarters, 3 and 4 the lower.
+@addressed
+def add_squares(patch, at, row, size, sums, sums_at):
+    """Add the squares of a tile's numbers, size × size from `at` on, to PARTS vectors of sums: first those of the rim,
+    which a tile of 4 × 4, of a gradient, has not, then those of the quarters."""
+    middle = at + (size - 4) // 2 * (row + LANES)
+    for quarter in range(4):
+        total_at, quarter_at = (
+            sums_at + (1 + quarter) * LANES,
+            middle + quarter // 2 * 2 * row + quarter % 2 * 2 * LANES,
+        )
+        total = load(sums, total_at)
+        for i in range(2):
+            for j in range(2):
+                value = load(patch, quarter_at + i * row + j * LANES)
+                total = fma(value, value, total)
+        store(sums, total_at, total)
+    if size == 6:
+        rows, columns = load(sums, sums_at), fill(sums, 0.0)
+        for k in range(6):
+            top, bottom = load(patch, at + k * LANES), load(patch, at + 5 * row + k * LANES)
+            rows = fma(top, top, fma(bottom, bottom, rows))
+        for k in range(1, 5):
+            left, right = load(patch, at + k * row), load(patch, at + k * row + 5 * LANES)
+            columns = fma(left, left, fma(right, right, columns))
+        store(sums, sums_at, rows + columns)
 
-    A tile of 4 × 4, of a gradient, has no rim.
-    """
-    i, j = i - (size - 4) // 2, j - (size - 4) // 2
-    return 1 + i // 2 * 2 + j // 2 if 0 <= i < 4 and 0 <= j < 4 else 0
 
-
-@part
+@addressed
 def balanced(sums, at, vectors, lower, right, other_at):
     """The first look. sums: from `at` on, those of the rim, of the quarters, and of what else belongs to the tile,
     `vectors` in all, lanes of channels apart. `lower`, `right`: whether outputs meet the lower and the right quarters.

@@ -43,17 +43,24 @@ from numba.extending import intrinsic
 
 from minicnn.backends.cpu.convolution.balance import (
     PARTS,
+    add_squares,
     balanced,
     fit,
     pack_weight,
-    part_of,
     places_of_pixels,
     places_of_taps,
     quarters_balanced,
     sum_plainly,
     windows_balanced,
 )
-from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, sink_address, source_address
+from minicnn.backends.cpu.convolution.patches import (
+    SOURCE_ARRAYS,
+    Image,
+    Window,
+    lanes_up,
+    sink_address,
+    source_address,
+)
 from minicnn.backends.cpu.convolution.pieces import (
     Layout,
     cut,
@@ -77,7 +84,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     vector_type,
 )
 from minicnn.backends.cpu.jit import addressed, part, serial
-from minicnn.backends.cpu.launch import address, call, kernel_signature, launch, unpack
+from minicnn.backends.cpu.launch import address, call, flat, kernel_signature, launch, unpack
 from minicnn.backends.cpu.memory import empty
 
 POINTS = 36  # products for a tile
@@ -161,9 +168,6 @@ class _Vector:
     def __sub__(self, other):
         return self._emit("fsub", self.value, other.value)
 
-    def square(self):
-        return self._emit("fmul", self.value, self.value)
-
     def __rmul__(self, number):
         return self._emit("fmul", self.value, constant(self.value.type, float(number)))
 
@@ -187,57 +191,11 @@ def _tile_transform(one_d, size):
     return tile_transform
 
 
-def _measuring_transform(one_d, size):
-    """The same, and the squares of what is read are added to five vectors of `sums`, from sums_at on: one for each
-    part of the tile, see `balance`. The elements are in registers already, so that it costs little."""
-
-    @intrinsic
-    def measuring_transform(
-        typingctx,
-        source,
-        source_at,
-        source_row,
-        source_column,
-        target,
-        target_at,
-        target_row,
-        target_column,
-        sums,
-        sums_at,
-    ):
-        def codegen(context, builder, sig, args):
-            vector, size_of_one = vector_type(context, sums), itemsize(sums)
-            place = pointer_to(context, builder, sums, *args[8:])
-            of_parts = [
-                _Vector(builder, load_vector(builder, vector, place, size_of_one, part * LANES))
-                for part in range(PARTS)
-            ]
-
-            def measure(j, column):
-                for number in sorted({part_of(i, j, size) for i in range(size)}):
-                    first, *others = [element for i, element in enumerate(column) if part_of(i, j, size) == number]
-                    squares = first.square()
-                    for element in others:
-                        squares = squares + element.square()
-                    of_parts[number] = (
-                        of_parts[number] + squares
-                    )  # a chain of additions for each part would take longer
-
-            _emit_transform(context, builder, source, target, args[:8], one_d, size, measure)
-            for number, of_part in enumerate(of_parts):
-                store_vector(builder, of_part.value, place, size_of_one, number * LANES)
-            return context.get_dummy_value()
-
-        return types.void(source, *_PLACE, target, *_PLACE, sums, types.intp), codegen
-
-    return measuring_transform
-
-
 _PLACE = (types.intp,) * 3  # of a tile in an array: where it starts, from row to row, from column to column
 
 
-def _emit_transform(context, builder, source, target, args, one_d, size, measure=None):
-    """The instructions of a transform; measure(j, column) is called with the elements of each column."""
+def _emit_transform(context, builder, source, target, args, one_d, size):
+    """The instructions of a transform."""
     source_array, source_at, source_row, source_column = args[:4]
     target_array, target_at, target_row, target_column = args[4:]
     vector, size_of_one = vector_type(context, source), itemsize(source)
@@ -253,10 +211,7 @@ def _emit_transform(context, builder, source, target, args, one_d, size, measure
 
     columns = []
     for j in range(size):
-        column = [load_element(i, j) for i in range(size)]
-        if measure is not None:
-            measure(j, column)
-        columns.append(one_d(column))
+        columns.append(one_d([load_element(i, j) for i in range(size)]))
     for p in range(len(columns[0])):
         for q, result in enumerate(one_d([column[p] for column in columns])):
             place = element(target, target_array, target_at, target_row, target_column, p, q)
@@ -264,10 +219,8 @@ def _emit_transform(context, builder, source, target, args, one_d, size, measure
 
 
 input_transform = _tile_transform(input_1d, 6)
-measuring_input_transform = _measuring_transform(input_1d, 6)
 output_transform = _tile_transform(output_1d, 6)
 output_adjoint_transform = _tile_transform(output_adjoint_1d, 4)
-measuring_output_adjoint_transform = _measuring_transform(output_adjoint_1d, 4)
 weight_transform = _tile_transform(weight_1d, 3)
 weight_adjoint_transform = _tile_transform(weight_adjoint_1d, 6)
 
@@ -364,6 +317,8 @@ class Job(NamedTuple):
 
     source: int
     sink: int
+    input_tiles: int  # addresses of what transforms the tiles of x, and those of dy
+    gradient_tiles: int
     C: int
     x_pitch: int
     F: int
@@ -394,6 +349,16 @@ def _tiles(piece):
     return (piece.p1 - piece.p0 + 3) // 4, (piece.q1 - piece.q0 + 3) // 4
 
 
+@part
+def _tiles_of_block(numbers, job, block):
+    """How many tiles its pieces have together."""
+    count = 0
+    for index in range(numbers[job.blocks_at + block], numbers[job.blocks_at + block + 1]):
+        tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
+        count += tiles_h * tiles_w
+    return count
+
+
 # Kernels: one worker's share of the blocks.
 
 
@@ -419,7 +384,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
     _inputs_in_order(job, taps)
     for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
-        n_unbalanced = _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbalanced)
+        call(job.input_tiles, (source_arrays, numbers, b, patch, V, sums, unbalanced))
         tiles = 0
         for index in range(first, stop):
             tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
@@ -431,6 +396,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
             tiles += tiles_h * tiles_w
         for t in range(tiles, tiles + ROWS):
             rows[t] = rows[tiles - 1]
+        n_unbalanced = _count(unbalanced, tiles) if job.guard else 0
         for f0 in range(0, padded_F, 2 * LANES):
             width = min(2 * LANES, padded_F - f0)
             for t0 in range(0, tiles, KEPT_TILES):
@@ -489,14 +455,18 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
                     gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, first, n, U, U_at, width, add)
 
 
-@part
-def _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbalanced):
-    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of the pieces from `first` to `stop`, its sums of squares, and
-    whether these look `unbalanced`. Returns how many do."""
+# The transforms of a block's tiles: long, so compiled by themselves, once for both kernels.
+
+
+@addressed
+def input_tiles(source_arrays, numbers, block, patch, V, sums, unbalanced):
+    """V[t, k, input] = (Bᵀ d B)[k] for every tile t of a block; where tiles are guarded also its sums of squares, and
+    whether these look `unbalanced`."""
+    job = Job(*unpack(numbers, JOB_NUMBERS))
+    first, stop = numbers[job.blocks_at + block], numbers[job.blocks_at + block + 1]
     padded = lanes_up(job.C)
     inputs = job.parts_h * job.parts_w * padded
     vectors = PARTS if inputs == padded else 2 * PARTS
-    count = 0
     if job.guard:
         for t in range(job.tiles):
             _clear(sums, t * SUMS, vectors)
@@ -516,21 +486,30 @@ def _input_tiles(source_arrays, numbers, job, first, stop, patch, V, sums, unbal
                             patch_at = ((4 * p + 3 * a) * columns + 4 * q + 3 * b) * LANES
                             V_at = at + (a * job.parts_w + b) * padded
                             row, row_V = columns * LANES, 6 * inputs
+                            input_transform(patch, patch_at, row, LANES, V, V_at, row_V, inputs)
                             if job.guard:
                                 sums_at = t * SUMS + (0 if a + b == 0 else PARTS * LANES)
-                                measuring_input_transform(
-                                    patch, patch_at, row, LANES, V, V_at, row_V, inputs, sums, sums_at
-                                )
-                            else:
-                                input_transform(patch, patch_at, row, LANES, V, V_at, row_V, inputs)
+                                add_squares(patch, patch_at, row, 6, sums, sums_at)
                     at += _pitch(inputs)
                     if job.guard and c0 + LANES == padded:
                         rows_left, columns_left = _tile_outputs(piece, p, q)
                         other = _to_compare(t, p, q, tiles_w, rows_left, columns_left)
                         good = balanced(sums, t * SUMS, vectors, rows_left > 2, columns_left > 2, other * SUMS)
                         unbalanced[t] = 0 if good else 1
-                        count += unbalanced[t]
                     t += 1
+
+
+def _tiles_signature(dtype):
+    source_arrays, numbers = types.UniTuple(flat(dtype), SOURCE_ARRAYS), flat(np.int64)
+    return source_arrays, numbers, types.intp, flat(dtype), flat(dtype), flat(dtype), numbers
+
+
+@part
+def _count(unbalanced, tiles):
+    """How many tiles look unbalanced."""
+    count = 0
+    for t in range(tiles):
+        count += unbalanced[t]
     return count
 
 
@@ -562,12 +541,13 @@ def _to_compare(t, p, q, tiles_w, rows, columns):
     return other
 
 
-@part
-def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q, sums, unbalanced):
-    """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of the pieces from `first` to `stop`, its sums of squares, and
-    whether these, too, look `unbalanced`. Returns how many tiles do that did not, and the number of tiles."""
+@addressed
+def gradient_tiles(source_arrays, numbers, block, patch, Q, sums, unbalanced):
+    """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of a block; where tiles are guarded also its sums of squares, and
+    whether these, too, look `unbalanced`."""
+    job = Job(*unpack(numbers, JOB_NUMBERS))
+    first, stop = numbers[job.blocks_at + block], numbers[job.blocks_at + block + 1]
     padded = lanes_up(job.F)
-    count, t = 0, 0
     if job.guard:
         for t in range(job.tiles):
             _clear(sums, t * SUMS, PARTS)
@@ -584,21 +564,16 @@ def _gradient_tiles(source_arrays, numbers, job, first, stop, patch, Q, sums, un
                 for q in range(tiles_w):
                     patch_at = (4 * p * 4 * tiles_w + 4 * q) * LANES
                     row = 4 * tiles_w * LANES
+                    output_adjoint_transform(patch, patch_at, row, LANES, Q, at, 6 * padded, padded)
                     if job.guard:
-                        measuring_output_adjoint_transform(
-                            patch, patch_at, row, LANES, Q, at, 6 * padded, padded, sums, t * SUMS
-                        )
-                    else:
-                        output_adjoint_transform(patch, patch_at, row, LANES, Q, at, 6 * padded, padded)
+                        add_squares(patch, patch_at, row, 4, sums, t * SUMS)
                     at += _pitch(padded)
                     if job.guard and f0 + LANES == padded and unbalanced[t] == 0:
                         rows, columns = _tile_outputs(piece, p, q)
                         other = _to_compare(t, p, q, tiles_w, rows, columns)
                         good = balanced(sums, t * SUMS, PARTS, rows > 2, columns > 2, other * SUMS)
                         unbalanced[t] = 0 if good else 1
-                        count += unbalanced[t]
                     t += 1
-    return count, t
 
 
 @addressed
@@ -630,12 +605,10 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
         for cell in range(part_size):
             dU[cell] = 0
     for b in range(first_block, last_block):
-        first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
-        n_unbalanced = _input_tiles(x_arrays, numbers, job, first, stop, patch, V, sums, unbalanced)
-        more, tiles = _gradient_tiles(
-            dy_arrays, numbers, job, first, stop, patch, Q, sums[job.tiles * SUMS :], unbalanced
-        )
-        if n_unbalanced + more > 0:
+        call(job.input_tiles, (x_arrays, numbers, b, patch, V, sums, unbalanced))
+        call(job.gradient_tiles, (dy_arrays, numbers, b, patch, Q, sums[job.tiles * SUMS :], unbalanced))
+        tiles = _tiles_of_block(numbers, job, b)
+        if job.guard and _count(unbalanced, tiles) > 0:
             if job.mender != 0:
                 call(job.mender, (arrays, numbers, table, scratch, b, worker))
             else:
@@ -679,11 +652,7 @@ def forward_mender(arrays, numbers, table, scratch, b, f0):
         places_of_taps(job.C, high, wide, job.KH, job.KW, taps)
         places_of_pixels(4, 4, wide, pixels)
     first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
-    width = min(2 * LANES, lanes_up(job.F) - f0)
-    tiles = 0
-    for index in range(first, stop):
-        tiles_h, tiles_w = _tiles(piece_number(numbers, job.pieces_at, index))
-        tiles += tiles_h * tiles_w
+    width, tiles = min(2 * LANES, lanes_up(job.F) - f0), _tiles_of_block(numbers, job, b)
     t = -1
     for index in range(first, stop):
         piece = piece_number(numbers, job.pieces_at, index)
@@ -763,8 +732,8 @@ def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
                         gather_gemm(
                             1, plain, at, padded_F, 0, tile_patch, 0, rows, row, pixels, 0, count, patch, 0, LANES, True
                         )
-                _clear(V[t * _pitch(inputs) :], _pitch(inputs))
-                _clear(Q[t * _pitch(padded_F) :], _pitch(padded_F))
+                _clear(V, t * _pitch(inputs), _pitch(inputs) // LANES)
+                _clear(Q, t * _pitch(padded_F), _pitch(padded_F) // LANES)
 
 
 @part
@@ -876,7 +845,7 @@ def run(plan, x, y, weight, bias):
     scratch_size = plan.patch_size + V_size + M_SIZE + (plan.tiles * SUMS if guard else 0)
 
     def launch_with(mender):
-        job = _job(plan, x, y, sink_address(y.access, dtype), guard, mender, V_size, dtype)
+        job = _job(plan, x, y, sink_address(y.access, dtype), (input_tiles,), guard, mender, V_size, dtype)
         numbers = numbers_of(job, plan.layout, workers)
         for_mender = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if mender else 0
         arrays = (*x.arrays, *y.arrays, *constants)
@@ -905,7 +874,8 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
         scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
 
     def launch_with(mender):
-        job = _job(plan, x, dy, source_address(dy.access, dtype), guard, mender, V_size, dtype)
+        transforms = input_tiles, gradient_tiles
+        job = _job(plan, x, dy, source_address(dy.access, dtype), transforms, guard, mender, V_size, dtype)
         numbers = numbers_of(job, plan.layout, shares)
         arrays = (*x.arrays, *dy.arrays, sums, plain_sums, state)
         launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
@@ -940,11 +910,13 @@ def _mender_signature(dtype):
     return arrays, numbers, table, scratch, number, number
 
 
-def _job(plan, x, y, y_address, guard, mender, V_size, dtype):
+def _job(plan, x, y, y_address, transforms, guard, mender, V_size, dtype):
     channels = (x.channels, x.pitch, y.channels, y.pitch)
     kernel = (*plan.kernel_size, *kernel_parts(plan.kernel_size), *plan.padding, plan.flip)
     sizes = (plan.patch_size, V_size, plan.tiles)
-    return Job(source_address(x.access, dtype), y_address, *channels, *kernel, guard, mender, *sizes)
+    transforms = [address(transform, dtype, _tiles_signature) for transform in transforms]
+    addresses = source_address(x.access, dtype), y_address, *transforms, *[0] * (2 - len(transforms))
+    return Job(*addresses, *channels, *kernel, guard, mender, *sizes)
 
 
 def number_of_shares(blocks, share_bytes):
