@@ -133,11 +133,10 @@ def admitted(name, arguments, asarray):
     arguments, forms = list(arguments), []
     for position, expected, argument in _LOOKED_AT[name]:
         value = arguments[position]
-        kind = type(value)
-        if kind is expected is np.ndarray and value.flags.carray:  # nearly always
-            forms.append((value.shape, value.dtype))
-        elif kind is expected is tuple or (value is None and argument.may_be_none):
-            forms.append(value)
+        if type(value) is expected and (expected is tuple or value.flags.carray):  # nearly always
+            forms.append(value if expected is tuple else (value.shape, value.dtype))
+        elif value is None and argument.may_be_none:
+            forms.append(None)
         else:
             form = _form_of_setting if argument.axes is None else _form_of_array
             arguments[position], form = form(value, argument, asarray, name)
@@ -149,6 +148,7 @@ def admitted(name, arguments, asarray):
 
 
 POSITIONS = ("int32", "int64")  # kinds of array whose numbers are places in another
+_WITHOUT_SIGN = {"int32": np.uint32, "int64": np.uint64}
 _LOOKED_AT = {
     name: [
         (i, np.ndarray if part.axes else tuple, part)
@@ -279,7 +279,7 @@ def _require_positions(declared, array, axes, what):
         parts, limits = list(array), limits[0].tolist()
     for numbers, limit in zip(parts, limits, strict=True):
         # Seen as numbers without a sign, what is below 0 is large: one pass does.
-        if isinstance(numbers, np.ndarray) and numbers.view(f"u{numbers.itemsize}").max() >= limit:
+        if isinstance(numbers, np.ndarray) and numbers.view(_WITHOUT_SIGN[declared.kind]).max() >= limit:
             raise ValueError(f"{what}: {declared.name}: expected from 0 to {limit - 1}, got {numbers}")
 
 

@@ -117,7 +117,8 @@ def fused_conv_forward(below, weight, bias, norm, stride, padding):
 def fused_conv_predict(below, weight, bias, norm, stride, padding):
     """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
     stored, *_ = _convolve(below, *_folded(weight, bias, norm), stride, padding, store_sink)
-    return Activation(stored._replace(coefficients=_relu_alone(stored.raw)), None, from_batch=False)
+    coefficients = _relu_alone(stored.raw.shape[1], stored.raw.dtype)
+    return Activation(stored._replace(coefficients=coefficients), None, from_batch=False)
 
 
 @guarded
@@ -347,9 +348,10 @@ def _coefficients(norm, raw):
     return coefficients
 
 
-def _relu_alone(raw):
-    """The coefficients of an activation that needs no more than relu."""
-    coefficients = np.zeros((5, raw.shape[1]), raw.dtype)
+@lru_cache(maxsize=64)
+def _relu_alone(padded, dtype):
+    """The coefficients of an activation that needs no more than relu; kept, so not to be written to."""
+    coefficients = np.zeros((5, padded), dtype)
     coefficients[SCALE] = 1
     return coefficients
 
