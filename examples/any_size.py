@@ -29,7 +29,7 @@ from minicnn.data import (
     trimmed,
 )
 from minicnn.images import Images
-from minicnn.output import take_every_character
+from minicnn.io.output import take_every_character
 
 WAYS = ("mixed", "pad", "resize")
 

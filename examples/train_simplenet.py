@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import minicnn
-from minicnn.checkpoint import require_writable
 from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
-from minicnn.output import take_every_character
-from minicnn.progress import reporter
+from minicnn.io.output import take_every_character
+from minicnn.training.checkpoint import require_writable
+from minicnn.training.progress import reporter
 
 OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}
 # What each set of pictures is trained with unless the options say otherwise.

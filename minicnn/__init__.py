@@ -12,13 +12,11 @@ True
 """
 
 from minicnn.backends import get_backend
-from minicnn.checkpoint import load_weights, save_weights
-from minicnn.classifier import Classifier
-from minicnn.comparison import compare
-from minicnn.evaluation import evaluate
-from minicnn.explain import winners
+from minicnn.classify.classifier import Classifier
+from minicnn.classify.evaluate import evaluate
+from minicnn.classify.explain import winners
+from minicnn.classify.train import train_classifier
 from minicnn.fusion import fuse
-from minicnn.gradient_check import gradcheck
 from minicnn.images import Images
 from minicnn.inspect import Inspection, Recorder
 from minicnn.layers import (
@@ -38,8 +36,10 @@ from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential, SimpleNet
 from minicnn.optim import SGD, Adam, AdamW
 from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
-from minicnn.trainer import Trainer, accuracy, clip_gradients
-from minicnn.training import train_classifier
+from minicnn.training.checkpoint import load_weights, save_weights
+from minicnn.training.trainer import Trainer, accuracy, clip_gradients
+from minicnn.verify.compare import compare
+from minicnn.verify.gradcheck.check import gradcheck
 
 __version__ = "0.4.0"
 
@@ -101,7 +101,7 @@ def release_memory():
 
     It keeps about as much as was in use at once: with what is in use, at most twice as much.
     """
-    from minicnn.backends.cpu.memory import release  # here, so that importing minicnn need not import numba
+    from minicnn.backends.cpu.runtime.memory import release  # here, so that importing minicnn need not import numba
 
     release()
 
@@ -112,6 +112,8 @@ def set_num_threads(n):
     Raises ValueError for an n below 1, or above the number of cores (or what the environment variable
     NUMBA_NUM_THREADS says).
     """
-    from minicnn.backends.cpu.jit import set_num_threads  # here, so that importing minicnn need not import numba
+    from minicnn.backends.cpu.runtime.jit import (
+        set_num_threads,  # here, so that importing minicnn need not import numba
+    )
 
     set_num_threads(n)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn
-from minicnn.comparison import record
+from minicnn.verify.compare import record
 
 PATH = Path(__file__).parent / "data" / "comparison.safetensors"
 

@@ -10,7 +10,7 @@ import pytest
 
 import minicnn
 from minicnn import backends
-from minicnn.backends.cuda import device
+from minicnn.backends.cuda.runtime import device
 
 HAS_NUMBA_CUDA = importlib.util.find_spec("numba_cuda") is not None
 

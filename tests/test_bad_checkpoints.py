@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn.checkpoint import load_run, save_run
 from minicnn.data import Batches, ByPixels, Loader
+from minicnn.training.checkpoint import load_run, save_run
 from tests.test_trainer import interrupt_after, pictures_of_many_sizes, small_network, small_problem, small_run
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.checkpoint import load_run
+from minicnn.training.checkpoint import load_run
 from tests.test_trainer import small_network, small_problem
 
 OPTIMIZERS = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.checkpoint import load_run, read_safetensors, write_safetensors
+from minicnn.training.checkpoint import load_run, read_safetensors, write_safetensors
 
 
 def test_weights_come_back_as_they_were(tmp_path):

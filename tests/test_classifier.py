@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 
 import minicnn
-from minicnn.checkpoint import read_safetensors, write_safetensors
+from minicnn.classify.evaluate import Evaluation, relabelled
+from minicnn.classify.train import channel_statistics, default_order, train_classifier, varied
 from minicnn.data import ImageFolder
-from minicnn.evaluation import Evaluation, relabelled
-from minicnn.training import channel_statistics, default_order, train_classifier, varied
+from minicnn.training.checkpoint import read_safetensors, write_safetensors
 from tests.shapes import write_shapes
 
 

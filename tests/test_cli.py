@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import minicnn
-from minicnn.checkpoint import load_run, read_safetensors, save_run
+from minicnn.classify.train import train_classifier
 from minicnn.cli.program import program
 from minicnn.data import ImageFolder
-from minicnn.training import train_classifier
+from minicnn.training.checkpoint import load_run, read_safetensors, save_run
 from tests.shapes import write_shapes
 
 ROOT = Path(minicnn.__file__).parent.parent

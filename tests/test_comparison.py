@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import minicnn
-from minicnn.checkpoint import read_safetensors, write_safetensors
 from minicnn.cli.program import program
-from minicnn.comparison import compare, record, recording
-from minicnn.comparison.judgement import DIFFERS, FOLLOWS, SAME
-from minicnn.comparison.pairing import paired
-from minicnn.comparison.trace import Step
+from minicnn.training.checkpoint import read_safetensors, write_safetensors
+from minicnn.verify.compare import compare, record, recording
+from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME
+from minicnn.verify.compare.pairing import paired
+from minicnn.verify.compare.trace import Step
 from tests.make_comparison_recording import PATH, batch, layers, network
 
 ROOT = Path(minicnn.__file__).parent.parent

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.comparison import compare, record, recording
-from minicnn.comparison.judgement import FOLLOWS, SAME
+from minicnn.verify.compare import compare, record, recording
+from minicnn.verify.compare.judgement import FOLLOWS, SAME
 from tests import checks
 from tests.make_comparison_recording import PATH, batch, module, network
 from tests.test_comparison import faults, same_trace, statuses

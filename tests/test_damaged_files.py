@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn.checkpoint import load_run, read_safetensors, save_run, write_safetensors
-from minicnn.comparison import recording as comparison_recording
 from minicnn.inspect import load_recording
+from minicnn.training.checkpoint import load_run, read_safetensors, save_run, write_safetensors
+from minicnn.verify.compare import recording as comparison_recording
 
 ROOT = Path(minicnn.__file__).parent.parent
 
@@ -57,7 +57,7 @@ KINDS = {
     ),
     "a recording": (lambda path: train(record=minicnn.Recorder(path, BATCH[0][0])), load_recording, "recording"),
     "a comparison": (
-        lambda path: minicnn.comparison.record(network(), *BATCH, path),
+        lambda path: minicnn.verify.compare.record(network(), *BATCH, path),
         comparison_recording.load,
         "comparison",
     ),

@@ -24,11 +24,11 @@ import pytest
 import safetensors.numpy
 
 import minicnn
-from minicnn.checkpoint import load_run
-from minicnn.comparison.recording import load as load_comparison
 from minicnn.data import ImageFolder, load_cifar10, load_fashion_mnist
 from minicnn.inspect import load_recording
 from minicnn.learn.own import load as load_own
+from minicnn.training.checkpoint import load_run
+from minicnn.verify.compare.recording import load as load_comparison
 from tests.test_data import CIFAR_FILES
 
 MEMORY, SECONDS = 1 << 30, 30

@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minicnn.backends.cpu import memory
+from minicnn.backends.cpu.runtime import memory
 
 LARGE = (300, 300)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.checkpoint import read_safetensors, write_safetensors
 from minicnn.data import Batches
 from minicnn.inspect import Recorder, load_recording
 from minicnn.inspect.recorder import _Thinned
 from minicnn.inspect.recording import NORMS, SAMPLES
+from minicnn.training.checkpoint import read_safetensors, write_safetensors
 from tests.test_trainer import bits, interrupt_after, small_network, small_problem, small_run, without_times
 
 IMAGE = small_problem(n_images=1, seed=7)[0][0]

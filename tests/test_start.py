@@ -56,7 +56,7 @@ def test_kernels_are_compiled_anew_when_anything_they_may_contain_has_changed(tm
 def test_compiling_ahead_leaves_nothing_for_the_first_step(tmp_path):
     code = """
         import numpy, minicnn
-        from minicnn.backends.cpu import launch
+        from minicnn.backends.cpu.runtime import launch
         network = minicnn.SimpleNet(rng=0)
         trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network))
         trainer.compile_kernels()

@@ -18,7 +18,7 @@ def main():
     except ImportError:
         sys.exit("error: the program minicnn needs click, get it with: pip install 'minicnn-numba[images]'")
     from minicnn.cli.program import program
-    from minicnn.output import take_every_character
+    from minicnn.io.output import take_every_character
 
     take_every_character()
     program(prog_name="minicnn")

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from minicnn.checkpoint import load_weights
-from minicnn.comparison import compare as compared
-from minicnn.comparison.recording import load
 from minicnn.network import Sequential, SimpleNet
+from minicnn.training.checkpoint import load_weights
+from minicnn.verify.compare import compare as compared
+from minicnn.verify.compare.recording import load
 
 
 @click.command(short_help="Find where a network and PyTorch's first part.")
@@ -38,7 +38,7 @@ def compare(context, recording, network, model, copy_weights, tolerance):
 
     Outputs and gradients layer by layer, running statistics, parameters after the optimiser's step. The first
     divergence is highlighted; what only follows from it is told from what is wrong by itself. Exit status 1 where
-    they differ. RECORDING is written where PyTorch is, by minicnn.comparison.record(module, x, y, "recording").
+    they differ. RECORDING is written where PyTorch is, by minicnn.verify.compare.record(module, x, y, "recording").
 
     \b
     Examples:

@@ -7,11 +7,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from minicnn.classifier import Classifier
+from minicnn.classify.classifier import Classifier
+from minicnn.classify.evaluate import evaluate as evaluated
+from minicnn.classify.plots import draw_confusion, draw_mistakes, import_matplotlib, save_picture
 from minicnn.cli.files import OutputFile
 from minicnn.data import ImageFolder
-from minicnn.evaluation import evaluate as evaluated
-from minicnn.pictures import draw_confusion, draw_mistakes, import_matplotlib, save_picture
 
 
 @click.command(short_help="Measure a model on pictures whose classes are known.")

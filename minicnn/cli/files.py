@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from minicnn.checkpoint import require_writable
+from minicnn.training.checkpoint import require_writable
 
 
 class OutputFile(click.Path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from minicnn.classifier import LARGEST_PICTURE, WHITE, Classifier
+from minicnn.classify.classifier import LARGEST_PICTURE, WHITE, Classifier
 from minicnn.cli.files import OutputFile
 from minicnn.data import load_digits, resize
 from minicnn.data.decode import as_floats, decode

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 import numpy as np
 
+from minicnn.classify.evaluate import evaluate
+from minicnn.classify.train import train_classifier, varied
 from minicnn.cli.files import OutputFile
 from minicnn.data import ByCount, ByPixels, ImageFolder
-from minicnn.evaluation import evaluate
-from minicnn.training import train_classifier, varied
 
 
 @click.command(short_help="Learn to tell the pictures of a folder apart.")

@@ -12,8 +12,8 @@ import numpy as np
 
 from minicnn.checks import shortened
 from minicnn.data.dataset import Dataset, LabelledImages
-from minicnn.files import open_regular
-from minicnn.safetensor_files import WRONG_CONTENT
+from minicnn.io.files import open_regular
+from minicnn.io.safetensors import WRONG_CONTENT
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")

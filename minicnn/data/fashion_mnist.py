@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.data.dataset import Dataset, LabelledImages
-from minicnn.files import open_regular
+from minicnn.io.files import open_regular
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 MOST = 70_000  # images in a file: the whole set

@@ -18,12 +18,12 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
-from minicnn.checkpoint import require_writable, write_whole
 from minicnn.inspect import page
 from minicnn.inspect.record import recorded
 from minicnn.inspect.recorder import Recorder
 from minicnn.inspect.recording import Recording, load_recording
 from minicnn.inspect.replay import replay_data
+from minicnn.training.checkpoint import require_writable, write_whole
 
 __all__ = ["Inspection", "Recorder", "Recording", "inspect", "load_recording", "replay_data"]
 

@@ -20,9 +20,9 @@ from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
 from minicnn.inspect.layers import story_of
 from minicnn.inspect.sample import WHOLE, Part, Rest, Shown, encoded, fitted
 from minicnn.layers import BatchNorm2d, Layer, LogSoftmax
-from minicnn.layerwise import flattened, own_copy
 from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential
+from minicnn.verify.isolate import flattened, own_copy
 
 VERSION = 1
 NOT_KEPT = ("y_shape", "y_dtype", "training")  # in a layer's memory, but only to check dy or to choose a formula

@@ -31,7 +31,6 @@ from pathlib import Path
 import numpy as np
 
 from minicnn.backends import reference
-from minicnn.checkpoint import require_writable, write_safetensors
 from minicnn.checks import as_floats, as_int, refuse_images
 from minicnn.inspect.recording import (
     FORMAT,
@@ -43,9 +42,10 @@ from minicnn.inspect.recording import (
     sampled,
     step_shapes,
 )
+from minicnn.io.safetensors import as_bytes
 from minicnn.layers import Conv2d
 from minicnn.network import Sequential
-from minicnn.safetensor_files import as_bytes
+from minicnn.training.checkpoint import require_writable, write_safetensors
 
 MAX_BYTES = 4_000_000
 NUMBERS_SHARE = 0.25  # of the file, for the numbers of the steps; the rest is for the arrays

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.checkpoint import read_safetensors
 from minicnn.checks import as_int, shortened
-from minicnn.safetensor_files import WRONG_CONTENT, description_in
+from minicnn.io.safetensors import WRONG_CONTENT, description_in
+from minicnn.training.checkpoint import read_safetensors
 
 FORMAT, VERSION = "minicnn recording", 1
 NORMS = ("weight_norm", "gradient_norm", "update_norm")

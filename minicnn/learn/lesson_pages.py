@@ -11,9 +11,9 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from minicnn.checkpoint import write_whole
 from minicnn.learn.lesson_files import lesson_paths, title_of
 from minicnn.learn.lesson_run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
+from minicnn.training.checkpoint import write_whole
 
 STYLE = Path(__file__).parent / "page" / "lesson.css"
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from minicnn.backends import get_backend
 from minicnn.data import Batches, load_digits
-from minicnn.files import open_regular
+from minicnn.io.files import open_regular
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader.running import TEXT
 from minicnn.losses import CrossEntropyLoss
 from minicnn.network import SimpleNet
 from minicnn.optim import Adam
-from minicnn.trainer import Trainer
+from minicnn.training.trainer import Trainer
 
 BATCH_SIZE, LR = 64, 0.004
 

@@ -1,7 +1,7 @@
 """The cuda backend without a device: arrays are NumPy's, and kernels run on the CPU from their own IR.
 
 Within `host_device(order)` all of the backend is as it is, wrappers, plans, pool and kernels, but for the functions of
-`minicnn.backends.cuda.device`.
+`minicnn.backends.cuda.runtime.device`.
 """
 
 import functools

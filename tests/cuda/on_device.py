@@ -5,7 +5,7 @@ import numpy as np
 from minicnn import Images
 from minicnn.backends import get_backend
 from minicnn.backends.cuda import arrays
-from minicnn.backends.cuda.device_array import DeviceArray
+from minicnn.backends.cuda.runtime.device_array import DeviceArray
 from tests import checks
 
 

@@ -1,8 +1,8 @@
 """The kernels that operations of the cuda backend launch, noted down instead of run.
 
-All of the backend is as it is but for `minicnn.backends.cuda.device`, whose arrays are NumPy's here and whose `run`
-only takes notes. Wrappers decide by shapes and types alone, so that what they launch here is what they launch on a
-GPU: every variant of a kernel, with its grid and the types of its arguments. Nobody keeps a list.
+All of the backend is as it is but for `minicnn.backends.cuda.runtime.device`, whose arrays are NumPy's here and whose
+`run` only takes notes. Wrappers decide by shapes and types alone, so that what they launch here is what they launch on
+a GPU: every variant of a kernel, with its grid and the types of its arguments. Nobody keeps a list.
 """
 
 import functools
@@ -16,7 +16,8 @@ import numpy as np
 
 import minicnn
 from minicnn.backends import cuda as backend
-from minicnn.backends.cuda import device, device_array, products
+from minicnn.backends.cuda import products
+from minicnn.backends.cuda.runtime import device, device_array
 from minicnn.backends.pool import Pool
 from tests.cuda.host_device import host_device
 from tests.cuda.test_ir_on_cpu import FromHost, called

@@ -167,7 +167,7 @@ def test_more_registers_than_there_are_are_found(convolution):
 
 def test_a_stack_is_found():
     """An array of a thread's own whose places are known only at run time cannot be in registers."""
-    from minicnn.backends.cuda.device import cuda
+    from minicnn.backends.cuda.runtime.device import cuda
 
     def kernel(x, places):
         own = cuda.local.array(64, np.float32)
@@ -181,7 +181,7 @@ def test_a_stack_is_found():
 
 def test_too_much_shared_memory_is_found():
     """As much as fits a multiprocessor, but not a block that does not ask for it."""
-    from minicnn.backends.cuda.device import cuda
+    from minicnn.backends.cuda.runtime.device import cuda
 
     def kernel(x):
         shared = cuda.shared.array(12 * 1024 + 64, np.float32)
@@ -195,7 +195,7 @@ def test_too_much_shared_memory_is_found():
 
 def test_an_inner_loop_of_little_but_overhead_is_found():
     """The same sums with signed places, which could count from the end: the index arithmetic outweighs them."""
-    from minicnn.backends.cuda.device import cuda
+    from minicnn.backends.cuda.runtime.device import cuda
 
     ROWS, COLUMNS, SUMS = 16, 16, 16
 

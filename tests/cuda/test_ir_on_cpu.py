@@ -19,9 +19,9 @@ from minicnn import Images, backends
 from minicnn.backends import cuda as backend
 from minicnn.backends.contract import Norm
 from minicnn.backends.cuda import matrix, passes, products
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import from_host
 from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import from_host
 from minicnn.backends.cuda.tiles import THREADS, TILES
 from minicnn.geometry import adaptive_start, adaptive_stop, adaptive_windows, fixed_start, output_size
 from tests import checks
@@ -503,7 +503,7 @@ class Pixels:
 
     def as_side(self, side, kind):
         """As a Source or Sink of `passes`."""
-        from minicnn.backends.cuda.device_array import from_host
+        from minicnn.backends.cuda.runtime.device_array import from_host
 
         x, raw = (from_host(checks.cut_apart(pixels[None, :, None], self.sizes).data) for pixels in (self.x, self.raw))
         return side(x, self.channels, self.sizes, kind, raw, from_host(self.coefficients))

@@ -9,7 +9,7 @@ import pytest
 import minicnn
 import minicnn.data
 from minicnn.backends import cuda, get_backend
-from minicnn.backends.cuda import device
+from minicnn.backends.cuda.runtime import device
 from tests import checks
 from tests.cuda.test_ir_on_cpu import (
     BATCHES,

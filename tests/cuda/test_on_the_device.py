@@ -11,8 +11,8 @@ import minicnn
 from minicnn import Images
 from minicnn.backends import cuda as backend
 from minicnn.backends import get_backend
-from minicnn.backends.cuda import device
-from minicnn.backends.cuda.device_array import DeviceArray
+from minicnn.backends.cuda.runtime import device
+from minicnn.backends.cuda.runtime.device_array import DeviceArray
 from minicnn.backends.cuda.tiles import MOST_BLOCKS
 from tests.cuda.recorded import recording
 from tests.cuda.test_ir_on_cpu import FromHost, called

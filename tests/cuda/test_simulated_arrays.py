@@ -11,9 +11,9 @@ from minicnn.data import Batches
 
 pytestmark = pytest.mark.cuda_sim
 
-device_array = pytest.importorskip("minicnn.backends.cuda.device_array")
+device_array = pytest.importorskip("minicnn.backends.cuda.runtime.device_array")
 arrays = pytest.importorskip("minicnn.backends.cuda.arrays")
-device = pytest.importorskip("minicnn.backends.cuda.device")
+device = pytest.importorskip("minicnn.backends.cuda.runtime.device")
 
 
 def test_to_the_device_and_back():
@@ -192,7 +192,7 @@ def test_dlpack_of_a_copy_and_of_another_device():
 
 
 def test_a_capsule_that_nobody_takes_lets_go():
-    from minicnn.backends.cuda import dlpack
+    from minicnn.backends.cuda.runtime import dlpack
 
     array = arrays.asarray(np.zeros(3))
     before = len(dlpack._in_use)

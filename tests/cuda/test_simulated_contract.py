@@ -7,8 +7,9 @@ import pytest
 
 import minicnn
 from minicnn import Images
-from minicnn.backends.cuda import device, tiles
-from minicnn.backends.cuda.device_array import DeviceArray
+from minicnn.backends.cuda import tiles
+from minicnn.backends.cuda.runtime import device
+from minicnn.backends.cuda.runtime.device_array import DeviceArray
 from tests import checks
 from tests.test_contract import (
     CHANGED,

@@ -16,7 +16,6 @@ from minicnn.backends.cpu.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
-from minicnn.backends.cpu.device import require_device
 from minicnn.backends.cpu.fused import (
     fused_conv_backward,
     fused_conv_forward,
@@ -42,6 +41,7 @@ from minicnn.backends.cpu.pooling import (
     max_pool2d_backward,
     max_pool2d_forward,
 )
+from minicnn.backends.cpu.runtime.device import require_device
 
 __all__ = [
     "adam_step_",

@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial
+from minicnn.backends.cpu.runtime.jit import CHUNK, chunks, parallel, serial
 from minicnn.images import Images
 
 

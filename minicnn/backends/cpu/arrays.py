@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from minicnn.backends import guard
-from minicnn.backends.cpu.jit import CHUNK, chunks, parallel, serial_sum
+from minicnn.backends.cpu.runtime.jit import CHUNK, chunks, parallel, serial_sum
 from minicnn.plain import as_plain_array
 
 FEW = 16 * CHUNK  # numbers that are added up sooner than other threads are woken

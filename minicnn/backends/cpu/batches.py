@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from minicnn.backends.cpu.memory import empty
+from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.images import Images
 
 

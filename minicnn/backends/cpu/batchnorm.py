@@ -20,8 +20,8 @@ from numba import prange
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like, flat
-from minicnn.backends.cpu.jit import parallel, serial, serial_sum
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
+from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum
 
 
 @guarded

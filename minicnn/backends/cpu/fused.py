@@ -59,9 +59,9 @@ from minicnn.backends.cpu.convolution.vectors import (
     where_greater,
     where_positive,
 )
-from minicnn.backends.cpu.jit import addressed, serial
-from minicnn.backends.cpu.launch import call, launch, unpack
-from minicnn.backends.cpu.memory import empty
+from minicnn.backends.cpu.runtime.jit import addressed, serial
+from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.images import Images
 
 MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of the coefficients

@@ -15,8 +15,8 @@ import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.convolution.vectors import TERMS
-from minicnn.backends.cpu.jit import addressed, serial, serial_sum
-from minicnn.backends.cpu.launch import launch
+from minicnn.backends.cpu.runtime.jit import addressed, serial, serial_sum
+from minicnn.backends.cpu.runtime.launch import launch
 
 
 @guarded

@@ -10,7 +10,7 @@ number, forward and backward.
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.runtime.jit import serial
 
 
 @guarded

@@ -10,7 +10,7 @@ The gradient is with respect to log_p. These loops are serial: N * K numbers are
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import serial
+from minicnn.backends.cpu.runtime.jit import serial
 
 
 @guarded

@@ -19,8 +19,8 @@ import math
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import CHUNK, addressed, chunks, part
-from minicnn.backends.cpu.launch import launch, unpack
+from minicnn.backends.cpu.runtime.jit import CHUNK, addressed, chunks, part
+from minicnn.backends.cpu.runtime.launch import launch, unpack
 
 
 @guarded

@@ -17,8 +17,8 @@ from numba import prange
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat
-from minicnn.backends.cpu.jit import parallel, serial, serial_sum
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
+from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum
 from minicnn.images import sizes_of
 
 LONG = 8  # cells in a window's row from which on they are compared several at a time

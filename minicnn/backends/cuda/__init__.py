@@ -16,7 +16,6 @@ from minicnn.backends.cuda.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
-from minicnn.backends.cuda.device import require_device
 from minicnn.backends.cuda.fused import (
     fused_conv_backward,
     fused_conv_forward,
@@ -42,6 +41,7 @@ from minicnn.backends.cuda.pooling import (
     max_pool2d_backward,
     max_pool2d_forward,
 )
+from minicnn.backends.cuda.runtime.device import require_device
 
 __all__ = [
     "adam_step_",

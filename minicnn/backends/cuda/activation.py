@@ -11,8 +11,8 @@ import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
-from minicnn.backends.cuda.device_array import launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number
+from minicnn.backends.cuda.runtime.device_array import launch
 from minicnn.backends.cuda.tiles import THREADS
 
 

@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 
 from minicnn.backends import guard
-from minicnn.backends.cuda import device
-from minicnn.backends.cuda.device import cuda
-from minicnn.backends.cuda.device_array import DeviceArray, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
+from minicnn.backends.cuda.runtime import device
+from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.runtime.device_array import DeviceArray, empty, from_host, launch
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
 from minicnn.plain import as_plain_array

@@ -6,7 +6,7 @@
 
 import numpy as np
 
-from minicnn.backends.cuda.device_array import empty
+from minicnn.backends.cuda.runtime.device_array import empty
 from minicnn.images import Images
 
 

@@ -24,10 +24,10 @@ import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
-from minicnn.backends.cuda.device import cuda
-from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
 from minicnn.backends.cuda.moments import Records, added, merged_moments
+from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import STRETCH, THREADS
 

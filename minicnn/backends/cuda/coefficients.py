@@ -10,7 +10,7 @@ See `fused` for where they come from.
 
 import numpy as np
 
-from minicnn.backends.cuda.device import part
+from minicnn.backends.cuda.runtime.device import part
 
 MEAN, SCALE, SHIFT, C1, C2 = range(5)
 ROWS = 5

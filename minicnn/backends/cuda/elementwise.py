@@ -1,6 +1,6 @@
 """What kernels that go over an array have in common."""
 
-from minicnn.backends.cuda.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, part
 from minicnn.backends.cuda.tiles import THREADS
 
 

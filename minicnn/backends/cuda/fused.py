@@ -27,10 +27,10 @@ from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import flat, image_table
 from minicnn.backends.cuda.coefficients import C1, C2, MEAN, ROWS, SCALE, SHIFT, activated, coefficient, distance_and_z
 from minicnn.backends.cuda.conv import output_sizes, reading
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
 from minicnn.backends.cuda.moments import added, merged_moments
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
 

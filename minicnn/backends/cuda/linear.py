@@ -12,10 +12,10 @@ Cost: N * K * D multiply-adds each, and for dbias N * K additions.
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number
 from minicnn.backends.cuda.matrix import product
 from minicnn.backends.cuda.products import add_partial_sums
+from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import COLUMN_STRETCH, THREADS
 
 

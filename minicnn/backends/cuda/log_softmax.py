@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import sum_over_block
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import THREADS
 
 

@@ -15,11 +15,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import blocks_for
 from minicnn.backends.cuda.passes import zeros
 from minicnn.backends.cuda.products import FULL, HALF, add_partial_sums, add_strip
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import (
     DEPTH,
     MATRIX_BLOCKS,

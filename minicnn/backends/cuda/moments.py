@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.backends.cuda.batches import flat
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import empty, launch
 from minicnn.backends.cuda.elementwise import sum_over_block
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import THREADS
 

@@ -20,8 +20,8 @@ from functools import lru_cache
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.device_array import launch
 from minicnn.backends.cuda.elementwise import blocks_for, own_number
+from minicnn.backends.cuda.runtime.device_array import launch
 from minicnn.backends.cuda.tiles import THREADS
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from minicnn.backends.cuda import products
 from minicnn.backends.cuda.batches import image_table
-from minicnn.backends.cuda.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.elementwise import blocks_for
 from minicnn.backends.cuda.moments import Records
+from minicnn.backends.cuda.runtime.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, THREADS, TILE_THREADS, WEIGHT_BLOCKS, tile_for
 
 

@@ -25,9 +25,9 @@ import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_batch, flat, image_table
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import constant, launch
 from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import constant, launch
 from minicnn.backends.cuda.tiles import LARGE_WINDOW, THREADS
 from minicnn.geometry import windows_over
 from minicnn.images import Images, sizes_of

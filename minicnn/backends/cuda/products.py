@@ -34,8 +34,8 @@ from functools import lru_cache
 import numpy as np
 
 from minicnn.backends.cuda.coefficients import activated, distance_and_z, gradient_of_y
-from minicnn.backends.cuda.device import cuda, part
 from minicnn.backends.cuda.elementwise import own_number
+from minicnn.backends.cuda.runtime.device import cuda, part
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
 from minicnn.geometry import fixed_start
 

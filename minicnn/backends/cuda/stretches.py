@@ -19,8 +19,8 @@ in, and again where it has left it:
 import numpy as np
 
 from minicnn.backends.cuda.batches import sizes_table
-from minicnn.backends.cuda.device import cuda, part
-from minicnn.backends.cuda.device_array import constant
+from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device_array import constant
 from minicnn.backends.cuda.tiles import STRETCH
 
 

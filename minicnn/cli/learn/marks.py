@@ -9,13 +9,13 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from minicnn.checkpoint import write_whole
 from minicnn.cli.learn.export import named
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.folder import tasks_called
 from minicnn.learn.grader.running import SECONDS
 from minicnn.learn.marks import as_csv
 from minicnn.learn.marks import marks as marked
+from minicnn.training.checkpoint import write_whole
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 

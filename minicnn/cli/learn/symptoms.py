@@ -7,11 +7,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from minicnn.classify.plots import import_matplotlib, save_picture
 from minicnn.cli.files import OutputFile
 from minicnn.learn.symptoms import CAUSES, MEASURES, NUMBERS, check, complaint, draw, explain, healthy, run
 from minicnn.learn.symptoms.curves import compile_kernels
-from minicnn.pictures import import_matplotlib, save_picture
-from minicnn.progress import reporter
+from minicnn.training.progress import reporter
 
 
 @click.command(short_help="Diagnose broken training runs from their curves.")

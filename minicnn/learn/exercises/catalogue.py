@@ -7,7 +7,7 @@ LINEAR, ACTIVATION, LOG_SOFTMAX, LOSSES, POOLING, CONV, BATCHNORM, OPTIM = (
     f"{REFERENCE}.{file}"
     for file in ("linear", "activation", "log_softmax", "losses", "pooling", "conv", "batchnorm", "optim")
 )
-GEOMETRY, NETWORK, LOSS, TRAINER = "minicnn.geometry", "minicnn.network", "minicnn.losses", "minicnn.trainer"
+GEOMETRY, NETWORK, LOSS, TRAINER = "minicnn.geometry", "minicnn.network", "minicnn.losses", "minicnn.training.trainer"
 LOOPS = "minicnn.backends.cpu.convolution.plain"
 
 linear = Exercise(

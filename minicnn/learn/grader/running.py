@@ -21,8 +21,8 @@ import numpy as np
 
 import minicnn
 from minicnn.checks import shortened
+from minicnn.io.safetensors import read_safetensors
 from minicnn.learn.exercises.cases import SEEDS, cases
-from minicnn.safetensor_files import read_safetensors
 
 SECONDS = 30
 TEXT = "utf-8-sig"  # what learners' files are written in; editors on Windows begin UTF-8 with a mark

@@ -47,7 +47,7 @@ def record(experiment, seed):
 
     Raises ImportError where scikit-learn, which has the digits, is not installed.
     """
-    from minicnn.backends.cpu.jit import one_thread  # here, so that importing the course need not import numba
+    from minicnn.backends.cpu.runtime.jit import one_thread  # here, so that importing the course need not import numba
 
     # Runs that explode are the point here; that they overflow is seen in their curves.
     with one_thread(), np.errstate(all="ignore"):

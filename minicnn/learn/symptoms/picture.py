@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from minicnn.classify.plots import import_matplotlib
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.curves import EPOCHS, LAYERS, RELUS
-from minicnn.pictures import import_matplotlib
 
 # Okabe and Ito's colours, told apart by the colour-blind; the line styles tell the same, so that grey has them too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000")

@@ -13,7 +13,7 @@ was measured at 234 GFLOP/s in the same run. The two gradients together: 3, 50, 
     pieces.py     how a batch, of one image size or of many, is cut into work
     patches.py    how rungs 3 and 4 read and write images
 
-How their kernels are compiled once and run in parallel is in `minicnn.backends.cpu.launch`.
+How their kernels are compiled once and run in parallel is in `minicnn.backends.cpu.runtime.launch`.
 
 `minicnn.backends.cpu.conv` chooses: rung 4 where it serves, `matrix` for 1 × 1, else rung 3. Rungs 1 and 2 are there to
 be read, and `tests/test_ladder.py` holds all against each other. `benchmarks/speed.py --only ladder` measures them.

@@ -33,7 +33,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     sum_of_lanes,
     where_greater,
 )
-from minicnn.backends.cpu.jit import addressed, part, serial
+from minicnn.backends.cpu.runtime.jit import addressed, part, serial
 
 SPREAD = 256.0
 LARGEST = 1e15  # of a number that is transformed, so that no product of two overflows in float32

@@ -19,8 +19,8 @@ from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.pieces import cut, numbers_of, one_to_a_block, piece_number
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, fill, gather_gemm, load, store
-from minicnn.backends.cpu.jit import addressed, serial
-from minicnn.backends.cpu.launch import launch, unpack
+from minicnn.backends.cpu.runtime.jit import addressed, serial
+from minicnn.backends.cpu.runtime.launch import launch, unpack
 
 WIDE = 2 * LANES  # pixels in a tile
 PATCH_NUMBERS = 64 * 1024  # of the input that are copied at a time

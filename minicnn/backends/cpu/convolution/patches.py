@@ -20,8 +20,8 @@ from typing import NamedTuple
 from numba import types
 
 from minicnn.backends.cpu.convolution.vectors import LANES, fill, load, store, transpose
-from minicnn.backends.cpu.jit import addressed, serial
-from minicnn.backends.cpu.launch import address, flat
+from minicnn.backends.cpu.runtime.jit import addressed, serial
+from minicnn.backends.cpu.runtime.launch import address, flat
 
 SOURCE_ARRAYS = 4  # every source and every sink gets this many
 

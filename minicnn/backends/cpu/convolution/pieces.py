@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.backends.cpu.jit import part
-from minicnn.backends.cpu.launch import unpack
+from minicnn.backends.cpu.runtime.jit import part
+from minicnn.backends.cpu.runtime.launch import unpack
 
 
 class Batch(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import parallel, serial
+from minicnn.backends.cpu.runtime.jit import parallel, serial
 from minicnn.geometry import output_size
 
 

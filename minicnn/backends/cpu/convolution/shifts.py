@@ -31,7 +31,7 @@ import numpy as np
 from numba import prange
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.jit import parallel, serial, serial_sum, unravel
+from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum, unravel
 from minicnn.geometry import output_size
 
 FILTERS = 4

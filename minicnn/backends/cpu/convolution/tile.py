@@ -42,9 +42,9 @@ from minicnn.backends.cpu.convolution.pieces import (
 )
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, gather_gemm, load, store
 from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
-from minicnn.backends.cpu.jit import addressed, part
-from minicnn.backends.cpu.launch import call, launch, unpack
-from minicnn.backends.cpu.memory import empty
+from minicnn.backends.cpu.runtime.jit import addressed, part
+from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.backends.cpu.runtime.memory import empty
 
 PIXELS = 512  # output pixels in a piece
 PATCH_BYTES = 256 * 1024  # what the padded patch of the input may take

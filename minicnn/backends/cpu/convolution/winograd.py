@@ -83,9 +83,9 @@ from minicnn.backends.cpu.convolution.vectors import (
     store_vector,
     vector_type,
 )
-from minicnn.backends.cpu.jit import addressed, part, serial
-from minicnn.backends.cpu.launch import address, call, flat, kernel_signature, launch, unpack
-from minicnn.backends.cpu.memory import empty
+from minicnn.backends.cpu.runtime.jit import addressed, part, serial
+from minicnn.backends.cpu.runtime.launch import address, call, flat, kernel_signature, launch, unpack
+from minicnn.backends.cpu.runtime.memory import empty
 
 POINTS = 36  # products for a tile
 MAX_TILES = 64  # tiles in a block

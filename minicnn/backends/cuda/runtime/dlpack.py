@@ -6,7 +6,7 @@ until the capsule goes.
 
 import ctypes
 
-from minicnn.backends.cuda import device
+from minicnn.backends.cuda.runtime import device
 
 FLOAT, INTEGER = 2, 0  # DLDataTypeCode
 UNUSED = b"dltensor"  # the capsule's name until somebody takes what is in it

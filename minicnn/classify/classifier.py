@@ -7,14 +7,14 @@ import json
 
 import numpy as np
 
-from minicnn.checkpoint import read_safetensors, require_finite, write_safetensors
 from minicnn.checks import as_int, shortened
 from minicnn.data.decode import as_floats, decode
 from minicnn.data.order import ByPixels
 from minicnn.fusion import fuse
 from minicnn.images import Images
+from minicnn.io.safetensors import WRONG_CONTENT, description_in
 from minicnn.network import SimpleNet
-from minicnn.safetensor_files import WRONG_CONTENT, description_in
+from minicnn.training.checkpoint import read_safetensors, require_finite, write_safetensors
 
 FORMAT = "minicnn classifier"
 VERSION = 1

@@ -13,12 +13,11 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
-from minicnn.checkpoint import load_run, require_writable, save_run
 from minicnn.checks import DTYPES, as_count, as_int, require_entries
 from minicnn.fusion import fuse as fused
-from minicnn.inspect.recorder import Recorder
 from minicnn.network import statistics_kept_on_error
-from minicnn.progress import reporter
+from minicnn.training.checkpoint import load_run, require_writable, save_run
+from minicnn.training.progress import reporter
 
 IMAGES = "number of images"  # beside the columns' sums
 RESERVED = ("epoch", "lr", "loss", "seconds", IMAGES)
@@ -116,7 +115,7 @@ class Trainer:
             self.settings = None if settings is None else json.loads(json.dumps(settings))  # as a file gives them back
         except (TypeError, ValueError) as error:
             raise TypeError(f"Trainer: expected settings that JSON can hold, got others: {error}") from error
-        self.recorder = record if record is None or isinstance(record, Recorder) else Recorder(record)
+        self.recorder = _as_recorder(record)
         self.epoch, self.history, self.interrupted = 0, [], False
         self._best = {"value": None, "epoch": 0}
         self._best_weights, self._best_monitor = {}, None  # and the column that `_best` is the best value of
@@ -554,6 +553,13 @@ def _require_same_settings(path, begun_with, settings):
             f"Trainer.load: expected what the run in {path} was begun with, got something else.\n  "
             + "\n  ".join(different)
         )
+
+
+def _as_recorder(record):
+    """What `Trainer(record=…)` was given, a path or a `Recorder`, as a `Recorder`; None where nothing is recorded."""
+    from minicnn.inspect import Recorder  # here, since the inspector stands above the trainer
+
+    return record if record is None or isinstance(record, Recorder) else Recorder(record)
 
 
 def _means(sums):

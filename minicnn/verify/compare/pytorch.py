@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from minicnn.checks import DTYPES
-from minicnn.comparison.layers import KINDS
-from minicnn.comparison.task import made_loss
-from minicnn.comparison.trace import Step, Trace
-from minicnn.layerwise import own_copy
+from minicnn.verify.compare.layers import KINDS
+from minicnn.verify.compare.task import made_loss
+from minicnn.verify.compare.trace import Step, Trace
+from minicnn.verify.isolate import own_copy
 
 
 def traced(module, task, who):

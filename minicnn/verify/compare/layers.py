@@ -6,10 +6,10 @@ import numpy as np
 
 from minicnn import layers as library
 from minicnn.checks import DTYPES
-from minicnn.comparison.trace import Failure, Step, Trace
 from minicnn.layers import Layer
-from minicnn.layerwise import flattened
 from minicnn.network import Sequential
+from minicnn.verify.compare.trace import Failure, Step, Trace
+from minicnn.verify.isolate import flattened
 
 KINDS = {name: getattr(library, name) for name in library.__all__ if getattr(library, name) is not Layer}
 

@@ -31,12 +31,12 @@ import numpy as np
 
 from minicnn.backends import get_backend
 from minicnn.checks import as_floats, as_int, require_shape
-from minicnn.gradient_report import KINKS, NEAR_ZERO, PASSED, WRONG, ArrayCheck, GradientReport
 from minicnn.images import Images
 from minicnn.layers import Layer
 from minicnn.layers.initialisation import as_generator
-from minicnn.layerwise import own_copy
 from minicnn.network import Sequential
+from minicnn.verify.gradcheck.report import KINKS, NEAR_ZERO, PASSED, WRONG, ArrayCheck, GradientReport
+from minicnn.verify.isolate import own_copy
 
 # The steps h, tried in turn until the spread of the bends is small: the first for its small rounding error, about
 # 1e-16 / 3e-5 = 3e-12 of L, the later ones to get out of the reach of a kink near by; at the last, rounding comes to
@@ -138,7 +138,7 @@ def gradcheck(layer, x, y=None, *, loss=None, elements=40, rng=0):
         loss.to(_backend_of(layer))
     few_threads = nullcontext()
     if _backend_of(layer) == "cpu":
-        from minicnn.backends.cpu.jit import one_thread  # here, so that importing minicnn need not import numba
+        from minicnn.backends.cpu.runtime.jit import one_thread  # here, so that importing minicnn need not import numba
 
         few_threads = one_thread()  # for thousands of small passes the others cost more than they do
     with few_threads, np.errstate(all="ignore"):  # what is not finite is found below, and is said with its place

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.comparison.pairing import ends
+from minicnn.verify.compare.pairing import ends
 
 SAME, DIFFERS, FOLLOWS = "same", "differs", "follows"
 ROUNDINGS = 4  # of a parameter, that its step may add

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicnn.classifier import MAX_PIXELS
+from minicnn.classify.classifier import MAX_PIXELS
 from minicnn.data.loader import Loader
 from minicnn.data.order import ByPixels
 

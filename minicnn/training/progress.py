@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from minicnn.output import printable
+from minicnn.io.output import printable
 
 NOTICEABLE = 0.5  # seconds; kernels that come from the cache are ready before this and need no line
 

@@ -9,13 +9,13 @@ import json
 
 import numpy as np
 
-from minicnn.checkpoint import read_safetensors, write_safetensors
 from minicnn.checks import DTYPES, shortened
-from minicnn.comparison.task import Spec, Task, made_loss, made_optimizer
-from minicnn.comparison.trace import Step, Trace
+from minicnn.io.safetensors import WRONG_CONTENT, description_in
 from minicnn.layers import Flatten
 from minicnn.network import Sequential
-from minicnn.safetensor_files import WRONG_CONTENT, description_in
+from minicnn.training.checkpoint import read_safetensors, write_safetensors
+from minicnn.verify.compare.task import Spec, Task, made_loss, made_optimizer
+from minicnn.verify.compare.trace import Step, Trace
 
 FORMAT, VERSION = "minicnn comparison", 1
 OF_STEP = ("x", "y", "dy", "dx")
@@ -53,7 +53,8 @@ def load(path):
     kind, _, version = metadata.get("format", "").rpartition(" ")
     if kind != FORMAT:
         raise ValueError(
-            f"{path}: expected a recording that minicnn.comparison.record wrote, got a safetensors file that is none"
+            f"{path}: expected a recording that minicnn.verify.compare.record wrote, "
+            "got a safetensors file that is none"
         )
     if version != str(VERSION):
         raise ValueError(

@@ -6,8 +6,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from minicnn.comparison.judgement import DIFFERS, FOLLOWS, SAME, stretch_name
-from minicnn.comparison.pairing import ends, same
+from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, stretch_name
+from minicnn.verify.compare.pairing import ends, same
 
 FIRST = "first"
 COLUMNS = ("start", "output", "statistics", "dx", "gradient", "step")

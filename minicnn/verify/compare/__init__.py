@@ -17,13 +17,16 @@ import sys
 
 import numpy as np
 
-from minicnn.comparison import recording
-from minicnn.comparison.judgement import Row, judged
-from minicnn.comparison.layers import Replay, load, places, steps_of
-from minicnn.comparison.layers import traced as traced_layers
-from minicnn.comparison.pairing import array_pairs, stretches
-from minicnn.comparison.report import Comparison
-from minicnn.comparison.task import (
+from minicnn.losses import CrossEntropyLoss
+from minicnn.network import Sequential
+from minicnn.optim import SGD
+from minicnn.verify.compare import recording
+from minicnn.verify.compare.judgement import Row, judged
+from minicnn.verify.compare.layers import Replay, load, places, steps_of
+from minicnn.verify.compare.layers import traced as traced_layers
+from minicnn.verify.compare.pairing import array_pairs, stretches
+from minicnn.verify.compare.report import Comparison
+from minicnn.verify.compare.task import (
     Task,
     as_batch,
     loss_spec,
@@ -32,10 +35,7 @@ from minicnn.comparison.task import (
     optimizer_spec,
     spec_without_network,
 )
-from minicnn.layerwise import own_copy
-from minicnn.losses import CrossEntropyLoss
-from minicnn.network import Sequential
-from minicnn.optim import SGD
+from minicnn.verify.isolate import own_copy
 
 __all__ = ["Comparison", "Row", "compare", "record"]
 
@@ -170,7 +170,7 @@ def _task(other, x, y, training, loss, optimizer, lr, who):
 def _traced(other, task, who):
     """The trace of a live module or network."""
     if _is_module(other):
-        from minicnn.comparison import pytorch  # here, since that imports PyTorch
+        from minicnn.verify.compare import pytorch  # here, since that imports PyTorch
 
         return pytorch.traced(other, task, who)
     copy = own_copy(other, who, "the other network").train(task.training)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minicnn.comparison.task import Task
+from minicnn.verify.compare.task import Task
 
 
 @dataclass

@@ -31,7 +31,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 import minicnn
-from minicnn.backends.cpu.device import require_device
+from minicnn.backends.cpu.runtime.device import require_device
 
 # a * b + c may be one rounding. Never "nnan" or "ninf": NaN and infinity must come out at the other end, where
 # they are noticed.

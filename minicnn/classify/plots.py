@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minicnn.checkpoint import write_whole
+from minicnn.training.checkpoint import write_whole
 
 DPI = 120
 MOST_NUMBERS = 25  # classes; with more, numbers in the cells could not be read
@@ -90,7 +90,7 @@ def draw_winners(picture, found, title):
 
     Args:
         picture: (C, H, W) from 0 to 1.
-        found: its `minicnn.explain.Winners`.
+        found: its `minicnn.classify.explain.Winners`.
         title: a line above both.
     """
     matplotlib = import_matplotlib()

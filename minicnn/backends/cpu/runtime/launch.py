@@ -20,8 +20,8 @@ from numba import from_dtype, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minicnn.backends.cpu.jit import parallel, serial
-from minicnn.backends.cpu.memory import empty
+from minicnn.backends.cpu.runtime.jit import parallel, serial
+from minicnn.backends.cpu.runtime.memory import empty
 
 ARRAYS = 12  # every kernel gets this many flat arrays; those it has no use for are empty
 

@@ -6,8 +6,8 @@ that a file goes from PyTorch to minicnn and back with the same keys, shapes and
 Runs: the arrays of network and optimiser under the prefixes "network/" and "optimizer/", and the numbers (epoch,
 schedule, random state, history) as JSON in the file's metadata.
 
-A file is written whole or not at all (`minicnn.files`), and has a digest, so that a changed bit is noticed
-(`minicnn.safetensor_files`). Files without one, of PyTorch or of earlier versions, are read as well.
+A file is written whole or not at all (`minicnn.io.files`), and has a digest, so that a changed bit is noticed
+(`minicnn.io.safetensors`). Files without one, of PyTorch or of earlier versions, are read as well.
 """
 
 import json
@@ -15,8 +15,8 @@ import json
 import numpy as np
 
 from minicnn.checks import shortened
-from minicnn.files import require_writable, write_whole
-from minicnn.safetensor_files import description_in, read_safetensors, write_safetensors
+from minicnn.io.files import require_writable, write_whole
+from minicnn.io.safetensors import description_in, read_safetensors, write_safetensors
 
 __all__ = [
     "load_run",

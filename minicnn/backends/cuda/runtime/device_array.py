@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from minicnn.backends.cuda import device, dlpack
+from minicnn.backends.cuda.runtime import device, dlpack
 from minicnn.backends.pool import Pool
 
 _let_buffers = {}  # id -> flat array that others rest on

@@ -23,7 +23,7 @@ import os
 import numpy as np
 
 from minicnn.checks import shortened
-from minicnn.files import open_regular, write_whole
+from minicnn.io.files import open_regular, write_whole
 
 DIGEST = "minicnn digest"
 NO_DIGEST = "0" * 64  # as long as a SHA-256 in hexadecimal digits

@@ -1,0 +1,1 @@
+"""Training: the trainer, its checkpoints, and what it shows while it works."""

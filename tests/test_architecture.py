@@ -1,0 +1,121 @@
+"""How the package is built: who may import whom, and where a reader finds what. Held here, so that it stays so."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+import minicnn
+
+PACKAGE = Path(minicnn.__file__).parent
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "lessons"]
+
+# From the ground up: a module imports from its own level or from those before it.
+LEVELS = [
+    ["plain"],
+    ["images"],
+    ["checks", "geometry"],
+    ["io"],
+    ["backends"],
+    ["layers"],
+    ["network"],
+    ["fusion", "losses", "optim", "schedules"],
+    ["data"],
+    ["training"],
+    ["verify"],
+    ["inspect"],
+    ["classify"],
+    ["learn"],
+    ["cli"],
+    ["__init__", "__main__"],
+]
+LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+
+# The methods that hand over to what stands above them, and so import it when they are called.
+UPWARDS = {
+    "network": "minicnn.inspect",  # Sequential.inspect
+    "training.trainer": "minicnn.inspect",  # Trainer(record=…)
+}
+
+
+def name_of(path):
+    """The module's name below minicnn: "backends.cpu.conv", "__init__"."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def part_of(module):
+    """The entry of the top level that a module belongs to."""
+    return module.split(".")[0]
+
+
+def imports_of(path, *, inside_functions):
+    """Names below minicnn that are imported, when the module is (or when its functions are called)."""
+    tree = ast.parse(path.read_text("utf-8"))
+    inside = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.Lambda))
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if (node in inside) != inside_functions:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "minicnn":
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}".partition(".")[2]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] == "minicnn":
+                    yield alias.name.partition(".")[2] or "__init__"
+
+
+def module_named(dotted):
+    """The module that `dotted`, a module or something in one, stands for; "__init__" where it is the package's own."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        stem = PACKAGE.joinpath(*parts[:length])
+        if stem.with_suffix(".py").exists():
+            return ".".join(parts[:length])
+        if (stem / "__init__.py").exists():
+            return ".".join([*parts[:length], "__init__"])
+    return "__init__"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_never_run_upwards(path):
+    own = part_of(name_of(path))
+    for imported in imports_of(path, inside_functions=False):
+        part = part_of(module_named(imported))
+        if part == "__init__":
+            assert own in ("learn", "cli", "__main__") or imported == "__init__", f"{own} imports minicnn.{imported}"
+        else:
+            assert LEVEL_OF[part] <= LEVEL_OF[own], f"{name_of(path)} imports minicnn.{imported}, which stands above it"
+
+
+def test_imports_have_no_circle():
+    graph = {
+        name_of(path): {
+            module
+            for imported in imports_of(path, inside_functions=False)
+            if (module := module_named(imported)) not in ("__init__", name_of(path))
+        }
+        for path in FILES
+    }
+    assert list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names it
+
+
+def test_what_a_function_imports_from_above_is_listed():
+    found = {}
+    for path in FILES:
+        own = name_of(path)
+        for imported in imports_of(path, inside_functions=True):
+            if LEVEL_OF[part_of(module_named(imported))] > LEVEL_OF[part_of(own)]:
+                found[own] = "minicnn." + ".".join(module_named(imported).split(".")[:1])
+    assert found == UPWARDS
+
+
+def test_the_top_level_is_short():
+    entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert {Path(entry).stem for entry in entries} == set(LEVEL_OF)
+    assert len(entries | {"interop", "distributed", "py.typed"}) <= 24
