@@ -55,6 +55,7 @@ def parse_options():
         default="cpu",
         help="cpu (fast, the default), cuda (on an NVIDIA GPU) or reference (readable)",
     )
+    add("--plain", action="store_true", help="layer by layer: a breakpoint in Conv2d.backward is reached; slower")
     add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="adam unless given")
     add("--lr", type=float, help="learning rate; 0.001 for the random batch, 0.004 for pictures unless given")
     add("--epochs", type=int, help="passes over the training pictures, those of a resumed run included")
@@ -131,7 +132,7 @@ def make_network(data, options, num_classes, in_channels):
 def run_published(options):
     """One batch of random pictures with random labels, learnt by heart: the published program."""
     network, optimizer, loss = make_network("random", options, num_classes=10, in_channels=3)
-    trainer = minicnn.Trainer(network, loss, optimizer)
+    trainer = minicnn.Trainer(network, loss, optimizer, fuse=not options.plain)
     x, y = published_batch(rng=options.seed)
     with reporter() as report:
         trainer.compile_kernels(report.compiling)
@@ -158,6 +159,7 @@ def run_on_pictures(data, options):
         schedule=schedule,
         schedule_every="batch",
         keep_best=True,
+        fuse=not options.plain,
         checkpoint=options.checkpoint,
         settings={
             "data": data,

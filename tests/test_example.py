@@ -66,6 +66,18 @@ def test_the_published_run_from_given_weights(tmp_path, backend):
     np.testing.assert_allclose(losses(result.stdout), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_breakpoint_in_a_layer_is_reached_where_training_is_plain(tmp_path, plain):
+    backward = minicnn.Conv2d.backward.__code__
+    place = f"{backward.co_filename}:{backward.co_firstlineno + 1}"
+    command = [sys.executable, "-m", "pdb", "-c", f"break {place}", "-c", "continue", "-c", "where", "-c", "quit"]
+    options = ["--data", "random", "--epochs", "2", *(["--plain"] if plain else [])]
+    result = subprocess.run([*command, str(EXAMPLE), *options], cwd=tmp_path, capture_output=True, text=True)
+    reached = f"> {backward.co_filename}({backward.co_firstlineno + 1})backward()"
+    assert (reached in result.stdout) == plain
+    assert len(losses(result.stdout)) == (0 if plain else 2)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_every_optimizer_learns_the_digits(tmp_path, optimizer):
     lr = 0.05 if optimizer == "sgd" else 0.004
@@ -163,5 +175,5 @@ def test_help_reads_well(tmp_path):
     result = run("--help", folder=tmp_path)
     for option in ("data", "data-dir", "backend", "optimizer", "lr", "epochs", "batch-size", "seed"):
         assert f"--{option}" in result.stdout
-    for option in ("checkpoint", "resume", "init-weights", "plot"):
+    for option in ("checkpoint", "resume", "init-weights", "plot", "plain"):
         assert f"--{option}" in result.stdout

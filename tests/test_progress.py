@@ -48,7 +48,8 @@ def run_on_terminal():
 def test_plain_lines_in_a_pipe():
     output = run_in_pipe()
     assert "\x1b" not in output
-    lines = [line for line in output.splitlines() if not line.startswith("kernels: ")]
+    fused, *lines = [line for line in output.splitlines() if not line.startswith("kernels: ")]
+    assert fused.startswith("fused: ")
     assert [line.split(" - ")[0] for line in lines] == ["epoch 1", "epoch 2"]
     for word in ("lr 0.001", "loss", "accuracy", "val_loss", "val_accuracy", " s"):
         assert word in lines[0]

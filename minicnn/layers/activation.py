@@ -17,6 +17,11 @@ class ReLU(Layer):
     >>> relu = ReLU()
     >>> relu.forward(np.float32([-1, 0, 2])), relu.backward(np.float32([10, 10, 10]))
     (array([0., 0., 2.], dtype=float32), array([ 0.,  0., 10.], dtype=float32))
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/activation.py    to read
+        cpu/activation.py          to run
+        cuda/activation.py         to run on a GPU
     """
 
     operations = ("activation",)

@@ -37,6 +37,11 @@ class BatchNorm2d(Layer):
     Raises:
         ValueError: wrong rank or number of channels, or one value per channel in training (its variance is 0).
         TypeError: input that is not float32 or float64, or not of the weights' dtype.
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/batchnorm.py    to read
+        cpu/batchnorm.py          to run
+        cuda/batchnorm.py         to run on a GPU
     """
 
     operations = ("batchnorm",)

@@ -42,6 +42,11 @@ class Conv2d(SpatialLayer):
     >>> conv.grads["weight"]                                       # each weight gets the pixel it met
     array([[[[1., 0.],
              [0., 1.]]]], dtype=float32)
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/conv.py    to read
+        cpu/conv.py          to run, by `convolution/`: `winograd.py`, `tile.py` or `matrix.py`
+        cuda/conv.py         to run on a GPU
     """
 
     operations = ("conv",)
@@ -69,7 +74,8 @@ class Conv2d(SpatialLayer):
 
     def forward(self, x):
         x = self.as_images(x)
-        y = self.predict(x)
+        weight, bias = self.params["weight"], self.params.get("bias")
+        y = like_input(self.ops.conv2d_forward(batched(x), weight, bias, self.stride, self.padding), x)
         self.remember(y, x=x)  # dweight multiplies dy with x
         return y
 

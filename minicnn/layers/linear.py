@@ -32,6 +32,11 @@ class Linear(Layer):
     array([[35.]], dtype=float32)
     >>> fc.backward(np.float32([[2]])), fc.grads["weight"]
     (array([[ 6., 10.]], dtype=float32), array([[20.,  2.]], dtype=float32))
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/linear.py    to read
+        cpu/linear.py          to run
+        cuda/linear.py         to run on a GPU
     """
 
     operations = ("linear",)
@@ -46,11 +51,12 @@ class Linear(Layer):
             self.params["bias"] = uniform_by_fan_in(rng, (self.out_features,), self.in_features)
 
     def predict(self, x):
-        return self.ops.linear_forward(self._as_vectors(x), self.params["weight"], self.params.get("bias"))
+        x = self._as_vectors(x)
+        return self.ops.linear_forward(x, self.params["weight"], self.params.get("bias"))
 
     def forward(self, x):
         x = self._as_vectors(x)
-        y = self.predict(x)
+        y = self.ops.linear_forward(x, self.params["weight"], self.params.get("bias"))
         self.remember(y, x=x)  # dweight multiplies dy with x
         return y
 

@@ -20,6 +20,11 @@ class LogSoftmax(Layer):
     >>> import numpy as np
     >>> LogSoftmax().forward(np.float64([[0, 0]]))
     array([[-0.69314718, -0.69314718]])
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/log_softmax.py    to read
+        cpu/log_softmax.py          to run
+        cuda/log_softmax.py         to run on a GPU
     """
 
     operations = ("log_softmax",)

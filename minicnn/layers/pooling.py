@@ -65,13 +65,11 @@ class _AvgPooling(_Pooling):
     """Forward takes the mean of each window, backward gives each of its cells an equal share of dy."""
 
     def predict(self, x):
-        x = self.as_images(x)
-        y = self.ops.avg_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
-        return self._given_back(y, x)
+        return self._pool(self.as_images(x))
 
     def forward(self, x):
         x = self.as_images(x)
-        y = self.predict(x)
+        y = self._pool(x)
         self.remember(y, input_size=sizes_of(x))  # nothing of x but its size: a mean is linear
         return y
 
@@ -80,6 +78,10 @@ class _AvgPooling(_Pooling):
         input_size = memory.input_size
         dx = self.ops.avg_pool2d_backward(self._taken_back(dy, input_size), *self.tables(input_size), input_size)
         return like_input(dx, dy)
+
+    def _pool(self, x):
+        y = self.ops.avg_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
+        return self._given_back(y, x)
 
 
 class _AdaptiveWindows:
@@ -161,6 +163,11 @@ class AdaptiveMaxPool2d(_AdaptiveWindows, _MaxPooling):
     array([[[2., 9., 4.]]], dtype=float32)
     >>> pool.backward(np.float32([[[1, 1, 1]]]))
     array([[[0., 1., 1., 0., 1.]]], dtype=float32)
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/pooling.py    to read
+        cpu/pooling.py          to run
+        cuda/pooling.py         to run on a GPU
     """
 
 
@@ -182,6 +189,11 @@ class AdaptiveAvgPool2d(_AdaptiveWindows, _AvgPooling):
     >>> pool = AdaptiveAvgPool2d((1, 4))
     >>> pool.forward(np.arange(14, dtype=np.float32)[None, None])
     array([[[ 1.5,  4.5,  8.5, 11.5]]], dtype=float32)
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/pooling.py    to read
+        cpu/pooling.py          to run
+        cuda/pooling.py         to run on a GPU
     """
 
 
@@ -197,6 +209,11 @@ class MaxPool2d(_FixedWindows, _MaxPooling):
 
     Raises ValueError for the wrong rank, an empty input or an image smaller than the kernel, TypeError for
     input that is not float32 or float64.
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/pooling.py    to read
+        cpu/pooling.py          to run
+        cuda/pooling.py         to run on a GPU
     """
 
 
@@ -212,4 +229,9 @@ class AvgPool2d(_FixedWindows, _AvgPooling):
 
     Raises ValueError for the wrong rank, an empty input or an image smaller than the kernel, TypeError for
     input that is not float32 or float64.
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/pooling.py    to read
+        cpu/pooling.py          to run
+        cuda/pooling.py         to run on a GPU
     """

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 
 from minicnn.checks import DTYPES, as_count, as_int, require_entries
+from minicnn.fusion import ConvBlocks
 from minicnn.fusion import fuse as fused
 from minicnn.network import statistics_kept_on_error
 from minicnn.training.checkpoint import load_run, require_writable, save_run
@@ -57,6 +58,8 @@ class Trainer:
             same of the validation set with "val_" before them, and "seconds". The training columns are means
             over the epoch's batches, each batch measured before its step.
         interrupted: True where Ctrl-C ended the last `fit`.
+        computed: the network that steps are computed with: `minicnn.fuse(network)`, of the same layers, or with
+            fuse=False the network itself.
 
     Raises:
         TypeError: a setting of the wrong kind.
@@ -105,7 +108,7 @@ class Trainer:
         self.network, self.loss, self.optimizer = network, loss, optimizer
         if hasattr(loss, "ops"):  # a loss of one's own need have none
             loss.ops = network.ops
-        self._computed = fused(network) if fuse else network  # the same layers, maybe in blocks
+        self.computed = fused(network) if fuse else network
         self.schedule, self.schedule_every = schedule, schedule_every
         self.max_grad_norm = max_grad_norm
         self.metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
@@ -121,7 +124,8 @@ class Trainer:
         self._best_weights, self._best_monitor = {}, None  # and the column that `_best` is the best value of
         # The epoch under way: each column's sum over the images so far, and their number; time; last lr.
         self._sums, self._seconds, self._lr = {}, 0.0, optimizer.lr
-        self._output, self._said_that_schedule_ended = None, False
+        self._output = None
+        self._said_what_is_fused = self._said_that_schedule_ended = False
 
     def step(self, x, y):
         """One batch: forward, loss, backward, update. Returns the loss before the update.
@@ -130,32 +134,48 @@ class Trainer:
         and optimiser raise; parameters, running statistics and optimiser are then as they were.
         """
         with statistics_kept_on_error(self.network):
-            self._output = self._computed.forward(x)
-            loss = _as_float(self.loss.forward(self._output, y), "Trainer: the loss")
-            if not math.isfinite(loss):
-                params = {name for name, _, _ in self.network.named_params()}
-                lost = [name for name in self._infinite() if name in params]  # statistics have seen this batch
-                already = f", but {', '.join(lost)} had been infinite or NaN already" if lost else ""
-                raise RuntimeError(
-                    f"Trainer: the loss is {loss} {self._place()}; expected a finite number. Parameters are as before "
-                    f"this step{already}; look for NaN or huge values in the batch, or try a smaller learning rate or "
-                    "max_grad_norm"
-                )
-            self._computed.backward(self.loss.backward(), need_dx=False)
-            if self.max_grad_norm is not None:
-                norm = clip_gradients(self.network, self.max_grad_norm)
-                if not math.isfinite(norm):
-                    raise RuntimeError(f"Trainer: expected gradients of a finite norm, got {norm} {self._place()}")
-            warned = nullcontext()
-            if not self.optimizer.stays_finite(self._magnitude()):
-                self._require_finite_update()
-                warned = np.errstate(all="ignore")  # what may overflow, as a square in Adam, was seen to do no harm
-            watched = nullcontext()
-            if self.recorder is not None:
-                watched = self.recorder.watching(self.network, self.optimizer, self.epoch + 1, loss)
-            with watched, warned:
+            self._output = self.computed.forward(x)
+            loss = self._finite_loss(self.loss.forward(self._output, y))
+            self.computed.backward(self.loss.backward(), need_dx=False)
+            self._clip_gradients()
+            with self._finite_update(), self._recorded(loss):
                 self.optimizer.step()
         return loss
+
+    def _finite_loss(self, loss):
+        """The loss as a float; raises RuntimeError where it is infinite or NaN."""
+        loss = _as_float(loss, "Trainer: the loss")
+        if not math.isfinite(loss):
+            params = {name for name, _, _ in self.network.named_params()}
+            lost = [name for name in self._infinite() if name in params]  # statistics have seen this batch
+            already = f", but {', '.join(lost)} had been infinite or NaN already" if lost else ""
+            raise RuntimeError(
+                f"Trainer: the loss is {loss} {self._place()}; expected a finite number. Parameters are as before "
+                f"this step{already}; look for NaN or huge values in the batch, or try a smaller learning rate or "
+                "max_grad_norm"
+            )
+        return loss
+
+    def _clip_gradients(self):
+        """Scale the gradients down to `max_grad_norm`, if there is one; raises RuntimeError for an infinite norm."""
+        if self.max_grad_norm is None:
+            return
+        norm = clip_gradients(self.network, self.max_grad_norm)
+        if not math.isfinite(norm):
+            raise RuntimeError(f"Trainer: expected gradients of a finite norm, got {norm} {self._place()}")
+
+    def _recorded(self, loss):
+        """A context in which the recorder, if there is one, watches the step."""
+        if self.recorder is None:
+            return nullcontext()
+        return self.recorder.watching(self.network, self.optimizer, self.epoch + 1, loss)
+
+    def _finite_update(self):
+        """A context for an update that was seen to leave finite numbers; raises RuntimeError where it would not."""
+        if self.optimizer.stays_finite(self._magnitude()):
+            return nullcontext()
+        self._require_finite_update()
+        return np.errstate(all="ignore")  # what may overflow, as a square in Adam, was seen to do no harm
 
     def _infinite(self):
         """Names of the parameters and running statistics that have a number that is not finite."""
@@ -218,7 +238,7 @@ class Trainer:
     def compile_kernels(self, report=None):
         """Make the kernels ready that training will need; `fit` does it by itself. See `minicnn.compile_kernels`."""
         dtypes = (layer.params[key].dtype for _, layer, key in self.network.named_params())
-        files = {*self._computed.operations, "log_softmax", "losses", "optim"}
+        files = {*self.computed.operations, "log_softmax", "losses", "optim"}
         if self.max_grad_norm is not None:
             files.add("arrays")
         if self.recorder is not None and self.recorder.image is not None:
@@ -229,7 +249,7 @@ class Trainer:
         """The loss and the metrics over `batches`, the network in evaluation mode, as a dict."""
         sums = {}
         for x, y in self.network.ops.sent_ahead(batches):
-            output = self._computed.predict(x)
+            output = self.computed.predict(x)
             self._add(sums, _as_float(self.loss.forward(output, y), "Trainer: the loss"), output, y)
         if not sums:
             raise ValueError(
@@ -268,6 +288,7 @@ class Trainer:
         elif self._sums:
             self._sums, self._seconds = {}, 0.0
         with reporter(self.quiet) as report, _ctrl_c_noted() as ctrl_c:
+            self._say_what_is_fused(report)
             self.compile_kernels(report.compiling)
             if self.recorder is not None:
                 self.recorder.prepare(self.network)
@@ -294,6 +315,13 @@ class Trainer:
                 self.network.load_state_dict(self._best_weights)
                 report.says(f"kept the weights of epoch {self._best['epoch']}, {monitor} {self._best['value']:.4f}")
         return self.history
+
+    def _say_what_is_fused(self, report):
+        blocks = [name for name, child in self.computed.children.items() if isinstance(child, ConvBlocks)]
+        if blocks and not self._said_what_is_fused:
+            names = ", ".join(name.replace("_to_", " to ") for name in blocks)
+            report.says(f"fused: {names} (minicnn.fuse); with Trainer(fuse=False) every layer is on its own")
+        self._said_what_is_fused = True
 
     def save(self, path, train=None):
         """Write the run to a file: network, optimiser, schedule, history, and where in `train` it stands.

@@ -844,15 +844,14 @@ def run(plan, x, y, weight, bias):
     table_size = n_inputs + plan.tiles + ROWS + 3 * plan.tiles + 1 + 16 + ROWS + n_taps
     scratch_size = plan.patch_size + V_size + M_SIZE + (plan.tiles * SUMS if guard else 0)
 
-    def launch_with(mender):
+    for mender in _menders_for(forward_mender, dtype):
         job = _job(plan, x, y, sink_address(y.access, dtype), (input_tiles,), guard, mender, V_size, dtype)
         numbers = numbers_of(job, plan.layout, workers)
         for_mender = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if mender else 0
         arrays = (*x.arrays, *y.arrays, *constants)
         launch(forward_kernel, arrays, numbers, table_size, scratch_size + for_mender, workers, dtype)
-        return not (guard and unmended.any())
-
-    _run_with_mender(launch_with, forward_mender, dtype)
+        if not (guard and unmended.any()):
+            break
 
 
 def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
@@ -873,15 +872,14 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
     if guard:
         scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
 
-    def launch_with(mender):
+    for mender in _menders_for(weight_gradient_mender, dtype):
         transforms = input_tiles, gradient_tiles
         job = _job(plan, x, dy, source_address(dy.access, dtype), transforms, guard, mender, V_size, dtype)
         numbers = numbers_of(job, plan.layout, shares)
         arrays = (*x.arrays, *dy.arrays, sums, plain_sums, state)
         launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
-        return not (guard and (state == UNMENDED).any())
-
-    _run_with_mender(launch_with, weight_gradient_mender, dtype)
+        if not (guard and (state == UNMENDED).any()):
+            break
     dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
     workers = min(x.channels, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
     numbers = (*dweight.shape, shares, workers)
@@ -893,16 +891,15 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
 _menders = {}  # (mender, dtype) -> address, of those that were needed
 
 
-def _run_with_mender(launch_with, mender, dtype):
-    """launch_with(address of the mender, or 0), which says whether that was enough.
+def _menders_for(mender, dtype):
+    """The address of the mender to run a pass with, or 0; and where that was not enough, to run it again with.
 
     A mender takes seconds to compile and most networks never need it, so it is compiled when it is called for, and
     the pass is done again. It writes the same places anew.
     """
-    if launch_with(_menders.get((mender, dtype), 0)):
-        return
+    yield _menders.get((mender, dtype), 0)
     _menders[mender, dtype] = address(mender, dtype, _mender_signature)
-    launch_with(_menders[mender, dtype])
+    yield _menders[mender, dtype]
 
 
 def _mender_signature(dtype):
