@@ -356,6 +356,6 @@ assert 0.005 < products["conv1"] / both_gradients < 0.01
 #
 # - `minicnn/backends/reference/conv.py`: the three passes differ in one line each, `y +=`, `view +=` and
 #   `dweight[:, :, i, j] =`. Ask yourself why two of them add and one assigns.
-# - `minicnn/backends/cpu/convolution/winograd.py`, function `plan_input_gradient`: the padding $K - 1 - P$.
+# - `minicnn/backends/cpu/convolution/winograd/plan.py`, function `plan_input_gradient`: the padding $K - 1 - P$.
 # - `minicnn/layers/conv.py`: what the layer keeps between forward and backward (one array), and who asks for what.
 # - `minicnn inspect --digit 4`, layer `conv2`: pick a pixel, and see its sum once as scatter and once as correlation.

@@ -409,4 +409,5 @@ assert all(np.array_equal(one, many) for one, many in zip(*results, strict=True)
 # - `plain.py`: three passes, each seven loops around another line.
 # - `shifts.py`: the long rows, for any stride. A stride of 2 deals the image out to four planes.
 # - `vectors.py`: the tile, one function for all passes.
-# - `winograd.py`: the five transforms you can read; the rest is about keeping everything close to the processor.
+# - `winograd/transforms.py`: the five transforms you can read; the rest is about keeping everything close to the
+#   processor.

@@ -4,7 +4,7 @@
     shifts.py     2  an order that vectorises: a kernel tap is a shift of contiguous memory   25
     tile.py       3  a tile of the output in vector registers over the whole sum              157
     matrix.py        the same turned round, for 1 × 1 kernels, whose pixels need no gathering
-    winograd.py   4  stride 1, kernels of 3 × 3 and larger: fewer multiplications             502
+    winograd/     4  stride 1, kernels of 3 × 3 and larger: fewer multiplications             502
 
 (Forward, 3 × 3, 32 to 64 channels, 32 images of 32 × 32, counted as plain sums, on two threads whose multiply-add peak
 was measured at 234 GFLOP/s in the same run. The two gradients together: 3, 50, 154 and 360.)

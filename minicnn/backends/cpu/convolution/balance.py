@@ -33,7 +33,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     sum_of_lanes,
     where_greater,
 )
-from minicnn.backends.cpu.runtime.jit import addressed, part, serial
+from minicnn.backends.cpu.runtime.jit import part, serial, shared_part
 
 SPREAD = 256.0
 LARGEST = 1e15  # of a number that is transformed, so that no product of two overflows in float32
@@ -42,7 +42,7 @@ FEW = 16  # a filter is not transformed where fewer than one in FEW of its weigh
 PARTS = 5  # of a tile: the rim and four quarters
 
 
-@addressed
+@shared_part
 def add_squares(patch, at, row, size, sums, sums_at):
     """Add the squares of a tile's numbers, size × size from `at` on, to PARTS vectors of sums: first those of the rim,
     which a tile of 4 × 4, of a gradient, has not, then those of the quarters."""
@@ -69,7 +69,7 @@ def add_squares(patch, at, row, size, sums, sums_at):
         store(sums, sums_at, rows + columns)
 
 
-@addressed
+@shared_part
 def balanced(sums, at, vectors, lower, right, other_at):
     """The first look. sums: from `at` on, those of the rim, of the quarters, and of what else belongs to the tile,
     `vectors` in all, lanes of channels apart. `lower`, `right`: whether outputs meet the lower and the right quarters.

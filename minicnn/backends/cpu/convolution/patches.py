@@ -17,6 +17,7 @@ the way, and nothing else about a kernel changes.
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import types
 
 from minicnn.backends.cpu.convolution.vectors import LANES, fill, load, store, transpose
@@ -61,6 +62,14 @@ def sink_address(function, dtype):
 def four(*arrays):
     """The arrays of a source or a sink, filled up to SOURCE_ARRAYS."""
     return arrays + (None,) * (SOURCE_ARRAYS - len(arrays))
+
+
+def padded_bias(bias, filters, dtype):
+    """The bias, or zeros, with zeros up to whole vectors."""
+    padded = np.zeros(lanes_up(filters), dtype)
+    if bias is not None:
+        padded[:filters] = bias
+    return padded
 
 
 def _source_signature(dtype):

@@ -13,6 +13,9 @@ import numpy as np
 from minicnn.backends.cpu.runtime.jit import part
 from minicnn.backends.cpu.runtime.launch import unpack
 
+SMALL = 64 * 64  # weights of fewer (f, c) pairs are prepared by one thread: waking a second costs more
+SUMS_BYTES = 32 * 1024 * 1024  # what the partial sums of a weight gradient may take
+
 
 class Batch(NamedTuple):
     """A batch and how kernels get at it: a source to read it through or a sink to write it through, see `patches`.
@@ -119,6 +122,17 @@ def numbers_of(job, layout, shares, extra=()):
     blocks_at = shares_at + shares + 1
     job = (*job[:-3], shares_at, blocks_at, blocks_at + len(layout.blocks), *extra)
     return np.concatenate([np.array(job, np.int64), layout.tables(shares)])
+
+
+def number_of_shares(blocks, share_bytes):
+    """Partial sums of a weight gradient, from sizes only: a power of two, so that it divides well among threads.
+
+    Many large ones would cost more to clear and to add than they bring.
+    """
+    shares = 1
+    while shares < 16 and 4 * shares < blocks and 2 * shares * share_bytes <= SUMS_BYTES:
+        shares *= 2
+    return min(shares, blocks)
 
 
 def pixels_before(sizes):

@@ -29,19 +29,21 @@ from minicnn.backends.cpu.convolution.patches import (
     Image,
     Window,
     lanes_up,
+    padded_bias,
     plane_source,
     sink_address,
     source_address,
 )
 from minicnn.backends.cpu.convolution.pieces import (
+    SMALL,
     Layout,
     cut,
+    number_of_shares,
     numbers_of,
     one_to_a_block,
     piece_number,
 )
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, gather_gemm, load, store
-from minicnn.backends.cpu.convolution.winograd import SMALL, number_of_shares, padded_bias
 from minicnn.backends.cpu.runtime.jit import addressed, part
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty

@@ -129,6 +129,8 @@ addressed = functools.partial(serial, no_cpython_wrapper=True, no_cfunc_wrapper=
 
 # A part of kernels, compiled within each that calls it and never alone, which would take as long again.
 part = numba.njit(inline="always", fastmath=FASTMATH, **_OPTIONS)
+# The same for what is long and needed in several places: called there, and compiled once.
+shared_part = numba.njit(fastmath=FASTMATH, **_OPTIONS)
 
 # Reentrant, since the handler of a signal, or of an object's end, may begin a loop of its own while this thread has it.
 _one_loop_at_a_time = threading.RLock()

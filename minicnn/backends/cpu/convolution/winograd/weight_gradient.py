@@ -1,0 +1,225 @@
+"""The weight gradient: dU = Vᵀ Q, and Gᵀ dU G."""
+
+import math
+
+import numpy as np
+from numba import get_num_threads
+
+from minicnn.backends.cpu.convolution.balance import PARTS, places_of_pixels, places_of_taps, quarters_balanced
+from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, source_address
+from minicnn.backends.cpu.convolution.pieces import SMALL, number_of_shares, numbers_of, piece_number
+from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
+from minicnn.backends.cpu.convolution.winograd.menders import menders_for, read_tile, tile_patch_size, tile_sides
+from minicnn.backends.cpu.convolution.winograd.plan import (
+    JOB_NUMBERS,
+    POINTS,
+    Job,
+    inputs_in_order,
+    kernel_parts,
+    pitch_of,
+    plan_forward,
+    rows_up,
+    tile_outputs,
+    tiles_of,
+    tiles_of_block,
+)
+from minicnn.backends.cpu.convolution.winograd.tiles import (
+    SUMS,
+    clear,
+    count_unbalanced,
+    gradient_tiles,
+    input_tiles,
+    job_of,
+    tile_to_compare,
+)
+from minicnn.backends.cpu.convolution.winograd.transforms import weight_adjoint_transform
+from minicnn.backends.cpu.runtime.jit import addressed
+from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.backends.cpu.runtime.memory import empty
+
+NONE, PLAIN, UNMENDED = 0, 1, -1  # what became of the unbalanced tiles of a share
+
+
+def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
+    """dweight (F, C, KH, KW) of the batches x and dy, each read through its source."""
+    plan = plan_forward(kernel_size, stride, padding, max(x.channels, dy.channels), x.sizes, dy.sizes, dtype.itemsize)
+    parts = kernel_parts(kernel_size)
+    n_inputs, padded_F = parts[0] * parts[1] * x.channels, lanes_up(dy.channels)
+    n_taps = rows_up(math.prod(kernel_size) * x.channels)
+    V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
+    Q_size = plan.tiles * (POINTS * padded_F + LANES)
+    share_size = POINTS * rows_up(n_inputs) * padded_F
+    shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
+    sums, state = empty((shares, share_size), dtype), np.empty(shares, dtype)
+    guard = not (x.bounded and dy.bounded)
+    plain_sums = empty((shares, n_taps * padded_F), dtype) if guard else None
+    table_size = rows_up(n_inputs) + 2 * plan.tiles + n_taps + 16 + ROWS
+    scratch_size = plan.patch_size + V_size + Q_size
+    if guard:
+        scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
+
+    for mender in menders_for(weight_gradient_mender, dtype):
+        transforms = input_tiles, gradient_tiles
+        job = job_of(plan, x, dy, source_address(dy.access, dtype), transforms, guard, mender, V_size, dtype)
+        numbers = numbers_of(job, plan.layout, shares)
+        arrays = (*x.arrays, *dy.arrays, sums, plain_sums, state)
+        launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
+        if not (guard and (state == UNMENDED).any()):
+            break
+    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
+    workers = min(x.channels, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
+    numbers = (*dweight.shape, shares, workers)
+    arrays = (sums, plain_sums, state, dweight)
+    launch(finish_weight_gradient_kernel, arrays, numbers, 1, (9 + POINTS) * LANES, workers, dtype)
+    return dweight
+
+
+@addressed
+def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
+    """Partial sum number `worker` of dU = Vᵀ Q.
+
+    arrays: 4 of the source of x, 4 of the source of dy, the sums, those of unbalanced tiles, and for each share what
+    became of these: NONE, PLAIN or UNMENDED.
+    """
+    job = Job(*unpack(numbers, JOB_NUMBERS))
+    x_arrays, dy_arrays, state = arrays[0:4], arrays[4:8], arrays[10]
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    patch = scratch[: job.patch_size]
+    V = scratch[job.patch_size : job.patch_size + job.V_size]
+    Q = scratch[job.patch_size + job.V_size :]
+    sums = Q[job.tiles * pitch_of(padded_F) :]
+    n_rows = job.parts_h * job.parts_w * job.C
+    height = rows_up(n_rows)
+    part_size = POINTS * height * padded_F
+    dU = arrays[8][worker * part_size : (worker + 1) * part_size]
+    rows, taps, unbalanced = table[:height], table[height:], table[height + job.tiles :]
+    state[worker] = NONE
+    inputs_in_order(job, rows)
+    for row in range(n_rows, height):
+        rows[row] = rows[n_rows - 1]
+    first_block = numbers[job.shares_at + worker]
+    last_block = numbers[job.shares_at + worker + 1]
+    if first_block == last_block:
+        for cell in range(part_size):
+            dU[cell] = 0
+    for b in range(first_block, last_block):
+        call(job.input_tiles, (x_arrays, numbers, b, patch, V, sums, unbalanced))
+        call(job.gradient_tiles, (dy_arrays, numbers, b, patch, Q, sums[job.tiles * SUMS :], unbalanced))
+        tiles = tiles_of_block(numbers, job, b)
+        if job.guard and count_unbalanced(unbalanced, tiles) > 0:
+            if job.mender != 0:
+                call(job.mender, (arrays, numbers, table, scratch, b, worker))
+            else:
+                state[worker] = UNMENDED
+        for t in range(tiles):
+            taps[t] = t * pitch_of(inputs)
+        pitch, add = pitch_of(padded_F), b > first_block
+        for k in range(POINTS):
+            for f0 in range(0, padded_F, 2 * LANES):
+                V_at, Q_at = k * inputs, k * padded_F + f0
+                for row in range(0, n_rows, ROWS):
+                    at = (k * height + row) * padded_F + f0
+                    if padded_F - f0 > LANES:
+                        gather_gemm(2, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
+                    else:
+                        gather_gemm(1, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
+
+
+@addressed
+def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
+    """dg = Gᵀ [sum of the shares of dU, in order] G + the plain sums, in order. Worker i owns the channels i,
+    i + workers, …
+
+    arrays: sums (shares, 36, inputs rounded up, F rounded up), plain sums (shares, taps rounded up, F rounded up),
+    which of these are there (shares), dweight; numbers: F, C, KH, KW, shares, workers.
+    """
+    sums, plain, state, dweight = arrays[0], arrays[1], arrays[2], arrays[3]
+    F, C, KH, KW, shares, workers = unpack(numbers, 6)
+    parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
+    padded, height = lanes_up(F), rows_up(parts_h * parts_w * C)
+    size, plain_size = POINTS * height * padded, rows_up(C * KH * KW) * padded
+    n_plain = 0
+    for share in range(shares):
+        n_plain += state[share] == PLAIN
+    for c in range(worker, C, workers):
+        for a in range(parts_h):
+            for b in range(parts_w):
+                for f in range(0, padded, LANES):
+                    for k in range(POINTS):
+                        at = (k * height + (a * parts_w + b) * C + c) * padded + f
+                        value = load(sums, at)
+                        for share in range(1, shares):
+                            value = value + load(sums, share * size + at)
+                        store(scratch, (9 + k) * LANES, value)
+                    weight_adjoint_transform(scratch, 9 * LANES, 6 * LANES, LANES, scratch, 0, 3 * LANES, LANES)
+                    for i in range(3 * a, min(KH, 3 * a + 3)):
+                        for j in range(3 * b, min(KW, 3 * b + 3)):
+                            g = ((i - 3 * a) * 3 + j - 3 * b) * LANES
+                            for share in range(shares if n_plain > 0 else 0):
+                                if state[share] == PLAIN:
+                                    at = share * plain_size + ((c * KH + i) * KW + j) * padded + f
+                                    store(scratch, g, load(scratch, g) + load(plain, at))
+                            for lane in range(min(LANES, F - f)):
+                                dweight[(((f + lane) * C + c) * KH + i) * KW + j] = scratch[g + lane]
+
+
+@addressed
+def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
+    """Take block b's unbalanced tiles out of V and Q, and add their products to the plain sums of the share.
+    Everything is the `weight_gradient_kernel`'s."""
+    job = Job(*unpack(numbers, JOB_NUMBERS))
+    x_arrays, dy_arrays, state = arrays[0:4], arrays[4:8], arrays[10]
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    patch = scratch[: job.patch_size]
+    V = scratch[job.patch_size : job.patch_size + job.V_size]
+    Q = scratch[job.patch_size + job.V_size :]
+    sums = Q[job.tiles * pitch_of(padded_F) :]
+    dy_sums = sums[job.tiles * SUMS :]
+    tile_patch = dy_sums[job.tiles * SUMS :]
+    unbalanced = table[rows_up(job.parts_h * job.parts_w * job.C) + job.tiles :]
+    rows = unbalanced[job.tiles :]
+    n_rows = job.C * job.KH * job.KW
+    pixels = rows[rows_up(n_rows) :]
+    size = rows_up(n_rows) * padded_F
+    plain = arrays[9][worker * size : (worker + 1) * size]
+    high, wide = tile_sides(job)
+    vectors = PARTS if job.parts_h * job.parts_w == 1 else 2 * PARTS
+    t = -1
+    for index in range(numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]):
+        piece = piece_number(numbers, job.pieces_at, index)
+        tiles_h, tiles_w = tiles_of(piece)
+        for p in range(tiles_h):
+            for q in range(tiles_w):
+                t += 1
+                if unbalanced[t] == 0:
+                    continue
+                rows_left, columns_left = tile_outputs(piece, p, q)
+                # Where the image ends above them, the lower quarters of x are 0; likewise on the right.
+                lower = rows_left > 2 and piece.p0 + 4 * p + 3 - job.pad_h < piece.H
+                right = columns_left > 2 and piece.q0 + 4 * q + 3 - job.pad_w < piece.W
+                other = tile_to_compare(t, p, q, tiles_w, rows_left, columns_left) * SUMS
+                if quarters_balanced(sums, t * SUMS, vectors, lower, right, other) and quarters_balanced(
+                    dy_sums, t * SUMS, PARTS, rows_left > 2, columns_left > 2, other
+                ):
+                    continue
+                if state[worker] == NONE:
+                    state[worker] = PLAIN
+                    for cell in range(size):
+                        plain[cell] = 0
+                    places_of_taps(job.C, high, wide, job.KH, job.KW, rows)
+                    for row in range(n_rows, rows_up(n_rows)):
+                        rows[row] = rows[n_rows - 1]
+                read_tile(x_arrays, job, piece, p, q, tile_patch)
+                places_of_pixels(rows_left, columns_left, wide, pixels)
+                image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
+                count = rows_left * columns_left
+                for f in range(0, padded_F, LANES):
+                    window = Window(f, piece.p0 + 4 * p, piece.q0 + 4 * q, rows_left, columns_left)
+                    call(job.sink, (dy_arrays, image, window, patch))
+                    for row in range(0, n_rows, ROWS):
+                        at = row * padded_F + f
+                        gather_gemm(
+                            1, plain, at, padded_F, 0, tile_patch, 0, rows, row, pixels, 0, count, patch, 0, LANES, True
+                        )
+                clear(V, t * pitch_of(inputs), pitch_of(inputs) // LANES)
+                clear(Q, t * pitch_of(padded_F), pitch_of(padded_F) // LANES)

@@ -1,0 +1,57 @@
+"""The weights, transformed: U = G g Gᵀ."""
+
+from numba import get_num_threads
+
+from minicnn.backends.cpu.convolution.patches import lanes_up
+from minicnn.backends.cpu.convolution.pieces import SMALL
+from minicnn.backends.cpu.convolution.vectors import LANES
+from minicnn.backends.cpu.convolution.winograd.plan import POINTS, kernel_parts
+from minicnn.backends.cpu.convolution.winograd.transforms import weight_transform
+from minicnn.backends.cpu.runtime.jit import addressed
+from minicnn.backends.cpu.runtime.launch import launch, unpack
+from minicnn.backends.cpu.runtime.memory import empty
+
+
+def transformed_weight(weight, flip):
+    """U = G g Gᵀ as the forward kernel reads it."""
+    F, C = weight.shape[:2]
+    inputs, outputs = (F, C) if flip else (C, F)
+    parts = kernel_parts(weight.shape[2:])
+    U = empty(POINTS * parts[0] * parts[1] * inputs * lanes_up(outputs), weight.dtype)
+    workers = min(lanes_up(outputs) // LANES, get_num_threads()) if C * F >= SMALL else 1
+    launch(transform_weight_kernel, (weight, U), (*weight.shape, flip, workers), 1, 9 * LANES, workers, weight.dtype)
+    return U
+
+
+@addressed
+def transform_weight_kernel(arrays, numbers, table, scratch, worker):
+    """U = G g Gᵀ, laid out (36, blocks of 2 vectors of outputs, inputs, lanes) as `gather_gemm` reads it.
+
+    Worker i owns the vectors i, i + workers, … of outputs.
+    arrays: weight (F, C, KH, KW), U; numbers: F, C, KH, KW, flip, workers.
+    flip 0: from channels to filters. flip 1: from filters to channels, the kernel turned (input gradient).
+    """
+    weight, U = arrays[0], arrays[1]
+    F, C, KH, KW, flip, workers = unpack(numbers, 6)
+    channels, outputs = (F, C) if flip else (C, F)
+    parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
+    inputs, padded = parts_h * parts_w * channels, lanes_up(outputs)
+    step = inputs * padded
+    for o in range(worker * LANES, padded, workers * LANES):
+        first = o // (2 * LANES) * 2 * LANES
+        width = min(2 * LANES, padded - first)
+        for cell in range(9 * LANES):
+            scratch[cell] = 0
+        for a in range(parts_h):
+            for b in range(parts_w):
+                for c in range(channels):
+                    for lane in range(min(LANES, outputs - o)):
+                        at = ((c * C + o + lane) if flip else ((o + lane) * C + c)) * KH * KW
+                        for i in range(3 * a, 3 * a + 3):
+                            for j in range(3 * b, 3 * b + 3):
+                                g = weight.dtype.type(0)
+                                if i < KH and j < KW:
+                                    g = weight[at + ((KH - 1 - i) * KW + KW - 1 - j if flip else i * KW + j)]
+                                scratch[((i - 3 * a) * 3 + j - 3 * b) * LANES + lane] = g
+                    U_at = first * inputs + ((a * parts_w + b) * channels + c) * width + o - first
+                    weight_transform(scratch, 0, 3 * LANES, LANES, U, U_at, 6 * step, step)
