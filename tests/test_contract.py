@@ -170,7 +170,7 @@ WITH_IMAGES = {
 
 
 CHANGED = {"scale_": 1, "update_running_statistics_": 2, "sgd_step_": 2, "adam_step_": 3}  # how many first arguments
-NOT_AN_ARRAY_OPERATION = {"compile_kernels", "require_device", "sent_ahead"}
+NOT_AN_ARRAY_OPERATION = {"compile_kernels", "require_device", "prefetch"}
 MAY_RETURN_ITS_ARGUMENT = {"asarray", "to_numpy"}
 # Their results are in a layout that is the backend's own business; they are seen through the other fused operations.
 OPAQUE = {"fused_conv_forward", "fused_conv_predict", "fused_output_backward", "fused_max", "fused_max_backward"}

@@ -13,7 +13,7 @@ from tests.test_contract import REFERENCE, example_calls, examples_with_images, 
 
 CPU = backends.get_backend("cpu")
 MODULES = [importlib.import_module(f"minicnn.backends.{name}") for name in ("cpu", "cuda")]
-NOT_GUARDED = {"asarray", "compile_kernels", "copy", "require_device", "sent_ahead", "to_numpy"}
+NOT_GUARDED = {"asarray", "compile_kernels", "copy", "require_device", "prefetch", "to_numpy"}
 CALLS = {name: call for name, call in example_calls(CPU, np.float32).items() if name in guard.CONTRACT}
 
 

@@ -28,7 +28,7 @@ device        require_device()
 arrays        asarray(array) -> array                     host array to this backend: contiguous, dtype kept
               to_numpy(array) -> numpy.ndarray            and back
               copy(array) -> array                        an independent copy, on this backend
-              sent_ahead(batches) -> batches              (x, y) after (x, y), x maybe on this backend already
+              prefetch(batches) -> batches              (x, y) after (x, y), x maybe on this backend already
               sum_of_squares(array) -> float              for the norm of a gradient
               scale_(array, factor)                       array *= factor
 

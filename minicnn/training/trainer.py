@@ -248,7 +248,7 @@ class Trainer:
     def evaluate(self, batches):
         """The loss and the metrics over `batches`, the network in evaluation mode, as a dict."""
         sums = {}
-        for x, y in self.network.ops.sent_ahead(batches):
+        for x, y in self.network.ops.prefetch(batches):
             output = self.computed.predict(x)
             self._add(sums, _as_float(self.loss.forward(output, y), "Trainer: the loss"), output, y)
         if not sums:
@@ -436,7 +436,7 @@ class Trainer:
         started = time.perf_counter()
         report.epoch_begins(self.epoch + 1, len(train) if hasattr(train, "__len__") else None)
         complete = True
-        for x, y in self.network.ops.sent_ahead(train):
+        for x, y in self.network.ops.prefetch(train):
             self._lr = self.optimizer.lr
             loss = self.step(x, y)
             self._add(self._sums, loss, self._output, y)

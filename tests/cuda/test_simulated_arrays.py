@@ -214,13 +214,13 @@ def batches_of(images):
 
 
 @pytest.mark.parametrize("kind", ["array", "Images"])
-def test_sent_ahead_gives_the_same_batches(kind):
+def test_prefetch_gives_the_same_batches(kind):
     images = np.random.default_rng(0).standard_normal((7, 1, 2, 3))
     if kind == "Images":
         images = Images([image[:, :, : 1 + n % 3] for n, image in enumerate(images)])
     expected = list(batches_of(images))
     count = 0
-    for (x, y), (x_true, y_true) in zip(arrays.sent_ahead(batches_of(images)), expected, strict=True):
+    for (x, y), (x_true, y_true) in zip(arrays.prefetch(batches_of(images)), expected, strict=True):
         numbers, true = (x.data, x_true.data) if kind == "Images" else (x, x_true)
         assert isinstance(numbers, device_array.DeviceArray)
         np.testing.assert_array_equal(numbers.numpy(), true)
@@ -229,22 +229,22 @@ def test_sent_ahead_gives_the_same_batches(kind):
     assert count == 4
 
 
-def test_sent_ahead_resumes_after_the_batch_that_was_handed_out_last():
+def test_prefetch_resumes_after_the_batch_that_was_handed_out_last():
     images = np.arange(9.0).reshape(9, 1, 1, 1)
     batches = batches_of(images)
     expected = [x for x, _ in batches_of(images)]
-    sent = arrays.sent_ahead(batches)
+    sent = arrays.prefetch(batches)
     for k in range(2):
         np.testing.assert_array_equal(next(sent)[0].numpy(), expected[k])
     sent.close()
-    rest = [x.numpy() for x, _ in arrays.sent_ahead(batches)]
+    rest = [x.numpy() for x, _ in arrays.prefetch(batches)]
     assert len(rest) == len(expected) - 2
     for x, x_true in zip(rest, expected[2:], strict=True):
         np.testing.assert_array_equal(x, x_true)
 
 
-def test_sent_ahead_leaves_to_the_layers_what_is_no_picture():
+def test_prefetch_leaves_to_the_layers_what_is_no_picture():
     odd = [(np.zeros((1, 1, 2, 2), np.uint8), 0), ("text", 1), (np.zeros((0, 1, 2, 2)), 2)]
-    for (x, y), (x_given, y_given) in zip(arrays.sent_ahead(odd), odd, strict=True):
+    for (x, y), (x_given, y_given) in zip(arrays.prefetch(odd), odd, strict=True):
         assert x is x_given
         assert y == y_given

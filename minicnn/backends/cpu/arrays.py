@@ -27,7 +27,7 @@ def copy(array):
     return array.copy()
 
 
-def sent_ahead(batches):
+def prefetch(batches):
     return batches
 
 

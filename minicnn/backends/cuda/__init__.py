@@ -1,7 +1,7 @@
 """The cuda backend: kernels in Python for NVIDIA GPUs, by numba-cuda. Shapes and meanings: see `minicnn.backends`."""
 
 from minicnn.backends.cuda.activation import relu_backward, relu_forward
-from minicnn.backends.cuda.arrays import asarray, copy, scale_, sent_ahead, sum_of_squares, to_numpy
+from minicnn.backends.cuda.arrays import asarray, copy, scale_, prefetch, sum_of_squares, to_numpy
 from minicnn.backends.cuda.batchnorm import (
     batchnorm2d_eval_backward,
     batchnorm2d_forward,
@@ -80,7 +80,7 @@ __all__ = [
     "relu_forward",
     "require_device",
     "scale_",
-    "sent_ahead",
+    "prefetch",
     "sgd_step_",
     "sum_of_squares",
     "to_numpy",

@@ -53,7 +53,7 @@ def copy(array):
     return array.copy()
 
 
-def sent_ahead(batches):
+def prefetch(batches):
     """The batches, each one's images sent to the device while kernels still work on those of the one before.
 
     A batch's images are overwritten two batches later. Whoever stops before the end leaves `batches` standing after the

@@ -19,7 +19,7 @@ def copy(array):
     return array.copy()
 
 
-def sent_ahead(batches):
+def prefetch(batches):
     return batches
 
 
