@@ -63,7 +63,7 @@ def _poisoned(flat):
     return flat
 
 
-class _Passage:
+class _StagingBuffer:
     """Copies at once, since nothing runs meanwhile, but into the same memory each time, as the real one does."""
 
     def __init__(self):
@@ -75,7 +75,7 @@ class _Passage:
         _poisoned(self._there)[: host.size] = host
         return self._there[: host.size]
 
-    def arrive(self):
+    def wait(self):
         pass
 
     def release(self):
@@ -89,7 +89,7 @@ def _replacements(order):
         "upload": np.copyto,
         "copy": np.copyto,
         "download": np.copy,
-        "Passage": _Passage,
+        "StagingBuffer": _StagingBuffer,
         "synchronize": lambda: None,
         "pointer": lambda flat: flat.ctypes.data,
         "place": lambda: (1, 0),  # the host, by DLPack's count

@@ -59,27 +59,27 @@ def prefetch(batches):
     A batch's images are overwritten two batches later. Whoever stops before the end leaves `batches` standing after the
     batch that was handed out last, although one more was taken from it, if it can be told so (`load_state_dict`).
     """
-    passages = itertools.cycle((device.Passage(), device.Passage()))
+    buffers = itertools.cycle((device.StagingBuffer(), device.StagingBuffer()))
     can_go_back = hasattr(batches, "load_state_dict")
     iterator, coming, position = iter(batches), None, None
     try:
-        coming = _send_next(iterator, passages)
+        coming = _send_next(iterator, buffers)
         while coming is not None:
-            (x, y, passage), position = coming, batches.state_dict() if can_go_back else None
-            coming = _send_next(iterator, passages)
-            if passage is None:
+            (x, y, staging), position = coming, batches.state_dict() if can_go_back else None
+            coming = _send_next(iterator, buffers)
+            if staging is None:
                 yield x, y
             else:
-                passage.arrive()
+                staging.wait()
                 yield x, y
-                passage.release()
+                staging.release()
     finally:
         if coming is not None and position is not None:
             batches.load_state_dict(position)
 
 
-def _send_next(iterator, passages):
-    """(x on its way to the device, y, its passage), or None at the end. What no layer would take is left to them."""
+def _send_next(iterator, buffers):
+    """(x on its way to the device, y, its staging), or None at the end. What no layer would take is left to them."""
     batch = next(iterator, None)
     if batch is None:
         return None
@@ -87,10 +87,10 @@ def _send_next(iterator, passages):
     numbers = x.data if isinstance(x, Images) else x
     if not isinstance(numbers, np.ndarray) or numbers.dtype not in DTYPES or not numbers.size:
         return x, y, None
-    passage = next(passages)
-    flat = passage.send(numbers.reshape(-1))
-    sent = DeviceArray(flat, numbers.shape, lease=passage)
-    return x.like(sent) if isinstance(x, Images) else sent, y, passage
+    staging = next(buffers)
+    flat = staging.send(numbers.reshape(-1))
+    sent = DeviceArray(flat, numbers.shape, lease=staging)
+    return x.like(sent) if isinstance(x, Images) else sent, y, staging
 
 
 @guarded

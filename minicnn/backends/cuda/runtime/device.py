@@ -95,8 +95,8 @@ def download(flat):
     return host
 
 
-class Passage:
-    """A way to the device beside the stream of kernels: what goes through it is copied while kernels run.
+class StagingBuffer:
+    """A staging buffer: memory by which an array is copied to the device while kernels run, on a stream of its own.
 
     The host's side is *pinned* memory, which the device fetches by itself. Both sides are used again for the next one.
     """
@@ -118,7 +118,7 @@ class Passage:
         self._there.record(_copy_stream())
         return target
 
-    def arrive(self):
+    def wait(self):
         """Let kernels that are asked for from now on wait for the copy."""
         self._there.wait(stream())
 
