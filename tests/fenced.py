@@ -4,7 +4,7 @@ NumPy asks an allocator for the memory of every array (NEP 49). `Fence` is one t
 with a page before and a page behind that may not be touched, and puts the array against one of the two. So all arrays
 made meanwhile are fenced: what is handed to a kernel, its outputs, its scratch, its tables, copies and temporaries; and
 memory that was given back is not there any more. Fresh memory is full of set bits, NaN in floats, so that a
-kernel that reads what nobody wrote gives other numbers.
+kernel that reads uninitialised memory gives other numbers.
 
 What is not NumPy's is not fenced: arrays that a compiled function makes for itself (in rung 2 of the convolution, which
 is there to be read) and its registers.

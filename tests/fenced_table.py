@@ -80,8 +80,8 @@ def drawn_cases(dtype, seed, count):
 
 
 def planted():
-    """A kernel that reads one number behind its array, one that writes one before it, one that reads what nobody wrote,
-    and one that is right. They leave ordinary memory alone."""
+    """A kernel that reads one number behind its array, one that writes one before it, one that reads uninitialised
+    memory, and one that is right. They leave ordinary memory alone."""
     read, write = numba.njit(lambda x: x[x.size]), numba.njit(_write_before)
     read(np.zeros(9, np.float32)[:8])  # compiled, on views of arrays that go on
     write(np.zeros(9)[1:])
@@ -94,7 +94,7 @@ def planted():
     yield "reads behind", lambda: if_fenced(read, np.zeros(3, np.float32))
     yield "reads behind a large output", lambda: if_fenced(read, CPU.relu_forward(np.ones(70000, np.float32)))
     yield "writes before", lambda: if_fenced(write, np.zeros(1000))
-    yield "reads what nobody wrote", lambda: {"y": np.where(np.isnan(np.empty(3, np.float32)), 1, 0)}
+    yield "reads uninitialised memory", lambda: {"y": np.where(np.isnan(np.empty(3, np.float32)), 1, 0)}
     yield "is right", lambda: {"y": np.zeros(3) + 1}
 
 

@@ -1,9 +1,9 @@
 """What the page tells of each kind of layer: what it keeps and why, what it costs, and the numbers its view needs.
 
-There is a story for each layer of `minicnn.layers`. A layer of any other class, also one derived from those, may do
+There is a report for each layer of `minicnn.layers`. A layer of any other class, also one derived from those, may do
 anything; of it the page tells what every layer has, and shows its maps.
 
-How costs are counted, the same in every story:
+How costs are counted, the same in every report:
 
     flops    operations on numbers that the formula asks for, a multiply-add being 2. A comparison, an exp and a log are
              1 each. Products with the zeros of padding are counted, as the backends do them. What is done once for a
@@ -60,7 +60,7 @@ READ = {
 }
 
 
-class Story:
+class LayerReport:
     """What can be told of any layer.
 
     Args:
@@ -80,7 +80,7 @@ class Story:
     def kind(self):
         """The name of its class; with its module where the page would take it for a layer that it has a view for."""
         name = type(self.layer).__name__
-        taken = type(self) is Story and name in {known.__name__ for known in STORIES}
+        taken = type(self) is LayerReport and name in {known.__name__ for known in REPORTS}
         return f"{type(self.layer).__module__}.{name}" if taken else name
 
     @property
@@ -143,7 +143,7 @@ class Story:
         return {}
 
 
-class Conv2dStory(Story):
+class Conv2dReport(LayerReport):
     costs_are_known = True
     channels = "own"
 
@@ -204,7 +204,7 @@ class Conv2dStory(Story):
         return rests
 
 
-class LinearStory(Story):
+class LinearReport(LayerReport):
     costs_are_known = True
     channels = "own"
 
@@ -234,7 +234,7 @@ class LinearStory(Story):
         return rests
 
 
-class BatchNorm2dStory(Story):
+class BatchNorm2dReport(LayerReport):
     costs_are_known = True
     channels = "like input"
 
@@ -294,7 +294,7 @@ class BatchNorm2dStory(Story):
         }
 
 
-class ReLUStory(Story):
+class ReLUReport(LayerReport):
     costs_are_known = True
 
     def flops(self):
@@ -306,7 +306,7 @@ class ReLUStory(Story):
         return float((self.y == 0).all(axis=others).mean()) if self.y.ndim > 1 else float((self.y == 0).mean())
 
 
-class PoolingStory(Story):
+class PoolingReport(LayerReport):
     costs_are_known = True
     channels = "like input"
 
@@ -350,7 +350,7 @@ class PoolingStory(Story):
         return rests if self.is_max else rests | {"y": Rest(y, self.x_axes[2:], y_rest)}
 
 
-class FlattenStory(Story):
+class FlattenReport(LayerReport):
     channels = "flattened"
 
     def flops(self):
@@ -361,7 +361,7 @@ class FlattenStory(Story):
         return 0, 0
 
 
-class LogSoftmaxStory(Story):
+class LogSoftmaxReport(LayerReport):
     costs_are_known = True
     channels = "like input"
 
@@ -379,24 +379,24 @@ class LogSoftmaxStory(Story):
         return rests
 
 
-STORIES = {
-    Conv2d: Conv2dStory,
-    Linear: LinearStory,
-    BatchNorm2d: BatchNorm2dStory,
-    ReLU: ReLUStory,
-    MaxPool2d: PoolingStory,
-    AvgPool2d: PoolingStory,
-    AdaptiveMaxPool2d: PoolingStory,
-    AdaptiveAvgPool2d: PoolingStory,
-    Flatten: FlattenStory,
-    LogSoftmax: LogSoftmaxStory,
+REPORTS = {
+    Conv2d: Conv2dReport,
+    Linear: LinearReport,
+    BatchNorm2d: BatchNorm2dReport,
+    ReLU: ReLUReport,
+    MaxPool2d: PoolingReport,
+    AvgPool2d: PoolingReport,
+    AdaptiveMaxPool2d: PoolingReport,
+    AdaptiveAvgPool2d: PoolingReport,
+    Flatten: FlattenReport,
+    LogSoftmax: LogSoftmaxReport,
 }
 
 
 def story_of(step):
-    """The `Story` of what a layer did. One unbatched image between the layers, (C, H, W), is told in general words."""
-    known = STORIES.get(type(step.layer), Story)
-    return Story(step) if known in (Conv2dStory, PoolingStory) and step.x.ndim != 4 else known(step)
+    """The `LayerReport` of what a layer did. One unbatched image between the layers, (C, H, W), is told in general words."""
+    known = REPORTS.get(type(step.layer), LayerReport)
+    return LayerReport(step) if known in (Conv2dReport, PoolingReport) and step.x.ndim != 4 else known(step)
 
 
 def _grads(story):

@@ -75,7 +75,7 @@ class BatchNorm2d(Layer):
         y = self._normalise(x, mean, var)
         if self.training:  # after all else, so that an error leaves the running statistics as they were
             self.track(mean, var, count)
-        # x_hat is not kept: it is had again from x, mean and var for less than the memory costs.
+        # x_hat is not kept: to recompute it from x, mean and var costs less than the memory.
         self.remember(y, x=x, mean=mean, var=var, training=self.training)
         return y
 

@@ -8,7 +8,7 @@ Here the same IR goes to LLVM for x86-64, so that what runs has the types, the c
                 each round all threads must wait at one barrier, or all have left the kernel; else DivergentBarrier.
     blocks      one after another, in the caller's order too.
     memory      Shared arrays are filled with POISON before each block. Arrays that are passed are copied to between
-                guards, and back; so reading what nobody wrote, or beyond an end, gives NaN, and a guard that has
+                guards, and back; so reading uninitialised memory, or beyond an end, gives NaN, and a guard that has
                 changed is an OutOfBounds. An index of -1 is found as well.
 
 What it does not show: the last bits (here no product and sum become one instruction), what one warp sees of another's

@@ -197,7 +197,7 @@ def test_an_index_beyond_an_end_shows(dtype, beyond):
     message = f"wrote {'behind' if beyond == 1 else 'before'} an array of 6 {np.dtype(dtype)} numbers"
     with pytest.raises(OutOfBounds, match=message):
         run(copied(dtype, 0, beyond), 1, 6, [a, b])
-    with pytest.raises(OutOfBounds, match=message):  # although it is one that nobody wrote that is written
+    with pytest.raises(OutOfBounds, match=message):  # although the number that it writes is an uninitialised one
         run(copied(dtype, beyond, beyond), 1, 6, [a, b])
     with pytest.raises(OutOfBounds, match=message):
         run(doubled(dtype, beyond), 1, 6, [a])

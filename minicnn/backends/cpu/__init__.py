@@ -1,7 +1,7 @@
 """The CPU backend: Numba, written to be run. Shapes and meanings: see `minicnn.backends`."""
 
 from minicnn.backends.cpu.activation import relu_backward, relu_forward
-from minicnn.backends.cpu.arrays import asarray, copy, scale_, prefetch, sum_of_squares, to_numpy
+from minicnn.backends.cpu.arrays import asarray, copy, prefetch, scale_, sum_of_squares, to_numpy
 from minicnn.backends.cpu.batchnorm import (
     batchnorm2d_eval_backward,
     batchnorm2d_forward,
@@ -76,11 +76,11 @@ __all__ = [
     "max_pool2d_forward",
     "nll_loss_backward",
     "nll_loss_forward",
+    "prefetch",
     "relu_backward",
     "relu_forward",
     "require_device",
     "scale_",
-    "prefetch",
     "sgd_step_",
     "sum_of_squares",
     "to_numpy",

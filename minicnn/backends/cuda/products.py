@@ -153,7 +153,7 @@ def convolution(real, tile, source, sink, transposed, strided):
         for column in range(thread, COLUMNS, TILE_THREADS):
             pixel = first_pixel + column
             heights[column], widths[column] = 0, 0  # a column beyond the last pixel reads zeros,
-            tops[column], lefts[column] = 0, 0  # and counts from a number, not from what nobody wrote
+            tops[column], lefts[column] = 0, 0  # and counts from a number, not from uninitialised memory
             if pixel < pixels:
                 n = image_of(pixel, plan, images_at, n_images)
                 at = images_at + n * IMAGE

@@ -1,7 +1,7 @@
 """The reference backend: NumPy, written to be read. Shapes and meanings: see `minicnn.backends`."""
 
 from minicnn.backends.reference.activation import relu_backward, relu_forward
-from minicnn.backends.reference.arrays import asarray, copy, scale_, prefetch, sum_of_squares, to_numpy
+from minicnn.backends.reference.arrays import asarray, copy, prefetch, scale_, sum_of_squares, to_numpy
 from minicnn.backends.reference.batchnorm import (
     batchnorm2d_eval_backward,
     batchnorm2d_forward,
@@ -76,11 +76,11 @@ __all__ = [
     "max_pool2d_forward",
     "nll_loss_backward",
     "nll_loss_forward",
+    "prefetch",
     "relu_backward",
     "relu_forward",
     "require_device",
     "scale_",
-    "prefetch",
     "sgd_step_",
     "sum_of_squares",
     "to_numpy",

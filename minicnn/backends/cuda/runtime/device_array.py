@@ -15,7 +15,7 @@ import numpy as np
 from minicnn.backends.cuda.runtime import device, dlpack
 from minicnn.backends.pool import Pool
 
-_let_buffers = {}  # id -> flat array that others rest on
+_lent_buffers = {}  # id -> flat array that others rest on
 
 
 def _allocate(size, dtype):
@@ -28,7 +28,7 @@ _pool = Pool(_allocate)
 class _Lease:
     """Owns a buffer for as long as an array rests on it.
 
-    Until then `_let_buffers` has it, too. Where arrays die in a cycle of references, Python tells whoever watches the
+    Until then `_lent_buffers` has it, too. Where arrays die in a cycle of references, Python tells whoever watches the
     objects in it that they are gone before it calls `__del__`; and Numba watches a buffer, to free its memory. So no
     buffer may be in such a cycle alone.
     """
@@ -38,10 +38,10 @@ class _Lease:
     def __init__(self, pool, loan):
         buffer, *self._shelf = loan
         self._pool, self._number, self.shared = pool, id(buffer), False
-        _let_buffers[self._number] = buffer
+        _lent_buffers[self._number] = buffer
 
-    def __del__(self, let=_let_buffers):  # named here, since when Python ends modules are emptied first
-        buffer = let.pop(self._number)
+    def __del__(self, lent=_lent_buffers):  # named here, since when Python ends modules are emptied first
+        buffer = lent.pop(self._number)
         self._pool.give_back((None if self.shared else buffer, *self._shelf))
 
 
