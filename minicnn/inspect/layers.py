@@ -393,15 +393,15 @@ REPORTS = {
 }
 
 
-def story_of(step):
-    """The `LayerReport` of what a layer did. One unbatched image between the layers, (C, H, W), is told in general words."""
+def report_of(step):
+    """The `LayerReport` of what a layer did. Of one unbatched image between the layers, (C, H, W), the general one."""
     known = REPORTS.get(type(step.layer), LayerReport)
     return LayerReport(step) if known in (Conv2dReport, PoolingReport) and step.x.ndim != 4 else known(step)
 
 
-def _grads(story):
+def _grads(report):
     """{name: `Part`} of the gradients of the parameters."""
-    return {name: Part(grad, story.param_axes(name, grad)) for name, grad in story.layer.grads.items()}
+    return {name: Part(grad, report.param_axes(name, grad)) for name, grad in report.layer.grads.items()}
 
 
 def _placed(part, indices, values):

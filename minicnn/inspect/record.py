@@ -17,7 +17,7 @@ import numpy as np
 
 from minicnn.backends import get_backend
 from minicnn.checks import DTYPES, as_floats, refuse_images, require_shape
-from minicnn.inspect.layers import story_of
+from minicnn.inspect.layers import report_of
 from minicnn.inspect.sample import WHOLE, Part, Rest, Shown, encoded, fitted
 from minicnn.layers import BatchNorm2d, Layer, LogSoftmax
 from minicnn.losses import CrossEntropyLoss, NLLLoss
@@ -178,7 +178,7 @@ def _backward(steps, ops, dy):
             raise RuntimeError(_failed("backward", name, layer, f"dy of shape {dy.shape}", error)) from error
         step.dx = dy = _as_array(ops, below, name, layer, "backward", "dx", step.x.shape)
         _require_finite(dy, f"dx of layer {name!r}, {_in_a_line(layer)}")
-        for key, (param, grad) in story_of(step).params().items():
+        for key, (param, grad) in report_of(step).params().items():
             if grad is not None:
                 grad = _as_array(ops, grad, name, layer, "backward", f"the gradient of {key}", param.shape)
                 _require_finite(grad, f"the gradient of {name}.{key}")
@@ -360,13 +360,13 @@ def _loss_view(steps, ops, judged):
 
 def _told(steps, judged, view, classes, title, training, lr, max_bytes):
     """The record of what was seen."""
-    stories = [story_of(step) for step in steps]
+    reports = [report_of(step) for step in steps]
     x, *_ = values = [steps[0].x, *(step.y for step in steps)]
     gradients = [steps[0].dx, *(step.dy for step in steps)]
     shown = [
         Shown(value.shape, gradient, channels)
         for value, gradient, channels in zip(
-            values, gradients, ["own", *(story.channels for story in stories)], strict=True
+            values, gradients, ["own", *(report.channels for report in reports)], strict=True
         )
     ]
     tree = {
@@ -383,11 +383,11 @@ def _told(steps, judged, view, classes, title, training, lr, max_bytes):
         "activations": [
             _activation(k, value, gradient) for k, (value, gradient) in enumerate(zip(values, gradients, strict=True))
         ],
-        "layers": _layers(stories, lr),
+        "layers": _layers(reports, lr),
         "loss_view": view,
     }
     cut = fitted(shown, list(_parts(tree)), max_bytes)
-    return _filled(tree, cut) | {"left_out": _left_out(stories, shown, tree, cut)}
+    return _filled(tree, cut) | {"left_out": _left_out(reports, shown, tree, cut)}
 
 
 def _as_label_list(labels):
@@ -418,32 +418,32 @@ def _stats(array):
     }
 
 
-def _layers(stories, lr):
+def _layers(reports, lr):
     keepers = {}  # which layer keeps the array at an address
-    return [_layer(story, lr, keepers) for story in stories]
+    return [_layer(report, lr, keepers) for report in reports]
 
 
-def _layer(story, lr, keepers):
-    step, params = story.step, story.params()
+def _layer(report, lr, keepers):
+    step, params = report.step, report.params()
     told = {
         "index": step.index,
         "name": step.name,
-        "kind": story.kind,
+        "kind": report.kind,
         "repr": repr(step.layer),
         "input": step.index,
         "output": step.index + 1,
         "parameters": sum(param.size for param, _ in params.values()),
-        "params": {name: Part(param, story.param_axes(name, param)) for name, (param, _) in params.items()},
+        "params": {name: Part(param, report.param_axes(name, param)) for name, (param, _) in params.items()},
         "grads": {
-            name: Part(grad, story.param_axes(name, grad)) for name, (_, grad) in params.items() if grad is not None
+            name: Part(grad, report.param_axes(name, grad)) for name, (_, grad) in params.items() if grad is not None
         },
         "param_stats": {name: _param_stats(param, grad, lr) for name, (param, grad) in params.items()},
-        "keeps": [_kept_thing(step.name, *kept, keepers) for kept in story.keeps()],
-        "flops": dict(zip(("forward", "backward"), story.flops(), strict=True)),
-        "bytes": dict(zip(("forward", "backward"), story.bytes(), strict=True)),
-        "extra": story.extra() | {"rest": story.rests()},
+        "keeps": [_kept_thing(step.name, *kept, keepers) for kept in report.keeps()],
+        "flops": dict(zip(("forward", "backward"), report.flops(), strict=True)),
+        "bytes": dict(zip(("forward", "backward"), report.bytes(), strict=True)),
+        "extra": report.extra() | {"rest": report.rests()},
     }
-    return told | ({"dead": story.dead()} if story.kind == "ReLU" else {})
+    return told | ({"dead": report.dead()} if report.kind == "ReLU" else {})
 
 
 def _param_stats(param, grad, lr):
@@ -484,9 +484,9 @@ def _filled(tree, cut):
     return {key: value for key, value in filled.items() if key != "rest" or value}
 
 
-def _left_out(stories, shown, tree, cut):
+def _left_out(reports, shown, tree, cut):
     """What was cut, in sentences."""
-    sentences, steps = [], [story.step for story in stories]
+    sentences, steps = [], [report.step for report in reports]
     for k, activation in enumerate(shown):
         name = f"{steps[k - 1].name}'s output" if k else "the input"
         words = [

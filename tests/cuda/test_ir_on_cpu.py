@@ -20,7 +20,7 @@ from minicnn.backends import cuda as backend
 from minicnn.backends.contract import Norm
 from minicnn.backends.cuda import matrix, passes, products
 from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import from_host
 from minicnn.backends.cuda.tiles import THREADS, TILES
 from minicnn.geometry import adaptive_start, adaptive_stop, adaptive_windows, fixed_start, output_size
@@ -287,9 +287,9 @@ def test_integers_and_local_arrays():
 
 
 def test_functions_that_are_called():
-    """Inlined ones (`part`), and ones that stay functions, with a barrier in them."""
+    """Inlined ones (`inlined`), and ones that stay functions, with a barrier in them."""
 
-    @part
+    @inlined
     def twice(x):
         return x + x
 
@@ -326,7 +326,7 @@ def test_what_is_not_known_is_refused():
 @lru_cache
 def applied(scalar):
     """y[i] = scalar(*the three numbers of row i), a function of the package's geometry compiled for the device."""
-    compiled = part(scalar)
+    compiled = inlined(scalar)
 
     def kernel(numbers, y):
         i = np.uint64(cuda.threadIdx.x)

@@ -59,7 +59,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     where_greater,
     where_positive,
 )
-from minicnn.backends.cpu.runtime.jit import addressed, serial
+from minicnn.backends.cpu.runtime.jit import by_pointer, serial
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.images import Images
@@ -366,7 +366,7 @@ def _folded(weight, bias, norm):
 # Sources: what a convolution reads.
 
 
-@addressed
+@by_pointer
 def activation_source(arrays, image, window, patch):
     """patch = relu(scale * (y - mean) + shift). arrays: y, coefficients."""
     y, coefficients = arrays[0], arrays[1]
@@ -383,7 +383,7 @@ def activation_source(arrays, image, window, patch):
             store(patch, patch_at + s * LANES, relu(z))
 
 
-@addressed
+@by_pointer
 def gradient_source(arrays, image, window, patch):
     """patch = dy = scale * g - c1 - c2 * (y - mean). arrays: y, g, coefficients."""
     y, g, coefficients = arrays[0], arrays[1], arrays[2]
@@ -401,7 +401,7 @@ def gradient_source(arrays, image, window, patch):
             store(patch, patch_at + s * LANES, fma(load(g, y_at + s * pitch), scale, through_statistics))
 
 
-@addressed
+@by_pointer
 def peak_gradient_source(arrays, image, window, patch):
     """`gradient_source` where g is 0 but for one pixel of each channel. arrays: y, peaks (N, 3, F), coefficients."""
     y, peaks, coefficients = arrays[0], arrays[1], arrays[2]
@@ -426,7 +426,7 @@ def peak_gradient_source(arrays, image, window, patch):
 # Sinks: what becomes of what a convolution made.
 
 
-@addressed
+@by_pointer
 def store_sink(arrays, image, window, pitch, record, patch):
     """y = patch. arrays: y."""
     y = arrays[0]
@@ -437,7 +437,7 @@ def store_sink(arrays, image, window, pitch, record, patch):
             store(y, y_at + q * padded, load(patch, (p * pitch + q) * LANES))
 
 
-@addressed
+@by_pointer
 def moments_sink(arrays, image, window, pitch, record, patch):
     """y = patch, and the piece's moments about its own mean, see `_joined_moments`. arrays: y, records.
 
@@ -468,7 +468,7 @@ def moments_sink(arrays, image, window, pitch, record, patch):
     store(records, at + 3 * padded, fill(y, count))
 
 
-@addressed
+@by_pointer
 def relu_gradient_sink(arrays, image, window, pitch, record, patch):
     """g = patch where z > 0, else 0, and the piece's sums of g and g * (y - mean).
 
@@ -493,7 +493,7 @@ def relu_gradient_sink(arrays, image, window, pitch, record, patch):
     store(sums, (record * 2 + 1) * padded + c, of_g_distance)
 
 
-@addressed
+@by_pointer
 def max_sink(arrays, image, window, pitch, record, patch):
     """The piece's maximum; nothing else is stored. arrays: maxima (pieces, F)."""
     maxima = arrays[0]
@@ -509,7 +509,7 @@ def max_sink(arrays, image, window, pitch, record, patch):
 # Passes without a convolution.
 
 
-@addressed
+@by_pointer
 def max_kernel(arrays, numbers, table, scratch, worker):
     """Where each channel of an image is largest, the first maximum or the last NaN, as `max_pool2d_forward` has it.
 
@@ -570,7 +570,7 @@ def _copy(x, y, strips, dtype):
     launch(copy_kernel, (*x.arrays, *y.arrays), numbers_of(job, strips, workers), 1, scratch_size, workers, dtype)
 
 
-@addressed
+@by_pointer
 def copy_kernel(arrays, numbers, table, scratch, worker):
     """This worker's share of the strips. arrays: 4 of the source, 4 of the sink."""
     job = CopyJob(*unpack(numbers, COPY_NUMBERS))

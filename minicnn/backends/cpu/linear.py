@@ -15,7 +15,7 @@ import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.convolution.vectors import TERMS
-from minicnn.backends.cpu.runtime.jit import addressed, serial, serial_sum
+from minicnn.backends.cpu.runtime.jit import by_pointer, serial, serial_sum
 from minicnn.backends.cpu.runtime.launch import launch
 
 
@@ -47,7 +47,7 @@ def linear_bias_gradient(dy):
     return dy.sum(axis=0, dtype=np.float64).astype(dy.dtype)
 
 
-@addressed
+@by_pointer
 def _dots_of_row(arrays, numbers, table, scratch, n):
     """y[n, k] = sum over d of x[n, d] * weight[k, d], for all k. arrays: x, weight, y."""
     x, weight, y = arrays[0], arrays[1], arrays[2]
@@ -64,7 +64,7 @@ def _dot(a, b):
     return total
 
 
-@addressed
+@by_pointer
 def _row_of_product(arrays, numbers, table, scratch, row):
     """total[row] = sum over k of a[row, k] * b[k]. arrays: a (rows, K), b (K, D), total (rows, D).
 

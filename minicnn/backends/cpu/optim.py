@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.runtime.jit import CHUNK, addressed, chunks, part
+from minicnn.backends.cpu.runtime.jit import CHUNK, by_pointer, chunks, inlined
 from minicnn.backends.cpu.runtime.launch import launch, unpack
 
 
@@ -41,14 +41,14 @@ def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled
     launch(_adam_chunk, arrays, (), 0, 0, chunks(param.size), param.dtype)
 
 
-@part
+@inlined
 def _own_chunk(array, chunk):
     """The numbers that a worker owns. A loop over these alone is done several numbers at a time: no index can be
     negative, and what was written is not read again."""
     return array[chunk * CHUNK : (chunk + 1) * CHUNK]
 
 
-@addressed
+@by_pointer
 def _sgd_chunk(arrays, numbers, table, scratch, chunk):
     """arrays: param, velocity, grad, settings."""
     lr, momentum, weight_decay, nesterov = unpack(arrays[3], 4)
@@ -60,7 +60,7 @@ def _sgd_chunk(arrays, numbers, table, scratch, chunk):
         param[t] -= lr * (g + momentum * new_velocity if nesterov else new_velocity)
 
 
-@addressed
+@by_pointer
 def _adam_chunk(arrays, numbers, table, scratch, chunk):
     """arrays: param, m, v, grad, settings."""
     step_size, v_hat_root, one_minus_beta1, beta2, one_minus_beta2, eps, keep, decay = unpack(arrays[4], 8)

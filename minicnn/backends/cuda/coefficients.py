@@ -10,19 +10,19 @@ See `fused` for where they come from.
 
 import numpy as np
 
-from minicnn.backends.cuda.runtime.device import part
+from minicnn.backends.cuda.runtime.device import inlined
 
 MEAN, SCALE, SHIFT, C1, C2 = range(5)
 ROWS = 5
 
 
-@part
+@inlined
 def coefficient(coefficients, row, c, channels):
     """One of the five numbers of channel c."""
     return coefficients[np.uint64(row * channels + c)]
 
 
-@part
+@inlined
 def distance_and_z(y, coefficients, c, channels):
     """y - mean, and z."""
     distance = y - coefficient(coefficients, MEAN, c, channels)
@@ -30,14 +30,14 @@ def distance_and_z(y, coefficients, c, channels):
     return distance, scale * distance + shift
 
 
-@part
+@inlined
 def activated(y, coefficients, c, channels, zero):
     """a; NaN stays."""
     _, z = distance_and_z(y, coefficients, c, channels)
     return zero if z <= zero else z
 
 
-@part
+@inlined
 def gradient_of_y(g, y, coefficients, c, channels):
     """dy"""
     distance = y - coefficient(coefficients, MEAN, c, channels)

@@ -1,6 +1,6 @@
 """What kernels that go over an array have in common."""
 
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.tiles import THREADS
 
 
@@ -9,13 +9,13 @@ def blocks_for(size):
     return -(-size // THREADS)
 
 
-@part
+@inlined
 def own_number():
     """The number that this thread owns, counted over all blocks."""
     return cuda.blockIdx.x * THREADS + cuda.threadIdx.x
 
 
-@part
+@inlined
 def sum_over_block(shared, thread):
     """Add up the THREADS numbers of `shared`, which each thread has written one of; the sum is then shared[0].
 
@@ -30,7 +30,7 @@ def sum_over_block(shared, thread):
         step //= 2
 
 
-@part
+@inlined
 def beats(value, place, other_value, other_place):
     """Whether one cell wins over another: the larger, of equals the first; a NaN over numbers, the last over NaNs."""
     if value != value:
@@ -38,7 +38,7 @@ def beats(value, place, other_value, other_place):
     return value > other_value or (value == other_value and place < other_place)
 
 
-@part
+@inlined
 def winner_of_block(values, places, thread):
     """Find the winner by `beats` among THREADS cells, which each thread has written one of; it is then at 0.
 

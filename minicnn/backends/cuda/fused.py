@@ -29,7 +29,7 @@ from minicnn.backends.cuda.coefficients import C1, C2, MEAN, ROWS, SCALE, SHIFT,
 from minicnn.backends.cuda.conv import output_sizes, reading
 from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
 from minicnn.backends.cuda.moments import added, merged_moments
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
@@ -423,7 +423,7 @@ def _peak_gradient(real):
     return kernel
 
 
-@part
+@inlined
 def plane_of(plane, images, n_channels):
     """Channel, area, and first number of a plane."""
     n = plane // n_channels
@@ -432,7 +432,7 @@ def plane_of(plane, images, n_channels):
     return c, area, images[np.uint64(n * 3 + 2)] * n_channels + c * area
 
 
-@part
+@inlined
 def own_row():
     """The number along blockIdx.y that this thread begins with."""
     return cuda.blockIdx.y * THREADS + cuda.threadIdx.x

@@ -15,7 +15,7 @@ import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.elementwise import sum_over_block
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import THREADS
 
@@ -34,7 +34,7 @@ def log_softmax_backward(dy, y):
     return dx
 
 
-@part
+@inlined
 def largest_of_block(shared, thread):
     """The largest of the THREADS numbers of `shared` goes to shared[0], as in `sum_over_block`."""
     cuda.syncthreads()

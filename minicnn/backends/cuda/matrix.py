@@ -18,7 +18,7 @@ import numpy as np
 from minicnn.backends.cuda.elementwise import blocks_for
 from minicnn.backends.cuda.passes import zeros
 from minicnn.backends.cuda.products import FULL, HALF, add_partial_sums, add_strip
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import (
     DEPTH,
@@ -64,7 +64,7 @@ def _stretch(terms, parts):
     return -(-stretch // DEPTH) * DEPTH
 
 
-@part
+@inlined
 def fetch_strip(strip, pitch, lines, matrix, line, end_line, line_pitch, term, end_term, term_pitch, zero):
     """strip[d, k] = matrix[line + k, term + d], and 0 from `end_line` and from `end_term` on.
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from minicnn.backends.cuda.batches import flat
 from minicnn.backends.cuda.elementwise import sum_over_block
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import THREADS
@@ -94,7 +94,7 @@ def _merge(real):
     return kernel
 
 
-@part
+@inlined
 def merged(a, b):
     """(count, mean, squares) of a and b together; either may be of no pixels."""
     if not b[0]:

@@ -26,7 +26,7 @@ import numpy as np
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_batch, flat, image_table
 from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant, launch
 from minicnn.backends.cuda.tiles import LARGE_WINDOW, THREADS
 from minicnn.geometry import windows_over
@@ -119,7 +119,7 @@ def _plan(batch, input_size, rows, columns, backward=False):
 # What kernels have in common.
 
 
-@part
+@inlined
 def cell_of(i, plan, side, n_channels, n_images):
     """Number i of the cells of all images, X or Y: where its image is in the plan, and its channel, row and column."""
     low, high = 0, n_images  # images are in order, and are halved until one is left
@@ -138,27 +138,27 @@ def cell_of(i, plan, side, n_channels, n_images):
     return at, c, row, cell - row * width
 
 
-@part
+@inlined
 def numbers_of(plan, at):
     """The three numbers from `at` on."""
     return plan[np.uint64(at)], plan[np.uint64(at + 1)], plan[np.uint64(at + 2)]
 
 
-@part
+@inlined
 def range_of(table, number, plan):
     """The two numbers of a row of a table (…, 2)."""
     at = plan[np.uint64(table)] + 2 * number
     return plan[np.uint64(at)], plan[np.uint64(at + 1)]
 
 
-@part
+@inlined
 def plane_of(c, plan, side, n_channels):
     """The first number of channel c of an image, and its width; `side` is where its three numbers are in the plan."""
     height, width, before = numbers_of(plan, side)
     return before * n_channels + c * (height * width), width
 
 
-@part
+@inlined
 def window_of(i, plan, n_channels, n_images):
     """Of the window of output i: the first number of its plane of x and the plane's width, its rows and its columns."""
     at, c, p, q = cell_of(i, plan, Y, n_channels, n_images)

@@ -35,7 +35,7 @@ import numpy as np
 
 from minicnn.backends.cuda.coefficients import activated, distance_and_z, gradient_of_y
 from minicnn.backends.cuda.elementwise import own_number
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
 from minicnn.geometry import fixed_start
 
@@ -45,11 +45,11 @@ TAP = 4  # numbers of a tap in a plan: channel, i, j, place of its weight in a r
 NOWHERE = 2**30  # all numbers of a tap that only fills up a strip: no image is so large that it would see a pixel
 IMAGE = 6  # numbers of an image: height, width and first pixel of what is read, and of what is written
 HALF = SIDE // 2
-window_start = part(fixed_start)  # the package's own formula, compiled for the device
+window_start = inlined(fixed_start)  # the package's own formula, compiled for the device
 FULL = np.uint64  # of an index; a signed one could count from the end, which takes instructions to find out
 
 
-@part
+@inlined
 def add_products(left, left_at, right, right_at, right_gap, sums):
     """sums[a, b] += left[a] * right[b], for the square of one thread. Its columns are two runs of HALF."""
     for a in range(SIDE):
@@ -59,7 +59,7 @@ def add_products(left, left_at, right, right_at, right_gap, sums):
             sums[a * SIDE + HALF + b] += factor * right[FULL(right_at + right_gap + b)]
 
 
-@part
+@inlined
 def add_strip(left, left_at, left_pitch, right, right_at, right_pitch, gap, sums):
     """The products of a strip's DEPTH terms. Two terms a turn, and no counter beside the places, for each turn of a
     loop costs ten instructions to 64 multiply-adds for a term."""
@@ -71,33 +71,33 @@ def add_strip(left, left_at, left_pitch, right, right_at, right_pitch, gap, sums
         right_at += 2 * right_pitch
 
 
-@part
+@inlined
 def divided(number, divisor):
     """number // divisor and the remainder, neither below 0, in 32 bits; for 64 the device would call a function."""
     quotient = np.int32(np.uint32(number) // np.uint32(divisor))
     return quotient, np.int32(number - quotient * divisor)
 
 
-@part
+@inlined
 def whole_strips(taps):
     """How many taps a plan has, with those that fill up the last strip."""
     return (taps + DEPTH - 1) // DEPTH * DEPTH
 
 
-@part
+@inlined
 def numbers_of_job(plan):
     """Channels that are read, rows of the result, from one row of weights to the next (in a weight gradient, pixels of
     a block), taps, pixels that are written, images."""
     return plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
 
 
-@part
+@inlined
 def steps_of_job(plan):
     """Stride and padding, each down and across."""
     return plan[6], plan[7], plan[8], plan[9]
 
 
-@part
+@inlined
 def image_of(pixel, plan, at, n_images):
     """The image that has this pixel among those that are written, by halving: images are in order."""
     low, high = 0, n_images

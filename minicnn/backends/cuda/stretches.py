@@ -19,7 +19,7 @@ in, and again where it has left it:
 import numpy as np
 
 from minicnn.backends.cuda.batches import sizes_table
-from minicnn.backends.cuda.runtime.device import cuda, part
+from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant
 from minicnn.backends.cuda.tiles import STRETCH
 
@@ -34,7 +34,7 @@ def cut(batch):
     return -(-pixels // STRETCH), (constant(starts), len(batch), n_channels, pixels)
 
 
-@part
+@inlined
 def own_stretch(n_channels, pixels):
     """Channel, first pixel and stop of the stretch that this block owns."""
     stretch = cuda.blockIdx.x // n_channels
@@ -42,7 +42,7 @@ def own_stretch(n_channels, pixels):
     return cuda.blockIdx.x - stretch * n_channels, first, min(first + STRETCH, pixels)
 
 
-@part
+@inlined
 def image_at(pixel, c, starts, n_images, n_channels):
     """Of the image with this pixel: the first pixel after it, and how far it is from a pixel to its place in channel c.
 

@@ -33,7 +33,7 @@ from minicnn.backends.cpu.convolution.vectors import (
     sum_of_lanes,
     where_greater,
 )
-from minicnn.backends.cpu.runtime.jit import part, serial, shared_part
+from minicnn.backends.cpu.runtime.jit import compiled_once, inlined, serial
 
 SPREAD = 256.0
 LARGEST = 1e15  # of a number that is transformed, so that no product of two overflows in float32
@@ -42,7 +42,7 @@ FEW = 16  # a filter is not transformed where fewer than one in FEW of its weigh
 PARTS = 5  # of a tile: the rim and four quarters
 
 
-@shared_part
+@compiled_once
 def add_squares(patch, at, row, size, sums, sums_at):
     """Add the squares of a tile's numbers, size × size from `at` on, to PARTS vectors of sums: first those of the rim,
     which a tile of 4 × 4, of a gradient, has not, then those of the quarters."""
@@ -69,7 +69,7 @@ def add_squares(patch, at, row, size, sums, sums_at):
         store(sums, sums_at, rows + columns)
 
 
-@shared_part
+@compiled_once
 def balanced(sums, at, vectors, lower, right, other_at):
     """The first look. sums: from `at` on, those of the rim, of the quarters, and of what else belongs to the tile,
     `vectors` in all, lanes of channels apart. `lower`, `right`: whether outputs meet the lower and the right quarters.
@@ -92,7 +92,7 @@ def balanced(sums, at, vectors, lower, right, other_at):
     return sum_of_lanes(fma(least, fill(sums, SPREAD**2), fill(sums, 0.0) - total)) >= 0
 
 
-@part
+@inlined
 def quarters_balanced(sums, at, vectors, lower, right, other_at):
     """The same with the lanes added up."""
     total = 0.0
@@ -105,7 +105,7 @@ def quarters_balanced(sums, at, vectors, lower, right, other_at):
     return total <= LARGEST**2 and total <= SPREAD**2 * least
 
 
-@part
+@inlined
 def windows_balanced(patch, C, high, wide, KH, KW, rows, columns):
     """The second look, at the window of each of rows × columns outputs. patch: the numbers (C / LANES, high, wide,
     LANES) of a tile, and room for high * wide more."""
@@ -129,7 +129,7 @@ def windows_balanced(patch, C, high, wide, KH, KW, rows, columns):
     return total <= LARGEST**2 and total <= SPREAD**2 * least
 
 
-@part
+@inlined
 def places_of_taps(C, high, wide, KH, KW, taps):
     """taps[c, i, j] = where the patch has the number that a tap of the tile's first output meets."""
     for c in range(C):
@@ -139,7 +139,7 @@ def places_of_taps(C, high, wide, KH, KW, taps):
                 taps[(c * KH + i) * KW + j] = at
 
 
-@part
+@inlined
 def places_of_pixels(rows, columns, wide, pixels):
     """pixels[p, q] = how far from there the numbers lie that output (p, q) meets; the last again, up to whole ROWS."""
     for p in range(rows):
@@ -149,7 +149,7 @@ def places_of_pixels(rows, columns, wide, pixels):
         pixels[t] = pixels[rows * columns - 1]
 
 
-@part
+@inlined
 def pack_weight(weight, inputs, outputs, kernel, flip, packed):
     """packed (outputs / LANES, inputs, kernel, LANES) from weight (F, C, kernel); flip as in
     `transform_weight_kernel`."""
@@ -165,7 +165,7 @@ def pack_weight(weight, inputs, outputs, kernel, flip, packed):
                     at += 1
 
 
-@part
+@inlined
 def sum_plainly(patch, C, pixels_of_channel, kernel, packed, bias, f0, width, pixels, taps, M):
     """M[f / LANES, pixel] = the 16 outputs of a tile for the `width` filters from f0 on."""
     size = (16 + ROWS) * LANES
@@ -190,7 +190,7 @@ def sum_plainly(patch, C, pixels_of_channel, kernel, packed, bias, f0, width, pi
         c = max(stop, c + 1)
 
 
-@part
+@inlined
 def _has_numbers(patch, c, pixels):
     """Whether channel c has any that is not 0."""
     at = c // LANES * LANES * pixels + c % LANES

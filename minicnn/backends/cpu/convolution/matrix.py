@@ -19,7 +19,7 @@ from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.pieces import cut, numbers_of, one_to_a_block, piece_number
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, fill, gather_gemm, load, store
-from minicnn.backends.cpu.runtime.jit import addressed, serial
+from minicnn.backends.cpu.runtime.jit import by_pointer, serial
 from minicnn.backends.cpu.runtime.launch import launch, unpack
 
 WIDE = 2 * LANES  # pixels in a tile
@@ -41,7 +41,7 @@ class Job(NamedTuple):
 JOB_NUMBERS = len(Job._fields)
 
 
-@addressed
+@by_pointer
 def forward_kernel(arrays, numbers, table, scratch, worker):
     """The output of this worker's blocks. arrays: x, weight (F, taps), y."""
     job = Job(*unpack(numbers, JOB_NUMBERS))

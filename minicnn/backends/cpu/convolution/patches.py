@@ -21,7 +21,7 @@ import numpy as np
 from numba import types
 
 from minicnn.backends.cpu.convolution.vectors import LANES, fill, load, store, transpose
-from minicnn.backends.cpu.runtime.jit import addressed, serial
+from minicnn.backends.cpu.runtime.jit import by_pointer, serial
 from minicnn.backends.cpu.runtime.launch import address, flat
 
 SOURCE_ARRAYS = 4  # every source and every sink gets this many
@@ -134,7 +134,7 @@ def copy(source, source_at, target, target_at, count):
     store(target, target_at + count - LANES, load(source, source_at + count - LANES))
 
 
-@addressed
+@by_pointer
 def nchw_source(arrays, image, window, patch):
     """patch[r, s, lane] = x[n, c + lane, r, s], a block of LANES × LANES numbers at a time where one fits."""
     x = arrays[0]
@@ -159,7 +159,7 @@ def nchw_source(arrays, image, window, patch):
                     patch[patch_at + s * LANES + lane] = 0
 
 
-@addressed
+@by_pointer
 def plane_source(arrays, image, window, patch):
     """patch[r, s] = x[n, c, r, s]: one plane without lanes, for the register tile on images (N, C, H, W)."""
     x = arrays[0]
@@ -169,7 +169,7 @@ def plane_source(arrays, image, window, patch):
         copy(x, x_at + low, patch, r * window.columns + low, high - low)
 
 
-@addressed
+@by_pointer
 def nchw_sink(arrays, image, window, pitch, record, patch):
     """y[n, f + lane, p, q] = patch[p, q, lane]."""
     y = arrays[0]

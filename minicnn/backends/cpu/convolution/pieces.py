@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.backends.cpu.runtime.jit import part
+from minicnn.backends.cpu.runtime.jit import inlined
 from minicnn.backends.cpu.runtime.launch import unpack
 
 SMALL = 64 * 64  # weights of fewer (f, c) pairs are prepared by one thread: waking a second costs more
@@ -79,7 +79,7 @@ class Layout:
 PIECE_NUMBERS = len(Piece._fields)
 
 
-@part
+@inlined
 def piece_number(numbers, pieces_at, index):
     """Row `index` of the table, in a kernel."""
     at = pieces_at + index * PIECE_NUMBERS

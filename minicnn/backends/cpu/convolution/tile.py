@@ -44,7 +44,7 @@ from minicnn.backends.cpu.convolution.pieces import (
     piece_number,
 )
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, gather_gemm, load, store
-from minicnn.backends.cpu.runtime.jit import addressed, part
+from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 
@@ -112,7 +112,7 @@ GRADIENT_JOB_NUMBERS = len(GradientJob._fields)
 # Kernels: one worker's share of the blocks. A block is one piece.
 
 
-@addressed
+@by_pointer
 def forward_kernel(arrays, numbers, table, scratch, worker):
     """The output of this worker's blocks. arrays: 4 of the source, 4 of the sink, packed weights, bias.
 
@@ -155,13 +155,13 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                 call(job.sink, (sink_arrays, y_image, y_window, wide, b, y_patch[f // LANES * vector :]))
 
 
-@part
+@inlined
 def _size_of_phase(job, phase, high, wide):
     """Rows and columns of the piece's pixels that belong to the phase."""
     return (high - phase[0] + job.out_h - 1) // job.out_h, (wide - phase[1] + job.out_w - 1) // job.out_w
 
 
-@part
+@inlined
 def _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, table, M, vector):
     """M[v, t] = vector v of the `width` filters from f0 on, at pixel t of the phase."""
     n_taps, weights_at = phase[2], phase[3]
@@ -199,7 +199,7 @@ def _run_phase(job, phase, window, f0, width, high, wide, patch, weights, bias, 
                 gather_gemm(1, M, M_at, LANES, vector, patch, 0, pixels, t, taps, 0, size, weights, at, width, True)
 
 
-@part
+@inlined
 def _spread(job, phase, width, high, wide, M, y_patch, vector):
     """The pixels of a phase to their places among those of the piece."""
     rows, columns = _size_of_phase(job, phase, high, wide)
@@ -211,7 +211,7 @@ def _spread(job, phase, width, high, wide, M, y_patch, vector):
                 store(y_patch, at + pixel * LANES, load(M, at + (p * columns + q) * LANES))
 
 
-@addressed
+@by_pointer
 def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """Partial sum number `worker` of dweight. arrays: 4 of the source of x, 4 of that of dy, the sums."""
     job = GradientJob(*unpack(numbers, GRADIENT_JOB_NUMBERS))
@@ -252,7 +252,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                 gather_gemm(1, share, at, padded_F, 0, patch, 0, rows, k, pixels, 0, count, dy_patch, 0, LANES, add)
 
 
-@part
+@inlined
 def _tap_offsets(job, window, n_taps, rows):
     """Where each tap (c, i, j) reads in the patch, relative to a pixel; the last again, up to a whole tile."""
     k = 0
@@ -266,7 +266,7 @@ def _tap_offsets(job, window, n_taps, rows):
         rows[k] = rows[n_taps - 1]
 
 
-@part
+@inlined
 def _fill_patch(source, arrays, image, window, group, patch):
     """The patch (C / group, rows, columns, group) of all channels."""
     for c in range(0, image.channels, group):
@@ -274,7 +274,7 @@ def _fill_patch(source, arrays, image, window, group, patch):
         call(source, (arrays, image, part, patch[c * window.rows * window.columns :]))
 
 
-@addressed
+@by_pointer
 def pack_weight_kernel(arrays, numbers, table, scratch, worker):
     """The weights of one phase, laid out (blocks of 2 vectors of outputs, inputs, taps, lanes), as `gather_gemm` reads.
 
@@ -299,7 +299,7 @@ def pack_weight_kernel(arrays, numbers, table, scratch, worker):
                     at += width
 
 
-@addressed
+@by_pointer
 def add_shares_kernel(arrays, numbers, table, scratch, worker):
     """dweight (F, C * KH * KW) = the sum of the shares (shares, taps up to ROWS, F up to LANES), in order.
 

@@ -1,9 +1,9 @@
 """How this backend compiles and runs in parallel, in one place.
 
 `serial` compiles a body that works on one image, plane or stretch of memory, `serial_sum` one that is a long sum;
-`parallel` compiles the thin loop that hands bodies to threads, and `addressed` a body for the one such loop that all
-may share, in `launch`. A parallel loop takes a second to compile and an addressed body a tenth of one, so a training
-step has no other loop; only operations that a fused network does without have their own.
+`parallel` compiles the thin loop that hands bodies to threads, and `by_pointer` a body for the one such loop that all
+may share, in `launch`. A parallel loop takes a second to compile and a body called by pointer a tenth of one, so a
+training step has no other loop; only operations that a fused network does without have their own.
 
 Results do not depend on the number of threads: each iteration of a parallel loop owns what it writes, nothing
 is added up across iterations, and how the work is cut depends on shapes only.
@@ -125,12 +125,12 @@ serial = functools.partial(_kept_on_disk, fastmath=FASTMATH)
 serial_sum = functools.partial(_kept_on_disk, fastmath=FASTMATH_SUM)
 
 # For `launch`, which jumps to its machine code; without the shell by which Python would call it, 0.1 s to compile.
-addressed = functools.partial(serial, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+by_pointer = functools.partial(serial, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 # A part of kernels, compiled within each that calls it and never alone, which would take as long again.
-part = numba.njit(inline="always", fastmath=FASTMATH, **_OPTIONS)
+inlined = numba.njit(inline="always", fastmath=FASTMATH, **_OPTIONS)
 # The same for what is long and needed in several places: called there, and compiled once.
-shared_part = numba.njit(fastmath=FASTMATH, **_OPTIONS)
+compiled_once = numba.njit(fastmath=FASTMATH, **_OPTIONS)
 
 # Reentrant, since the handler of a signal, or of an object's end, may begin a loop of its own while this thread has it.
 _one_loop_at_a_time = threading.RLock()

@@ -57,7 +57,7 @@ def stream():
 
 
 # A part of kernels, put into each that calls it.
-part = cuda.jit(device=True, inline="always")
+inlined = cuda.jit(device=True, inline="always")
 
 
 def allocate(size, dtype):

@@ -30,7 +30,7 @@ from minicnn.backends.cpu.convolution.winograd.plan import (
 from minicnn.backends.cpu.convolution.winograd.tiles import SUMS, count_unbalanced, input_tiles, job_of
 from minicnn.backends.cpu.convolution.winograd.transforms import output_transform
 from minicnn.backends.cpu.convolution.winograd.weights import transformed_weight
-from minicnn.backends.cpu.runtime.jit import addressed, part
+from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
@@ -58,7 +58,7 @@ def run(plan, x, y, weight, bias):
             break
 
 
-@addressed
+@by_pointer
 def forward_kernel(arrays, numbers, table, scratch, worker):
     """The output of this worker's blocks.
 
@@ -119,7 +119,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                     patch_at += tiles_h * tiles_w * 16 * LANES
 
 
-@part
+@inlined
 def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
     """M[t, k] = V[t, k] U[k] for tiles t0 to t1 and `width` filters from f0 on.
 
@@ -143,7 +143,7 @@ def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
                     gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, first, n, U, U_at, width, add)
 
 
-@addressed
+@by_pointer
 def forward_mender(arrays, numbers, table, scratch, b, f0):
     """Put the plain sums of block b's unbalanced tiles, of two vectors of filters from f0 on, into the patch of the
     output. Everything is the `forward_kernel`'s."""

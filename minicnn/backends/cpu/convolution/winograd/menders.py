@@ -3,7 +3,7 @@ when they are."""
 
 from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up
 from minicnn.backends.cpu.convolution.vectors import LANES
-from minicnn.backends.cpu.runtime.jit import part, serial
+from minicnn.backends.cpu.runtime.jit import inlined, serial
 from minicnn.backends.cpu.runtime.launch import address, call, kernel_signature
 
 _menders = {}  # (mender, dtype) -> address, of those that were needed
@@ -25,7 +25,7 @@ def _mender_signature(dtype):
     return arrays, numbers, table, scratch, number, number
 
 
-@part
+@inlined
 def tile_sides(job):
     """Rows and columns of the input that a tile meets."""
     return 3 * job.parts_h + 3, 3 * job.parts_w + 3
@@ -37,7 +37,7 @@ def tile_patch_size(C, parts_h, parts_w):
     return (lanes_up(C) + 1) * (3 * parts_h + 3) * (3 * parts_w + 3)
 
 
-@part
+@inlined
 def read_tile(source_arrays, job, piece, p, q, tile_patch):
     """tile_patch (C / LANES, rows, columns, LANES) = all channels of what tile (p, q) of the piece meets."""
     high, wide = tile_sides(job)

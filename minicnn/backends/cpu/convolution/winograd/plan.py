@@ -8,7 +8,7 @@ import numpy as np
 from minicnn.backends.cpu.convolution.patches import lanes_up
 from minicnn.backends.cpu.convolution.pieces import Layout, cut, grouped, piece_number
 from minicnn.backends.cpu.convolution.vectors import LANES, ROWS
-from minicnn.backends.cpu.runtime.jit import part, serial
+from minicnn.backends.cpu.runtime.jit import inlined, serial
 
 POINTS = 36  # products for a tile
 MAX_TILES = 64  # tiles in a block
@@ -130,13 +130,13 @@ class Job(NamedTuple):
 JOB_NUMBERS = len(Job._fields)
 
 
-@part
+@inlined
 def tiles_of(piece):
     """How many tiles down and across."""
     return (piece.p1 - piece.p0 + 3) // 4, (piece.q1 - piece.q0 + 3) // 4
 
 
-@part
+@inlined
 def tiles_of_block(numbers, job, block):
     """How many tiles its pieces have together."""
     count = 0
@@ -146,13 +146,13 @@ def tiles_of_block(numbers, job, block):
     return count
 
 
-@part
+@inlined
 def tile_outputs(piece, p, q):
     """How many rows and columns of tile (p, q) are within the image."""
     return min(4, piece.p1 - piece.p0 - 4 * p), min(4, piece.q1 - piece.q0 - 4 * q)
 
 
-@part
+@inlined
 def inputs_in_order(job, places):
     """places[i] = where input i, channel i modulo C of part i // C, stands among the inputs up to whole vectors."""
     for ab in range(job.parts_h * job.parts_w):

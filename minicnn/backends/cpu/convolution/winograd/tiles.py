@@ -16,13 +16,13 @@ from minicnn.backends.cpu.convolution.winograd.plan import (
     tiles_of,
 )
 from minicnn.backends.cpu.convolution.winograd.transforms import input_transform, output_adjoint_transform
-from minicnn.backends.cpu.runtime.jit import addressed, part
+from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import address, call, flat, unpack
 
 SUMS = 2 * PARTS * LANES  # of squares for each tile: of the kernel's first 3 × 3 part, and of the others
 
 
-@addressed
+@by_pointer
 def input_tiles(source_arrays, numbers, block, patch, V, sums, unbalanced):
     """V[t, k, input] = (Bᵀ d B)[k] for every tile t of a block; where tiles are guarded also its sums of squares, and
     whether these look `unbalanced`."""
@@ -63,7 +63,7 @@ def input_tiles(source_arrays, numbers, block, patch, V, sums, unbalanced):
                     t += 1
 
 
-@addressed
+@by_pointer
 def gradient_tiles(source_arrays, numbers, block, patch, Q, sums, unbalanced):
     """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of a block; where tiles are guarded also its sums of squares, and
     whether these, too, look `unbalanced`."""
@@ -103,7 +103,7 @@ def tiles_signature(dtype):
     return source_arrays, numbers, types.intp, flat(dtype), flat(dtype), flat(dtype), numbers
 
 
-@part
+@inlined
 def count_unbalanced(unbalanced, tiles):
     """How many tiles look unbalanced."""
     count = 0
@@ -112,7 +112,7 @@ def count_unbalanced(unbalanced, tiles):
     return count
 
 
-@part
+@inlined
 def clear(array, at, vectors):
     """So many vectors from `at` on."""
     zero = fill(array, 0.0)
@@ -120,7 +120,7 @@ def clear(array, at, vectors):
         store(array, at + vector * LANES, zero)
 
 
-@part
+@inlined
 def tile_to_compare(t, p, q, tiles_w, rows, columns):
     """The tile with which tile t, of rows × columns outputs, must be balanced: itself, or at the border, where it has
     less than two quarters in one direction, the one beside or above it. A weight that meets nothing of a tile at the

@@ -33,7 +33,7 @@ from minicnn.backends.cpu.convolution.winograd.tiles import (
     tile_to_compare,
 )
 from minicnn.backends.cpu.convolution.winograd.transforms import weight_adjoint_transform
-from minicnn.backends.cpu.runtime.jit import addressed
+from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 
@@ -74,7 +74,7 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
     return dweight
 
 
-@addressed
+@by_pointer
 def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """Partial sum number `worker` of dU = Vᵀ Q.
 
@@ -125,7 +125,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                         gather_gemm(1, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
 
 
-@addressed
+@by_pointer
 def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     """dg = Gᵀ [sum of the shares of dU, in order] G + the plain sums, in order. Worker i owns the channels i,
     i + workers, …
@@ -163,7 +163,7 @@ def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                                 dweight[(((f + lane) * C + c) * KH + i) * KW + j] = scratch[g + lane]
 
 
-@addressed
+@by_pointer
 def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
     """Take block b's unbalanced tiles out of V and Q, and add their products to the plain sums of the share.
     Everything is the `weight_gradient_kernel`'s."""

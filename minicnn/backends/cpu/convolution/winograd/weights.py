@@ -7,7 +7,7 @@ from minicnn.backends.cpu.convolution.pieces import SMALL
 from minicnn.backends.cpu.convolution.vectors import LANES
 from minicnn.backends.cpu.convolution.winograd.plan import POINTS, kernel_parts
 from minicnn.backends.cpu.convolution.winograd.transforms import weight_transform
-from minicnn.backends.cpu.runtime.jit import addressed
+from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 
@@ -23,7 +23,7 @@ def transformed_weight(weight, flip):
     return U
 
 
-@addressed
+@by_pointer
 def transform_weight_kernel(arrays, numbers, table, scratch, worker):
     """U = G g Gᵀ, laid out (36, blocks of 2 vectors of outputs, inputs, lanes) as `gather_gemm` reads it.
 
