@@ -133,7 +133,7 @@ def convolve_by(rung):
 
     module = importlib.import_module(f"minicnn.backends.cpu.convolution.{rung}")
     if rung in ("tile", "winograd"):
-        conv.rung, conv.matrix.serves = (lambda *_: module), (lambda *_: False)
+        conv.choose_algorithm, conv.matrix.supports = (lambda *_: module), (lambda *_: False)
     else:
         cpu.conv2d_forward, cpu.conv2d_input_gradient = module.forward, module.input_gradient
         cpu.conv2d_weight_gradient = module.weight_gradient

@@ -66,7 +66,7 @@ def test_each_rung_gives_the_numbers_of_the_definition(rung):
     compared = 0
     for name, *arrays, stride, padding in problems():
         weight = arrays[1]
-        # Not `serves`, which also asks whether it pays: with one channel, too, the numbers must be right.
+        # Not `supports`, which also asks whether it pays: with one channel, too, the numbers must be right.
         fits = stride == (1, 1) and all(pad < kernel for pad, kernel in zip(padding, weight.shape[2:], strict=True))
         if rung is winograd and not fits:
             continue
@@ -88,7 +88,7 @@ def test_the_matrix_product_gives_the_numbers_of_the_definition():
     one_by_one += [("a long row", *draw_one_by_one((2, 5, 1, 1100), 8, (1, 1)))]
     compared = 0
     for name, x, weight, bias, dy, stride, padding in one_by_one:
-        if not matrix.serves(weight.shape[2:], padding):
+        if not matrix.supports(weight.shape[2:], padding):
             continue
         expected = plain.forward(x, weight, bias, stride, padding)
         np.testing.assert_allclose(conv.conv2d_forward(x, weight, bias, stride, padding), expected, atol=1e-12)

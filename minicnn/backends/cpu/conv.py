@@ -23,23 +23,24 @@ from minicnn.images import Images
 
 @guarded
 def conv2d_forward(x, weight, bias, stride, padding):
-    if matrix.serves(weight.shape[2:], padding):
+    if matrix.supports(weight.shape[2:], padding):
         y = empty_batch(x, len(weight), output_sizes(sizes_table(x), (1, 1), stride, padding), x.dtype)
         matrix.run(planes_reading(x), _writing(y), weight[:, :, 0, 0], bias, stride)
         return y
-    return convolve(rung(x.shape[1], weight.shape[2:], stride, padding, weight), x, weight, bias, stride, padding)
+    algorithm = choose_algorithm(x.shape[1], weight.shape[2:], stride, padding, weight)
+    return convolve(algorithm, x, weight, bias, stride, padding)
 
 
 @guarded
 def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     dx = empty_batch(dy, weight.shape[1], input_size, dy.dtype)
-    if matrix.serves(weight.shape[2:], padding) and stride == (1, 1):
+    if matrix.supports(weight.shape[2:], padding) and stride == (1, 1):
         matrix.run(planes_reading(dy), _writing(dx), np.ascontiguousarray(weight[:, :, 0, 0].T), None, stride)
         return dx
-    chosen = rung(dy.shape[1], weight.shape[2:], stride, padding, weight)
-    if chosen is tile and not np.isfinite(weight).all():
+    algorithm = choose_algorithm(dy.shape[1], weight.shape[2:], stride, padding, weight)
+    if algorithm is tile and not np.isfinite(weight).all():
         return _input_gradient_by_definition(dy, weight, stride, padding, dx)
-    return convolve_back(chosen, reading(dy, chosen), weight, dx, stride, padding)
+    return convolve_back(algorithm, reading(dy, algorithm), weight, dx, stride, padding)
 
 
 def _input_gradient_by_definition(dy, weight, stride, padding, dx):
@@ -54,9 +55,9 @@ def _input_gradient_by_definition(dy, weight, stride, padding, dx):
 
 @guarded
 def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
-    chosen = rung(x.shape[1], kernel_size, stride, padding)
-    return chosen.run_weight_gradient(
-        reading(x, chosen), lanes_reading(dy), kernel_size, stride, padding, dtype=x.dtype
+    algorithm = choose_algorithm(x.shape[1], kernel_size, stride, padding)
+    return algorithm.run_weight_gradient(
+        reading(x, algorithm), lanes_reading(dy), kernel_size, stride, padding, dtype=x.dtype
     )
 
 
@@ -71,28 +72,30 @@ def conv2d_bias_gradient(dy):
     return dy.sum(axis=(2, 3)).sum(axis=0, dtype=np.float64).astype(dy.dtype)
 
 
-def rung(inputs, kernel_size, stride, padding, weight=None):
+def choose_algorithm(inputs, kernel_size, stride, padding, weight=None):
     """The module that does this convolution; `inputs` is the number of channels summed over. A weight gradient has
     no weight."""
-    return winograd if winograd.serves(inputs, kernel_size, stride, padding, weight) else tile
+    return winograd if winograd.supports(inputs, kernel_size, stride, padding, weight) else tile
 
 
-def convolve(rung, x, weight, bias, stride, padding):
-    """conv2d_forward by the kernels of `rung`."""
-    batch, kernel_size = reading(x, rung), weight.shape[2:]
+def convolve(algorithm, x, weight, bias, stride, padding):
+    """conv2d_forward by the kernels of `algorithm`."""
+    batch, kernel_size = reading(x, algorithm), weight.shape[2:]
     y = empty_batch(x, len(weight), output_sizes(batch.sizes, kernel_size, stride, padding), x.dtype)
     target = _writing(y)
-    plan = rung.plan_forward(kernel_size, stride, padding, batch.channels, batch.sizes, target.sizes, x.dtype.itemsize)
-    rung.run(plan, batch, target, weight, bias)
+    plan = algorithm.plan_forward(
+        kernel_size, stride, padding, batch.channels, batch.sizes, target.sizes, x.dtype.itemsize
+    )
+    algorithm.run(plan, batch, target, weight, bias)
     return y
 
 
-def convolve_back(rung, dy, weight, dx, stride, padding):
+def convolve_back(algorithm, dy, weight, dx, stride, padding):
     """Fill dx, an array or `Images`, from the gradient that the `Batch` dy reads. Returns dx."""
     target = _writing(dx)
     arguments = (dy.channels, dy.sizes, target.sizes, weight.itemsize)
-    plan = rung.plan_input_gradient(weight.shape[2:], stride, padding, *arguments)
-    rung.run(plan, dy, target, weight, None)
+    plan = algorithm.plan_input_gradient(weight.shape[2:], stride, padding, *arguments)
+    algorithm.run(plan, dy, target, weight, None)
     return dx
 
 
@@ -107,9 +110,9 @@ def _output_sizes(sizes, kernel_size, stride, padding):
     return output_size(sizes, np.array(kernel_size), np.array(stride), np.array(padding))
 
 
-def reading(x, rung):
-    """How the kernels of `rung` read (N, C, H, W) or `Images`: the tile by planes, Winograd's by lanes of channels."""
-    return planes_reading(x) if rung is tile else lanes_reading(x)
+def reading(x, algorithm):
+    """How an algorithm's kernels read (N, C, H, W) or `Images`: the tile by planes, Winograd's by lanes of channels."""
+    return planes_reading(x) if algorithm is tile else lanes_reading(x)
 
 
 def planes_reading(x):

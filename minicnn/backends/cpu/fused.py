@@ -27,7 +27,7 @@ from numba import get_num_threads
 from minicnn.backends.contract import Activation
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like
-from minicnn.backends.cpu.conv import convolve_back, lanes_reading, output_sizes, planes_reading, rung
+from minicnn.backends.cpu.conv import choose_algorithm, convolve_back, lanes_reading, output_sizes, planes_reading
 from minicnn.backends.cpu.convolution import winograd
 from minicnn.backends.cpu.convolution.patches import (
     Image,
@@ -219,13 +219,13 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
         dy = _writing(peak_gradient_source, (stored.raw, gradient.peaks, coefficients), stored, bounded=from_batch)
 
     x, kernel_size = _reading(below), weight.shape[2:]
-    chosen = rung(x.channels, kernel_size, stride, padding)
-    dweight = chosen.run_weight_gradient(_as_read_by(chosen, x), dy, kernel_size, stride, padding, dtype)
+    algorithm = choose_algorithm(x.channels, kernel_size, stride, padding)
+    dweight = algorithm.run_weight_gradient(_as_read_by(algorithm, x), dy, kernel_size, stride, padding, dtype)
     d_below = _input_gradient(dy, weight, below, stride, padding) if need_below else None
     return (dweight, dbias), (d_norm_weight, d_norm_bias), d_below
 
 
-# Which rung convolves, and what it reads and writes.
+# Which algorithm convolves, and what it reads and writes.
 
 
 def _reading(below):
@@ -236,9 +236,9 @@ def _reading(below):
     return _writing(activation_source, arrays, below.y, bounded=below.from_batch)
 
 
-def _as_read_by(rung, batch):
+def _as_read_by(algorithm, batch):
     """Winograd's kernels read lanes of channels, never planes."""
-    if rung is winograd and batch.access is plane_source:
+    if algorithm is winograd and batch.access is plane_source:
         return batch._replace(access=nchw_source)
     return batch
 
@@ -256,8 +256,8 @@ def _convolve(below, weight, bias, stride, padding, sink):
     """What a convolution makes through `sink`: (Stored without coefficients, records, the layout of the pieces)."""
     x, kernel_size, dtype = _reading(below), weight.shape[2:], weight.dtype
     sizes, padded = output_sizes(x.sizes, kernel_size, stride, padding), lanes_up(len(weight))
-    chosen = rung(x.channels, kernel_size, stride, padding, weight)
-    plan = chosen.plan_forward(kernel_size, stride, padding, x.channels, x.sizes, sizes, dtype.itemsize)
+    algorithm = choose_algorithm(x.channels, kernel_size, stride, padding, weight)
+    plan = algorithm.plan_forward(kernel_size, stride, padding, x.channels, x.sizes, sizes, dtype.itemsize)
 
     raw = None if sink is max_sink else empty((plan.layout.pixels, padded), dtype)
     stored = Stored(
@@ -269,23 +269,23 @@ def _convolve(below, weight, bias, stride, padding, sink):
     else:
         records = np.empty((plan.pieces, 4, padded), dtype) if sink is moments_sink else None
         y = _writing(sink, (raw, records), stored)
-    chosen.run(plan, _as_read_by(chosen, x), y, weight, bias)
+    algorithm.run(plan, _as_read_by(algorithm, x), y, weight, bias)
     return stored, records, plan.layout
 
 
 def _input_gradient(dy, weight, below, stride, padding):
     """What is below's: a `Gradient` where that is an activation, dx like it where it is the images."""
     if not isinstance(below, Activation):
-        chosen = rung(dy.channels, weight.shape[2:], stride, padding, weight)
-        return convolve_back(chosen, dy, weight, empty_like(below), stride, padding)
+        algorithm = choose_algorithm(dy.channels, weight.shape[2:], stride, padding, weight)
+        return convolve_back(algorithm, dy, weight, empty_like(below), stride, padding)
     stored, kernel_size, dtype = below.y, weight.shape[2:], weight.dtype
-    chosen = rung(dy.channels, kernel_size, stride, padding, weight)
+    algorithm = choose_algorithm(dy.channels, kernel_size, stride, padding, weight)
     arguments = (dy.channels, dy.sizes, stored.sizes, dtype.itemsize)
-    plan = chosen.plan_input_gradient(kernel_size, stride, padding, *arguments)
+    plan = algorithm.plan_input_gradient(kernel_size, stride, padding, *arguments)
     g = empty(stored.raw.shape, dtype)
     sums = np.empty((plan.pieces, 2, g.shape[1]), dtype)
     target = _writing(relu_gradient_sink, (g, stored.raw, stored.coefficients, sums), stored)
-    chosen.run(plan, dy, target, weight, None)
+    algorithm.run(plan, dy, target, weight, None)
     return Gradient(g, None, *_joined_sums(sums, below))
 
 

@@ -106,7 +106,7 @@ def _fill_patch(job, piece, x, patch):
                     t += 1
 
 
-def serves(kernel_size, padding):
+def supports(kernel_size, padding):
     return tuple(kernel_size) == (1, 1) and tuple(padding) == (0, 0)
 
 

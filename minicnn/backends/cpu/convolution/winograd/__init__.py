@@ -59,13 +59,13 @@ __all__ = [
     "plan_input_gradient",
     "run",
     "run_weight_gradient",
-    "serves",
+    "supports",
     "weight_1d",
     "weight_adjoint_1d",
 ]
 
 
-def serves(inputs, kernel_size, stride, padding, weight=None):
+def supports(inputs, kernel_size, stride, padding, weight=None):
     """Whether these kernels can do it, and fast: with few input channels the transforms cost more than they save, and
     so do kernels of which a 3 × 3 part is mostly zeros. Where `weight` is given, it must be fit to be transformed."""
     parts = kernel_parts(tuple(kernel_size))
