@@ -9,7 +9,7 @@ import pytest
 import minicnn
 
 PACKAGE = Path(minicnn.__file__).parent
-FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "lessons"]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "texts"]
 
 # From the ground up: a module imports from its own level or from those before it.
 LEVELS = [

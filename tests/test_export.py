@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 import minicnn
 from minicnn.cli.program import program
+from minicnn.learn.classroom.export import export
+from minicnn.learn.classroom.marks import as_csv, marks
 from minicnn.learn.exercises import EXERCISES, TASKS
-from minicnn.learn.export import export
-from minicnn.learn.marks import as_csv, marks
 from minicnn.learn.worksheets import WORKSHEETS, as_page
 
 ROOT = Path(minicnn.__file__).parent.parent
@@ -169,7 +169,7 @@ def test_marks_of_a_class(class_set, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no signals here")
 def test_a_grader_that_is_held_up_is_ended(class_set, tmp_path, monkeypatch):
-    monkeypatch.setattr("minicnn.learn.marks.GRACE", 4)
+    monkeypatch.setattr("minicnn.learn.classroom.marks.GRACE", 4)
     stops = "import os, signal\ndef linear_bias_gradient(dy):\n    os.kill(os.getppid(), signal.SIGSTOP)\n"
     (tmp_path / "01_linear.py").write_text(EXERCISES[0].solution() + stops, "utf-8")
     (mark,) = marks([tmp_path], ASKED[:1], seconds=1)

@@ -26,7 +26,7 @@ import safetensors.numpy
 import minicnn
 from minicnn.data import ImageFolder, load_cifar10, load_fashion_mnist
 from minicnn.inspect import load_recording
-from minicnn.learn.own import load as load_own
+from minicnn.learn.practice.own import load as load_own
 from minicnn.training.checkpoint import load_run
 from minicnn.verify.compare.recording import load as load_comparison
 from tests.test_data import CIFAR_FILES

@@ -11,9 +11,9 @@ import pytest
 import minicnn
 from minicnn.learn.exercises import EXERCISES, TASKS, source
 from minicnn.learn.exercises.cases import SEEDS, cases, results
-from minicnn.learn.folder import start, tasks_called
 from minicnn.learn.grader import answers, check
 from minicnn.learn.mistakes import MISTAKES, of_task
+from minicnn.learn.practice.folder import start, tasks_called
 
 MOST_LINES = 30  # that a learner writes in one task
 
@@ -65,7 +65,7 @@ def test_solution_is_the_frameworks_function(task):
 
 
 def test_exercises_follow_the_lessons():
-    lessons = Path(minicnn.__file__).parent / "learn" / "lessons"
+    lessons = Path(minicnn.__file__).parent / "learn" / "lessons" / "texts"
     assert [exercise.number for exercise in EXERCISES] == list(range(1, len(EXERCISES) + 1))
     for exercise in EXERCISES:
         text = (lessons / f"{exercise.lesson}.py").read_text()

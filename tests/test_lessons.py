@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 import minicnn
 from minicnn.cli.program import program
-from minicnn.learn import lesson_run
-from minicnn.learn.lesson_files import copy_lessons, lesson_paths, title_of
-from minicnn.learn.lesson_notebooks import write_notebook
-from minicnn.learn.lesson_pages import page_of, write_index, write_page
-from minicnn.learn.lesson_run import Code, LessonError, Picture, Printed, Text, read_lesson, run_lesson
+from minicnn.learn.lessons import run as lesson_run
+from minicnn.learn.lessons.files import copy_lessons, lesson_paths, title_of
+from minicnn.learn.lessons.notebooks import write_notebook
+from minicnn.learn.lessons.pages import page_of, write_index, write_page
+from minicnn.learn.lessons.run import Code, LessonError, Picture, Printed, Text, read_lesson, run_lesson
 
 LESSONS = {path.stem: path for path in lesson_paths()}
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(minicnn.__file__).parent.parent), "MPLBACKEND": "agg"}
@@ -169,7 +169,7 @@ def test_outputs_are_kept_in_their_order(tmp_path):
 
         # %%
         from matplotlib.figure import Figure
-        from minicnn.learn.figures import show
+        from minicnn.learn.lessons.figures import show
 
         print("before")
         show(Figure(), "an empty figure")
@@ -206,7 +206,7 @@ def test_answers_and_the_code_of_pictures_are_folded_away(tmp_path):
 
         # %% tags=["picture"]
         from matplotlib.figure import Figure
-        from minicnn.learn.figures import show
+        from minicnn.learn.lessons.figures import show
 
         show(Figure(), 'a "caption"')
         """,
@@ -265,7 +265,7 @@ def own_lessons(tmp_path, monkeypatch):
         text = f"# %% [markdown]\n# # {number} · {name}\n\n# %%\nwith open(__file__ + '.log', 'a') as file:\n"
         text += "    file.write('ran')\n"
         (tmp_path / f"0{number}_{name}.py").write_text(text, "utf-8")
-    monkeypatch.setattr("minicnn.learn.lesson_files.FOLDER", tmp_path)
+    monkeypatch.setattr("minicnn.learn.lessons.files.FOLDER", tmp_path)
     return tmp_path
 
 

@@ -4,9 +4,9 @@ from functools import cache
 
 import pytest
 
-from minicnn.learn.lesson_files import lesson_paths
-from minicnn.learn.lesson_pages import write_index, write_page
-from minicnn.learn.lesson_run import run_lesson
+from minicnn.learn.lessons.files import lesson_paths
+from minicnn.learn.lessons.pages import write_index, write_page
+from minicnn.learn.lessons.run import run_lesson
 
 from . import audit
 

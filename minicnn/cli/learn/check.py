@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from minicnn.learn.exercises import TASKS
-from minicnn.learn.folder import tasks_called
 from minicnn.learn.grader import check as graded
 from minicnn.learn.grader.running import SECONDS
+from minicnn.learn.practice.folder import tasks_called
 
 MARKS = {"passed": ("✓", "green"), "blank": ("·", None), "wrong": ("✗", "red"), "broken": ("✗", "red")}
 

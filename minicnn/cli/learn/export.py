@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from minicnn.learn.export import export as exported
+from minicnn.learn.classroom.export import export as exported
 
 
 def named(only):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from minicnn.learn.lesson_files import copy_lessons, lesson_paths, title_of
-from minicnn.learn.lesson_notebooks import write_notebook
-from minicnn.learn.lesson_pages import write_index, write_page
-from minicnn.learn.lesson_run import run_lesson
+from minicnn.learn.lessons.files import copy_lessons, lesson_paths, title_of
+from minicnn.learn.lessons.notebooks import write_notebook
+from minicnn.learn.lessons.pages import write_index, write_page
+from minicnn.learn.lessons.run import run_lesson
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 

@@ -3,7 +3,7 @@
 import click
 
 from minicnn.learn.exercises import TASKS
-from minicnn.learn.folder import tasks_called
+from minicnn.learn.practice.folder import tasks_called
 
 
 @click.command(short_help="Show a task as it was given.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from minicnn.learn.folder import start as started
+from minicnn.learn.practice.folder import start as started
 
 
 @click.command(short_help="Write the exercises and lessons into a folder.")

@@ -4,7 +4,7 @@ from html import escape
 from pathlib import Path
 from string import ascii_lowercase
 
-from minicnn.learn.lesson_pages import whole_page
+from minicnn.learn.lessons.pages import whole_page
 from minicnn.learn.worksheets.catalogue import heading, how_to_print, worksheet
 
 STYLE = Path(__file__).parent.parent / "page" / "worksheet.css"

@@ -11,7 +11,7 @@ import numpy as np
 
 import minicnn
 from minicnn.backends import reference
-from minicnn.learn.figures import show, tables
+from minicnn.learn.lessons.figures import show, tables
 
 # %% [markdown]
 # ## A small case first

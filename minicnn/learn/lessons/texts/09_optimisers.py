@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
-from minicnn.learn.figures import show
+from minicnn.learn.lessons.figures import show
 
 
 def at(*numbers):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from minicnn.training.checkpoint import write_whole
 
-FOLDER = Path(__file__).parent / "lessons"
+FOLDER = Path(__file__).parent / "texts"
 
 
 def lesson_paths():

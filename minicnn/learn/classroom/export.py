@@ -11,7 +11,7 @@ pytest.ini           so that pytest here runs that file and nothing of the submi
 from pathlib import Path
 
 from minicnn.learn.exercises import EXERCISES, TASKS
-from minicnn.learn.folder import start, tasks_called
+from minicnn.learn.practice.folder import start, tasks_called
 from minicnn.learn.worksheets import WORKSHEETS, as_page, worksheet
 from minicnn.training.checkpoint import write_whole
 

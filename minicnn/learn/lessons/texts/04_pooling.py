@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 import minicnn
 from minicnn.geometry import fixed_windows
 from minicnn.learn.exercises.source import solution
-from minicnn.learn.figures import COLOURS, draw_cells, show, tables
+from minicnn.learn.lessons.figures import COLOURS, draw_cells, show, tables
 
 # %% [markdown]
 # ## Windows side by side

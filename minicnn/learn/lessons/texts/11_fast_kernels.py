@@ -24,7 +24,7 @@ from minicnn.backends import reference
 from minicnn.backends.cpu import conv
 from minicnn.backends.cpu.convolution import plain, shifts, tile, winograd
 from minicnn.backends.cpu.convolution.vectors import ROWS
-from minicnn.learn.figures import COLOURS, show, tables
+from minicnn.learn.lessons.figures import COLOURS, show, tables
 
 # %% [markdown]
 # ## How much work is it?

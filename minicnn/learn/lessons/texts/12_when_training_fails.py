@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 import minicnn
 from minicnn.data import Batches, load_digits
 from minicnn.learn import symptoms
-from minicnn.learn.figures import COLOURS, show
+from minicnn.learn.lessons.figures import COLOURS, show
 
 digits = load_digits()
 train, validation = digits.train.split(144, rng=0)

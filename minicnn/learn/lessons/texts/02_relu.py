@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import minicnn
 from minicnn.backends.reference import activation as operations
 from minicnn.learn.exercises.source import solution
-from minicnn.learn.figures import COLOURS, show, tables
+from minicnn.learn.lessons.figures import COLOURS, show, tables
 
 rng = np.random.default_rng(0)
 x = rng.standard_normal((5, 4))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from minicnn.learn.exercises import EXERCISES, TASKS
-from minicnn.learn.lesson_files import copy_lessons
+from minicnn.learn.lessons.files import copy_lessons
 from minicnn.training.checkpoint import write_whole
 
 README = """# Backpropagation, by writing it

@@ -1,4 +1,4 @@
-"""The marks of many submissions, a folder each: `python -m minicnn.learn.marks FOLDER SECONDS TASK …` grades one.
+"""The marks of many submissions, a folder each; `python -m minicnn.learn.classroom.marks FOLDER SECONDS TASK …`.
 
 Each submission is graded by a process of its own, which in turn runs each task in one (`grader.running`). So whatever a
 submission does to its grader, the others get their marks; and so do its own other tasks, since a grader that was ended
@@ -62,7 +62,7 @@ def _graded(folder, tasks, seconds):
 def _by_a_process(folder, tasks, seconds):
     """The verdicts that a process of its own gives; None where it did not come to its end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "minicnn.learn.marks", str(Path(folder).resolve()), str(seconds), *tasks],
+        [sys.executable, "-m", "minicnn.learn.classroom.marks", str(Path(folder).resolve()), str(seconds), *tasks],
         cwd=Path(minicnn.__file__).parent.parent,  # Python imports what lies where it starts: no file of a submission
         env=environment(),
         stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.data import Batches, load_digits, published_batch
-from minicnn.learn.figures import COLOURS, MARK, show
+from minicnn.learn.lessons.figures import COLOURS, MARK, show
 
 # %% [markdown]
 # ## A small case first

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.learn.exercises.source import solution
-from minicnn.learn.figures import COLOURS, show, tables
+from minicnn.learn.lessons.figures import COLOURS, show, tables
 
 # %% [markdown]
 # ## Forward, with numbers to do by hand

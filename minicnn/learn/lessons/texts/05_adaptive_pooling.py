@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 import minicnn
 from minicnn import geometry
 from minicnn.learn.exercises.source import solution
-from minicnn.learn.figures import COLOURS, as_text, show
+from minicnn.learn.lessons.figures import COLOURS, as_text, show
 
 stubborn = minicnn.Sequential(
     conv=minicnn.Conv2d(1, 4, kernel_size=3, padding=1, rng=0),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.learn.exercises.source import solution
-from minicnn.learn.figures import show, tables
+from minicnn.learn.lessons.figures import show, tables
 
 # %% [markdown]
 # ## Forward, in small integers

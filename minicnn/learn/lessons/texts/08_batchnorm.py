@@ -14,7 +14,7 @@ import minicnn
 from minicnn.backends import reference
 from minicnn.backends.reference.batchnorm import batchnorm2d_train_paths
 from minicnn.data import load_digits
-from minicnn.learn.figures import show
+from minicnn.learn.lessons.figures import show
 
 # %% [markdown]
 # ## A small case first

@@ -11,11 +11,11 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from minicnn.learn.lesson_files import lesson_paths, title_of
-from minicnn.learn.lesson_run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
+from minicnn.learn.lessons.files import lesson_paths, title_of
+from minicnn.learn.lessons.run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
 from minicnn.training.checkpoint import write_whole
 
-STYLE = Path(__file__).parent / "page" / "lesson.css"
+STYLE = Path(__file__).parent.parent / "page" / "lesson.css"
 
 # A table may be wider than a phone, and then scrolls by itself; its empty upper left corner is no heading.
 REPLACED = {

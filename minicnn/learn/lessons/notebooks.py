@@ -3,8 +3,8 @@
 import base64
 import itertools
 
-from minicnn.learn.figures import as_png
-from minicnn.learn.lesson_run import Code, Picture, needing_lesson_packages, read_lesson
+from minicnn.learn.lessons.figures import as_png
+from minicnn.learn.lessons.run import Code, Picture, needing_lesson_packages, read_lesson
 from minicnn.training.checkpoint import write_whole
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}

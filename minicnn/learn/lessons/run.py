@@ -12,7 +12,7 @@ import traceback
 from typing import NamedTuple
 
 from minicnn.learn.exercises.source import parsed
-from minicnn.learn.figures import shown_by
+from minicnn.learn.lessons.figures import shown_by
 
 # Tags of cells, which a page folds away until they are asked for.
 ANSWER = "answer"  # the answer to a question

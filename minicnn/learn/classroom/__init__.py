@@ -1,0 +1,1 @@
+"""For teachers: a class set, and the marks of many submissions."""

@@ -1,0 +1,1 @@
+"""The learner's folder, and what was written there in a network that trains."""
