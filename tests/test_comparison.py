@@ -750,7 +750,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cut: expected a safetensors file"):
         compare(network(), tmp_path / "cut")
     minicnn.save_weights(network(), tmp_path / "weights")
-    with pytest.raises(ValueError, match=r"weights: expected a recording that minicnn\.comparison\.record wrote"):
+    with pytest.raises(ValueError, match=r"weights: expected a recording that minicnn\.verify\.compare\.record wrote"):
         compare(network(), tmp_path / "weights")
     write_safetensors(tmp_path / "newer", {}, {"format": "minicnn comparison 2"})
     with pytest.raises(ValueError, match="newer: expected a recording of format 1, got format 2"):

@@ -25,7 +25,7 @@ def host_device(order=ir_on_cpu.forward):
     this device meets another's.
     """
     modules = _backend_modules()
-    device, device_array = (modules[name] for name in ("device", "device_array"))
+    device, device_array = (modules[f"runtime.{name}"] for name in ("device", "device_array"))
     with ExitStack() as stack:
         for name, replacement in _replacements(order).items():
             stack.enter_context(mock.patch.object(device, name, replacement))
@@ -37,16 +37,17 @@ def host_device(order=ir_on_cpu.forward):
 
 
 def _backend_modules():
-    """The backend's modules by their names."""
-    names = [module.name for module in pkgutil.iter_modules(backend.__path__)]
-    return {name: importlib.import_module(f"{backend.__name__}.{name}") for name in names}
+    """The backend's modules by their names below it."""
+    prefix = f"{backend.__name__}."
+    names = [module.name for module in pkgutil.walk_packages(backend.__path__, prefix)]
+    return {name.removeprefix(prefix): importlib.import_module(name) for name in names}
 
 
 def _forget(modules):
     """Clear what functions have cached, for it may be arrays. Kernels made anew are recognised by their code."""
     for name, module in modules.items():
         for value in vars(module).values():
-            if hasattr(value, "cache_clear") and name != "device":
+            if hasattr(value, "cache_clear") and name != "runtime.device":
                 value.cache_clear()
 
 
