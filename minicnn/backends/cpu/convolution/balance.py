@@ -12,8 +12,8 @@ came through a max pooling.
 
 The first look is cheap. The 6 × 6 numbers have a rim and a middle of 4 × 4, and of its quarters, 2 × 2 numbers each,
 every 3 × 3 window holds one. So the squares of the rim and of the four quarters are added up while the tile is in the
-cache; the least of the quarters is at most the least of the windows. Only where that is too little, the
-windows themselves are looked at.
+cache; the least of the quarters is at most the least of the windows. Only where that is too little, the windows
+themselves are looked at.
 
 Weights have their own rule, `fit`: finite, of moderate size, and not one of a filter alone above all the others.
 """

@@ -30,7 +30,7 @@ from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
-import minicnn
+from minicnn import geometry
 from minicnn.backends.cpu.runtime.device import require_device
 
 # a * b + c may be one rounding. Never "nnan" or "ninf": NaN and infinity must come out at the other end, where
@@ -114,9 +114,9 @@ def _digest(made_from, code):
 @functools.cache
 def _state_of_sources():
     """A digest of every file that a kernel may contain code of."""
-    package = Path(minicnn.__file__).parent
+    windows = Path(geometry.__file__)
     digest = hashlib.sha256()
-    for path in (package / "geometry.py", *sorted((package / "backends" / "cpu").rglob("*.py"))):
+    for path in (windows, *sorted((windows.parent / "backends" / "cpu").rglob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
