@@ -1,9 +1,16 @@
-"""Arrays on the host as kernels take them, from whatever NumPy can read."""
+"""Arrays on the host as kernels take them, from whatever NumPy can read; and the types that signatures are written in."""
+
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# An array of the backend that computes: a NumPy array, and on `cuda` one on the device, which has the same attributes.
+Array: TypeAlias = NDArray[Any]
+Pair: TypeAlias = tuple[int, int]  # (vertical, horizontal)
 
 
-def as_plain_array(array, what=None):
+def as_plain_array(array: ArrayLike, what: str | None = None) -> Array:
     """`array` as a NumPy array of no subclass, in C-contiguous, aligned, writeable memory, dtype kept.
 
     A matrix becomes the array of its numbers. Raises TypeError, which begins with `what` the array is, for a masked
@@ -16,10 +23,10 @@ def as_plain_array(array, what=None):
             f"{what + ': ' if what else ''}expected an array without a mask, got a masked array of shape "
             f"{array.shape}; say what its masked numbers are with array.filled(0)"
         )
-    return np.require(array, requirements="CAWE")
+    return np.require(array, requirements=["C", "A", "W", "E"])
 
 
-def memory_of(array):
+def memory_of(array: Array) -> Pair:
     """(start, stop) of a contiguous array's memory, in bytes; of one on a device a place that is its own."""
     if isinstance(array, np.ndarray):
         start = array.__array_interface__["data"][0]
