@@ -1,4 +1,4 @@
-"""Arrays on the host as kernels take them, from whatever NumPy can read; and the types that signatures are written in."""
+"""Arrays on the host as kernels take them, from whatever NumPy can read; and the types of signatures."""
 
 from typing import Any, TypeAlias
 
