@@ -31,6 +31,7 @@ def test_files_are_python_with_blanks_or_solved(exercise):
             assert ast.get_docstring(functions[task.name])
         assert source.MARKER not in text
         assert "Images" not in text
+        assert not any(getattr(node, "annotation", None) for node in ast.walk(ast.parse(text)))  # types are left out
         assert all(len(line) <= 120 for line in text.splitlines())
 
 

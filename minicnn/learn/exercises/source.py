@@ -9,8 +9,8 @@ and a marker speaks of the lines below it, down to the next blank line, comment 
 What the learner gets is that function with `...` in place of these lines, or with its whole body blank; the solution
 is the function as it stands; and a known mistake is the function with one piece of it exchanged.
 
-Two things are left out, since the course has them nowhere: the branch for `Images` of different sizes with which some
-functions begin, and the underscore of private names.
+Three things are left out, since the course has them nowhere: the types of arguments and results, the branch for
+`Images` of different sizes with which some functions begin, and the underscore of private names.
 """
 
 import ast
@@ -126,7 +126,6 @@ def _function_lines(module, name, docstring):
         node = next(child for child in node.body if getattr(child, "name", None) == part)
     lines = source.splitlines()
     own, body = ast.get_docstring(node), node.body
-    signature_end = body[0].lineno - 1
     if own is not None:
         body = body[1:]
     if ast.unparse(body[0]).startswith("if isinstance(") and "Images)" in ast.unparse(body[0].test):
@@ -135,9 +134,17 @@ def _function_lines(module, name, docstring):
     while lines[start - 1].lstrip().startswith("#"):  # what is said of its first line
         start -= 1
     decorators = [lines[decorator.lineno - 1] for decorator in node.decorator_list]
-    signature = lines[node.lineno - 1 : min(signature_end, start) if own is None else signature_end]
+    signature = " " * node.col_offset + _signature(node)
     said = _quoted(docstring or own, " " * (node.col_offset + 4))
-    return textwrap.dedent("\n".join([*decorators, *signature, *said, *lines[start : node.end_lineno]])).splitlines()
+    return textwrap.dedent("\n".join([*decorators, signature, *said, *lines[start : node.end_lineno]])).splitlines()
+
+
+def _signature(function):
+    """The line `def name(arguments):` of a function's syntax tree, without types."""
+    for node in ast.walk(function.args):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return f"def {function.name}({ast.unparse(function.args)}):"
 
 
 def _quoted(docstring, indent):
