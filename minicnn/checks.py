@@ -2,16 +2,19 @@
 
 import math
 import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from minicnn.images import Images
+from minicnn.images import Batch, Images, Shape
+from minicnn.plain import Array, Pair
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 USE_IMAGES = "for images of different sizes use minicnn.Images([...])"
 
 
-def as_floats(ops, array, what):
+def as_floats(ops: Any, array: Batch, what: str) -> Batch:
     """`array`, which may be `Images`, on the backend `ops`.
 
     Raises TypeError where it is not float32 or float64, or is a list of arrays; ValueError for a ragged list.
@@ -38,7 +41,7 @@ def as_floats(ops, array, what):
     return array
 
 
-def kind_of(value):
+def kind_of(value: object) -> str:
     """What `value` is, in a few words for a message: its type, and of an array dtype and shape.
 
     >>> kind_of(np.zeros((2, 3))), kind_of([1])
@@ -51,7 +54,7 @@ def kind_of(value):
     return type(value).__name__
 
 
-def refuse_images(x, what):
+def refuse_images(x: Array | Images, what: str) -> None:
     """Raise TypeError where x is `Images`: for those whose inputs must have one size."""
     if isinstance(x, Images):
         raise TypeError(
@@ -60,7 +63,7 @@ def refuse_images(x, what):
         )
 
 
-def require_shape(x, shape, what):
+def require_shape(x: Array | Images, shape: Shape, what: str) -> None:
     """Raise ValueError where x has not this shape. Of `Images` the first image that differs is named, not all sizes."""
     if x.shape == shape:
         return
@@ -72,7 +75,7 @@ def require_shape(x, shape, what):
     raise ValueError(f"{what}: expected {described(shape)}, got {described(x.shape)}")
 
 
-def described(shape):
+def described(shape: Shape) -> str:
     """The shape of an array or of `Images` in a few words.
 
     >>> described((2, 3)), described((2, 3, (5, 4), (1, 9)))
@@ -83,7 +86,7 @@ def described(shape):
     return f"shape {shape}"
 
 
-def as_pair(value, what, minimum):
+def as_pair(value: int | Sequence[int], what: str, minimum: int) -> Pair:
     """An int or a pair of ints as a pair (h, w), each at least `minimum`.
 
     >>> as_pair(3, "Conv2d: kernel_size", 1), as_pair((3, 5), "Conv2d: kernel_size", 1)
@@ -92,10 +95,11 @@ def as_pair(value, what, minimum):
     pair = value if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{what}: expected an int or a pair (h, w), got {value!r}")
-    return tuple(as_int(part, what, minimum) for part in pair)
+    vertical, horizontal = pair
+    return as_int(vertical, what, minimum), as_int(horizontal, what, minimum)
 
 
-def as_int(value, what, minimum):
+def as_int(value: Any, what: str, minimum: float) -> int:
     """`value` as an int, at least `minimum`; a bool or a float is refused."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -106,7 +110,7 @@ def as_int(value, what, minimum):
     return int(value)
 
 
-def as_number(value, what, least=-math.inf, most=math.inf):
+def as_number(value: object, what: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite real number from `least` to `most` as a Python float, of NumPy's numbers and arrays () too."""
     number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     if isinstance(number, (bool, np.bool_)) or not isinstance(number, numbers.Real):
@@ -122,7 +126,7 @@ def as_number(value, what, least=-math.inf, most=math.inf):
     return number
 
 
-def as_plain(value):
+def as_plain(value: Any) -> Any:
     """`value` with what JSON can hold: Python's numbers for NumPy's, and lists for arrays and tuples."""
     if isinstance(value, dict):
         return {key: as_plain(entry) for key, entry in value.items()}
@@ -134,7 +138,7 @@ def as_plain(value):
 # What is read from a file may be anything that JSON can hold, so these raise ValueError for wrong types as well.
 
 
-def require_entries(state, names, what):
+def require_entries(state: object, names: Iterable[str], what: str) -> None:
     """Raise ValueError where `state` is no dict with at least these entries."""
     if not isinstance(state, dict):
         raise ValueError(f"{what}: expected a dict with {', '.join(names)}, got {state!r:.200}")
@@ -143,14 +147,14 @@ def require_entries(state, names, what):
         raise ValueError(f"{what}: expected entries {', '.join(names)}, got none called {', '.join(missing)}")
 
 
-def as_count(value, what, most=2**63 - 1):
+def as_count(value: object, what: str, most: int = 2**63 - 1) -> int:
     """`value` as an int from 0 to `most`, or ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value <= most:
         raise ValueError(f"{what}: expected a whole number from 0 to {most}, got {value!r:.200}")
     return int(value)
 
 
-def shortened(value, most=300):
+def shortened(value: object, most: int = 300) -> str:
     """`value` as a text for a message, its end cut off where it is long.
 
     >>> shortened("ab" * 500, most=6)

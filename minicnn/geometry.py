@@ -16,13 +16,18 @@ average divides by on that axis, padding counted.
 """
 
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
+from minicnn.plain import Array, Sizes
+
 MOST_PIXELS = 2**31 - 1  # of an image: max pooling, and kernels of the cuda backend, count them in 32 bits
 
+Number = TypeVar("Number", int, Array)  # one integer, or many at once
 
-def require_countable(size, what):
+
+def require_countable(size: Sizes, what: str) -> None:
     """Raise ValueError where an image has more than `MOST_PIXELS` pixels; size is (H, W), or (N, 2) for N images.
 
     >>> require_countable((50_000, 50_000), "MaxPool2d: input")
@@ -37,7 +42,7 @@ def require_countable(size, what):
         )
 
 
-def output_size(n_in, kernel, stride, padding):
+def output_size(n_in: Number, kernel: Number, stride: Number, padding: Number) -> Number:
     """Number of windows of a convolution or fixed pooling along one axis.
 
     >>> output_size(32, 3, 1, 1), output_size(7, 3, 2, 0)
@@ -46,7 +51,7 @@ def output_size(n_in, kernel, stride, padding):
     return (n_in + 2 * padding - kernel) // stride + 1
 
 
-def fixed_start(p, stride, padding):
+def fixed_start(p: int, stride: int, padding: int) -> int:
     """First cell of fixed window p, below 0 where that is padding: p * stride - padding.
 
     >>> [fixed_start(p, 2, 1) for p in range(3)]
@@ -55,7 +60,7 @@ def fixed_start(p, stride, padding):
     return p * stride - padding
 
 
-def adaptive_start(p, n_in, n_out):
+def adaptive_start(p: int, n_in: int, n_out: int) -> int:
     """First cell of adaptive window p: floor(p * n_in / n_out).
 
     >>> [adaptive_start(p, 14, 4) for p in range(4)]
@@ -65,7 +70,7 @@ def adaptive_start(p, n_in, n_out):
     return p * n_in // n_out
 
 
-def adaptive_stop(p, n_in, n_out):
+def adaptive_stop(p: int, n_in: int, n_out: int) -> int:
     """One past the last cell of adaptive window p: ceil((p + 1) * n_in / n_out).
 
     With 14 cells in 4 windows, neighbours share a cell wherever 14 / 4 is not whole:
@@ -77,7 +82,7 @@ def adaptive_stop(p, n_in, n_out):
     return ((p + 1) * n_in + n_out - 1) // n_out
 
 
-def adaptive_windows(n_in, n_out):
+def adaptive_windows(n_in: int, n_out: int) -> Array:
     """The (n_out, 3) table of adaptive windows; PyTorch's rule, `n_out > n_in` included.
 
     >>> adaptive_windows(5, 3).tolist()
@@ -87,7 +92,7 @@ def adaptive_windows(n_in, n_out):
 
 
 @lru_cache(maxsize=4096)
-def _adaptive_windows(n_in, n_out):
+def _adaptive_windows(n_in: int, n_out: int) -> Array:
     table = np.empty((n_out, 3), np.int64)
     for p in range(n_out):
         start, stop = adaptive_start(p, n_in, n_out), adaptive_stop(p, n_in, n_out)
@@ -95,7 +100,7 @@ def _adaptive_windows(n_in, n_out):
     return table
 
 
-def fixed_windows(n_in, kernel, stride, padding):
+def fixed_windows(n_in: int, kernel: int, stride: int, padding: int) -> Array:
     """The (n_out, 3) table of fixed windows. Padding is cut off the window but stays in its extent.
 
     >>> fixed_windows(4, 2, 2, 1).tolist()
@@ -105,7 +110,7 @@ def fixed_windows(n_in, kernel, stride, padding):
 
 
 @lru_cache(maxsize=4096)
-def _fixed_windows(n_in, kernel, stride, padding):
+def _fixed_windows(n_in: int, kernel: int, stride: int, padding: int) -> Array:
     n_out = output_size(n_in, kernel, stride, padding)
     table = np.empty((n_out, 3), np.int64)
     for p in range(n_out):
@@ -114,7 +119,7 @@ def _fixed_windows(n_in, kernel, stride, padding):
     return table
 
 
-def windows_over(table, n_in):
+def windows_over(table: Array, n_in: int) -> Array:
     """Which windows of a table lie over each cell of its axis: (n_in, 2), the first of them and one past the last.
 
         first = how many windows stop at or before the cell          stop = how many start at or before it
