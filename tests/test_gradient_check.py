@@ -10,7 +10,7 @@ import pytest
 
 import minicnn
 from minicnn import Images, gradcheck
-from minicnn.verify.gradcheck.check import TOLERANCE
+from minicnn.verify.gradcheck.quotients import TOLERANCE
 from tests import cases, checks
 
 PARAMETRIZE_BACKEND = pytest.mark.parametrize("backend", checks.BACKENDS)

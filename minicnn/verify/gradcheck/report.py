@@ -1,7 +1,9 @@
 """What a gradient check has found: a row for each array, and a sentence that says what to look at first."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 # What is said of an array. Of the last two, nothing is shown: neither that backward is right nor that it is wrong.
 PASSED, WRONG, NEAR_ZERO, KINKS = "passed", "WRONG", "near zero", "too many kinks"
@@ -10,7 +12,8 @@ PASSED, WRONG, NEAR_ZERO, KINKS = "passed", "WRONG", "near zero", "too many kink
 FEWEST = 4
 
 
-class ArrayCheck(NamedTuple):
+@dataclass(frozen=True)
+class ArrayCheck:
     """What was found of the gradient of one array, the input "x" or a parameter such as "conv1.weight".
 
     verdict: "passed", "WRONG", "near zero" or "too many kinks"; of the last two nothing is shown.
@@ -26,7 +29,7 @@ class ArrayCheck(NamedTuple):
 
     name: str
     verdict: str
-    index: tuple | None
+    index: tuple[int, ...] | None
     backward: float
     quotient: float
     error: float | None
@@ -48,33 +51,33 @@ class GradientReport:
     """
 
     subject: str
-    arrays: tuple
-    layers: tuple = ()
+    arrays: tuple[ArrayCheck, ...]
+    layers: tuple[str, ...] = ()
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """ "passed", "WRONG", or "refused" where too little is shown."""
         if self._all(WRONG):
             return WRONG
         return "refused" if self._refusal() else PASSED
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.verdict == PASSED
 
-    def require(self):
+    def require(self) -> GradientReport:
         """Raise AssertionError with the table unless all passed. Returns the report."""
         if not self:
             raise AssertionError(str(self))
         return self
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"GradientReport({self.verdict}: {self.subject})"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n".join([f"gradcheck of {self.subject}", "", *_table(self.arrays), "", self.sentence])
 
     @property
-    def sentence(self):
+    def sentence(self) -> str:
         """The verdict, and what to look at first where it is not "passed"."""
         if self._all(WRONG):
             return f"WRONG: {self._where_to_look()}"
@@ -84,10 +87,10 @@ class GradientReport:
         but = f". Nothing is shown of {_listed(near_zero)}: the gradient is near zero" if near_zero else ""
         return f"Passed: backward is the derivative of forward{but}."
 
-    def _all(self, verdict):
+    def _all(self, verdict: str) -> list[ArrayCheck]:
         return [row for row in self.arrays if row.verdict == verdict]
 
-    def _refusal(self):
+    def _refusal(self) -> str | None:
         """Why what was found shows too little, or None. Supposes that nothing is wrong."""
         x, *params = self.arrays
         shown = {_layer_of(row.name) for row in self._all(PASSED)} if self.layers else set()
@@ -116,7 +119,7 @@ class GradientReport:
             return f"elements compared: {compared}, and few mistakes show in so few. Try a larger x."
         return None
 
-    def _where_to_look(self):
+    def _where_to_look(self) -> str:
         """Of a network, the wrong layer nearest to the output: what it hands down makes those before it wrong, too."""
         wrong = self._all(WRONG)
         layer = _layer_of(wrong[-1].name)
@@ -135,7 +138,7 @@ class GradientReport:
             where = f"how backward computes {what}" + (f"; {beside}" if beside else "")
         return f"look first at {where}. {_symptom(row)}"
 
-    def _suspects(self, layer):
+    def _suspects(self, layer: str) -> tuple[str, ...]:
         """The layers that may have spoilt the gradient of `layer`: itself, and those after it up to one whose
         parameters are right, whose dx is in question then.
         """
@@ -145,17 +148,17 @@ class GradientReport:
         return self.layers[first : stop + 1][::-1]
 
 
-def _layer_of(name):
+def _layer_of(name: str) -> str:
     """The layer that a parameter belongs to; "" for x, and for parameters of a single layer."""
     return name.rpartition(".")[0]
 
 
-def _quantity(name):
+def _quantity(name: str) -> str:
     """The gradient as it is called in a layer's code: dx or grads["weight"]."""
     return "dx" if name == "x" else f'grads["{name.rpartition(".")[2]}"]'
 
 
-def _listed(names, word="and"):
+def _listed(names: Sequence[str], word: str = "and") -> str:
     """The names in words.
 
     >>> _listed(["a"]), _listed(["a", "b", "c"], "or")
@@ -165,7 +168,7 @@ def _listed(names, word="and"):
     return f"{', '.join(others)} {word} {last}" if others else last
 
 
-def _symptom(row):
+def _symptom(row: ArrayCheck) -> str:
     """What is known of how a row is wrong."""
     if row.factor == 0:
         return f"For {row.name} backward gives 0 throughout."
@@ -176,7 +179,7 @@ def _symptom(row):
     return f"{row.name} is furthest off at {row.index}."
 
 
-def _table(arrays):
+def _table(arrays: Iterable[ArrayCheck]) -> list[str]:
     """The rows as lines, in columns as wide as they need."""
     titles = ("gradient of", "worst at", "backward", "quotient", "rel. error", "tried", "kinks", "")
     lines = [titles, *map(_cells, arrays)]
@@ -191,7 +194,7 @@ def _table(arrays):
     ]
 
 
-def _cells(row):
+def _cells(row: ArrayCheck) -> tuple[str, ...]:
     return (
         row.name,
         "all at once" if row.index is None else str(row.index),
