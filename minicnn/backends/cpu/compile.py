@@ -6,6 +6,7 @@ first run after an installation, and a fraction of one later.
 
 import numpy as np
 
+from minicnn.backends.compile import run_steps
 from minicnn.backends.contract import Norm
 from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, linear, log_softmax, losses, optim, pooling
 from minicnn.geometry import adaptive_windows
@@ -16,7 +17,6 @@ def compile_kernels(dtype, report=None, files=None):
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
     """
-    dtype = np.dtype(dtype)
     # Quick ones first: on a cold start the first report comes soon.
     steps = [
         ("linear", _linear),
@@ -33,11 +33,7 @@ def compile_kernels(dtype, report=None, files=None):
         ("fused", _fused_backward),
         ("fused", _fused_outputs),
     ]
-    chosen = [(file, step) for file, step in steps if files is None or file in files]
-    for done, (file, step) in enumerate(chosen):
-        if report is not None:
-            report(file, done, len(chosen))
-        step(dtype)
+    run_steps(steps, dtype, report, files)
 
 
 def _convolutions_of_few_channels(dtype):

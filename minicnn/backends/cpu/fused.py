@@ -19,12 +19,12 @@ Who owns what: as in the kernels; a sink writes its window of the output and its
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import get_num_threads
 
-from minicnn.backends.contract import Activation
+from minicnn.backends.contract import C1, C2, MEAN, SCALE, SHIFT, Activation, Gradient, Stored
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like
 from minicnn.backends.cpu.conv import choose_algorithm, convolve_back, lanes_reading, output_sizes, planes_reading
@@ -64,38 +64,7 @@ from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.images import Images
 
-MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of the coefficients
 STRIP = 1024  # pixels that are copied at a time where no convolution is involved
-
-
-class Stored(NamedTuple):
-    """An activation's y: raw (P, F up to whole vectors), coefficients (5, the same), F, and whose pixels they are."""
-
-    raw: Any
-    coefficients: Any
-    filters: int
-    sizes: Any  # (N, 2)
-    mixed: bool  # whether they came as `Images`
-
-    @property
-    def shape(self):
-        """(N, F, OH, OW), as of the array or `Images` that it stands for."""
-        heights, widths = self.sizes.T.tolist()
-        size = (tuple(heights), tuple(widths)) if self.mixed else (heights[0], widths[0])
-        return len(self.sizes), self.filters, *size
-
-    @property
-    def dtype(self):
-        return self.raw.dtype
-
-
-class Gradient(NamedTuple):
-    """g, or where it comes from a global maximum its peaks alone; and sums of g and g * (y - mean), (F,) float64."""
-
-    g: Any
-    peaks: Any
-    sum_g: Any
-    sum_g_distance: Any
 
 
 # The operations.
@@ -148,7 +117,7 @@ def fused_output_backward(da, activation):
     sums = np.empty((len(strips.pieces), 2, g.shape[1]), da.dtype)
     arrays = (g, stored.raw, stored.coefficients, sums)
     _copy(lanes_reading(da), _writing(relu_gradient_sink, arrays, stored), strips, da.dtype)
-    return Gradient(g, None, *_joined_sums(sums, activation))
+    return Gradient(g, *_joined_sums(sums, activation))
 
 
 @guarded
@@ -177,7 +146,7 @@ def fused_max_backward(dy, peaks, activation):
     distance = stored.raw[pixels, np.arange(len(stored.raw.T))] - stored.coefficients[MEAN]
     sums = np.empty((len(peaks), 2, len(stored.raw.T)), value.dtype)
     sums[:, 0], sums[:, 1] = value, value * distance
-    return Gradient(None, at_peaks, *_joined_sums(sums, activation))
+    return Gradient(None, *_joined_sums(sums, activation), at_peaks)
 
 
 @lru_cache(maxsize=256)
@@ -286,7 +255,7 @@ def _input_gradient(dy, weight, below, stride, padding):
     sums = np.empty((plan.pieces, 2, g.shape[1]), dtype)
     target = _writing(relu_gradient_sink, (g, stored.raw, stored.coefficients, sums), stored)
     algorithm.run(plan, dy, target, weight, None)
-    return Gradient(g, None, *_joined_sums(sums, below))
+    return Gradient(g, *_joined_sums(sums, below))
 
 
 # The numbers of the channels, in float64.

@@ -10,9 +10,9 @@ See `fused` for where they come from.
 
 import numpy as np
 
+from minicnn.backends.contract import C1, C2, MEAN, SCALE, SHIFT
 from minicnn.backends.cuda.runtime.device import inlined
 
-MEAN, SCALE, SHIFT, C1, C2 = range(5)
 ROWS = 5
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from minicnn.backends.compile import run_steps
 from minicnn.backends.contract import Norm
 from minicnn.backends.cuda import (
     activation,
@@ -30,7 +31,6 @@ def compile_kernels(dtype, report=None, files=None):
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
     """
-    dtype = np.dtype(dtype)
     # Quick ones first: the first report comes soon.
     steps = [
         ("log_softmax", _log_softmax),
@@ -46,11 +46,7 @@ def compile_kernels(dtype, report=None, files=None):
         ("fused", _fused_backward),
         ("fused", _fused_outputs),
     ]
-    chosen = [(file, step) for file, step in steps if files is None or file in files]
-    for done, (file, step) in enumerate(chosen):
-        if report is not None:
-            report(file, done, len(chosen))
-        step(dtype)
+    run_steps(steps, dtype, report, files)
 
 
 def _ones(dtype, *shape):

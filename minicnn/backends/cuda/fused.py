@@ -17,15 +17,14 @@ plane. Cost: a pass over memory, or a few numbers for each channel.
 
 from functools import lru_cache
 from math import sqrt
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.backends.contract import Activation
+from minicnn.backends.contract import C1, C2, MEAN, SCALE, SHIFT, Activation, Gradient, Stored
 from minicnn.backends.cuda import passes, products
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import flat, image_table
-from minicnn.backends.cuda.coefficients import C1, C2, MEAN, ROWS, SCALE, SHIFT, activated, coefficient, distance_and_z
+from minicnn.backends.cuda.coefficients import ROWS, activated, coefficient, distance_and_z
 from minicnn.backends.cuda.conv import output_sizes, reading
 from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
 from minicnn.backends.cuda.moments import added, merged_moments
@@ -33,36 +32,6 @@ from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant, empty, from_host, launch
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.images import Images
-
-
-class Stored(NamedTuple):
-    """An activation's y: raw (F * P,) image after image, coefficients (5, F), F, and whose pixels they are."""
-
-    raw: Any
-    coefficients: Any
-    filters: int
-    sizes: Any  # (N, 2)
-    mixed: bool  # whether they came as `Images`
-
-    @property
-    def shape(self):
-        """(N, F, OH, OW), as of the array or `Images` that it stands for."""
-        heights, widths = self.sizes.T.tolist()
-        size = (tuple(heights), tuple(widths)) if self.mixed else (heights[0], widths[0])
-        return len(self.sizes), self.filters, *size
-
-    @property
-    def dtype(self):
-        return self.raw.dtype
-
-
-class Gradient(NamedTuple):
-    """g like `Stored.raw`, and the sums of g and of g * (y - mean) of each channel, (F,)."""
-
-    g: Any
-    sum_g: Any
-    sum_g_distance: Any
-
 
 # The operations.
 
