@@ -11,8 +11,8 @@ import pytest
 import minicnn
 from minicnn.data import Batches
 from minicnn.inspect import Recorder, load_recording
-from minicnn.inspect.recorder import _Thinned
-from minicnn.inspect.recording import NORMS, SAMPLES
+from minicnn.inspect.recording.thinning import Thinned
+from minicnn.inspect.recording.file import NORMS, SAMPLES
 from minicnn.training.checkpoint import read_safetensors, write_safetensors
 from tests.test_trainer import bits, interrupt_after, small_network, small_problem, small_run, without_times
 
@@ -168,7 +168,7 @@ def test_thousands_of_steps_keep_within_the_bound():
 
 
 def test_every_second_step_goes_where_there_are_too_many():
-    thinned, kept = _Thinned(most=4), []
+    thinned, kept = Thinned(most=4), []
     for step in range(1, 18):
         if thinned.is_due(step):
             thinned.keep(step, f"item {step}")

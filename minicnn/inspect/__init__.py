@@ -1,29 +1,37 @@
 """The inspector: a page that shows the forward and the backward pass of a network, number by number.
 
-record.py   one forward and one backward pass on a copy of the network, and all that was seen
-layers.py   what is told of each kind of layer: what it keeps and why, what it costs, what its view needs
-sample.py   what of large arrays goes into the page
-page.py     HTML, style, scripts and data in one file
-page/       the page itself; d3 by Mike Bostock draws, with its licence beside it
+passes.py      one forward and one backward pass on a copy of the network, layer by layer
+arguments.py   what `inspect` is given, checked
+mode.py        whether batchnorm takes the statistics of the batch
+loss.py        the loss, its gradient, and the view of both
+reports/       what the page has of each kind of layer: what it keeps and why, what it costs, what its view needs
+record.py      all of that in a record that JSON can hold
+sample.py      what of large arrays goes into the page
+left_out.py    what does not, in sentences
+page.py        HTML, style, scripts and data in one file
+page/          the page itself; d3 by Mike Bostock draws, with its licence beside it
 
 And of a whole training run, which the page can replay:
 
-recorder.py   what `Trainer(record=…)` notes of the steps
-recording.py  the file that comes of it
-replay.py     what of it goes into the page
+recording/     what `Trainer(record=…)` writes down of the steps, and its file
+replay.py      what of it goes into the page
 """
 
 import json
 import tempfile
 import webbrowser
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
 
 from minicnn.inspect import page
 from minicnn.inspect.record import recorded
-from minicnn.inspect.recorder import Recorder
-from minicnn.inspect.recording import Recording, load_recording
+from minicnn.inspect.recording import Recorder, Recording, load_recording
 from minicnn.inspect.replay import replay_data
-from minicnn.training.checkpoint import require_writable, write_whole
+from minicnn.io.files import require_writable, write_whole
+from minicnn.network import Sequential
 
 __all__ = ["Inspection", "Recorder", "Recording", "inspect", "load_recording", "replay_data"]
 
@@ -38,10 +46,11 @@ class Inspection:
         path: where the page was written last, or None.
     """
 
-    def __init__(self, record):
-        self.record, self.path = record, None
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+        self.path: Path | None = None
 
-    def save(self, path):
+    def save(self, path: str | Path) -> "Inspection":
         """Write the page, whole or not at all. Returns the Inspection. Raises OSError where it cannot be written."""
         path = Path(path)
         # Half a character may come from a file's name.
@@ -49,21 +58,22 @@ class Inspection:
         self.path = path
         return self
 
-    def open(self):
+    def open(self) -> "Inspection":
         """Show the page in the browser; one that was not saved goes to a temporary folder. Returns the Inspection.
 
         Raises RuntimeError where no browser can be started.
         """
+        path = self.path or Path(tempfile.mkdtemp(prefix="minicnn-")) / "inspection.html"
         if self.path is None:
-            self.save(Path(tempfile.mkdtemp(prefix="minicnn-")) / "inspection.html")
-        if not webbrowser.open(self.path.resolve().as_uri()):
-            raise RuntimeError(f"Inspection.open: found no browser to start; open the file yourself: {self.path}")
+            self.save(path)
+        if not webbrowser.open(path.resolve().as_uri()):
+            raise RuntimeError(f"Inspection.open: found no browser to start; open the file yourself: {path}")
         return self
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         return page.in_a_frame(page.assembled(self.record))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         loss = self.record["loss"]
         judged = f", {loss['name']} {loss['value']:.4g}" if loss else ""
         shape, layers = tuple(self.record["input_shape"]), len(self.record["layers"])
@@ -71,21 +81,21 @@ class Inspection:
 
 
 def inspect(
-    network,
-    x,
-    y=None,
+    network: Sequential,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
     *,
-    loss=None,
-    dy=None,
-    path=None,
-    training=None,
-    backend="reference",
-    title=None,
-    classes=None,
-    lr=0.01,
-    replay=None,
-    max_bytes=MAX_BYTES,
-):
+    loss: Any = None,
+    dy: ArrayLike | None = None,
+    path: str | Path | None = None,
+    training: bool | None = None,
+    backend: str = "reference",
+    title: str | None = None,
+    classes: Iterable[str] | None = None,
+    lr: float = 0.01,
+    replay: Recording | str | Path | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Inspection:
     """Run one forward and one backward pass, and make a page that shows them.
 
     The passes are run on a copy: parameters, gradients, running statistics and memory of `network` stay as they are.
@@ -129,7 +139,9 @@ def inspect(
     if path is not None:
         require_writable(path)  # rather now than after the work
     if replay is not None:
-        replay = replay_data(replay if isinstance(replay, Recording) else load_recording(replay), max_bytes // 2)
+        recording = replay if isinstance(replay, Recording) else load_recording(replay)
+        replayed = replay_data(recording, max_bytes // 2)
+        max_bytes -= len(json.dumps(replayed))
     record = recorded(
         network,
         x,
@@ -141,9 +153,9 @@ def inspect(
         title=title,
         classes=classes,
         lr=lr,
-        max_bytes=max_bytes if replay is None else max_bytes - len(json.dumps(replay)),
+        max_bytes=max_bytes,
     )
     if replay is not None:
-        record["replay"] = replay
+        record["replay"] = replayed
     inspection = Inspection(record)
     return inspection if path is None else inspection.save(path)

@@ -8,6 +8,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent / "page"
 # What is replaced. In a pass of its own each would look through what the others filled in.
@@ -18,7 +19,7 @@ RECORD = "record.js"  # as which index.html names the record
 READ_RECORD = 'window.RECORD = JSON.parse(document.getElementById("record").textContent);'
 
 
-def assembled(record):
+def assembled(record: dict[str, Any]) -> str:
     """The page that shows a record, a string.
 
     >>> page = assembled({"title": "a < b", "left_out": ["</script>"]})
@@ -26,7 +27,7 @@ def assembled(record):
     (True, True)
     """
 
-    def content(named):
+    def content(named: re.Match[str]) -> str:
         if named["style"]:
             return f"<style>\n{_text(named['style'])}</style>"
         if named["script"] == RECORD:
@@ -40,17 +41,17 @@ def assembled(record):
     return NAMED.sub(content, _text("index.html"))
 
 
-def _text(name):
+def _text(name: str) -> str:
     return (FOLDER / name).read_text("utf-8")
 
 
-def _licence(script):
+def _licence(script: str) -> str:
     """The licence of a script of others, in vendor/, as a comment, which must not hold two hyphens."""
     if not script.startswith("vendor/"):
         return ""
     return f"<!--\n{_text(script.partition('.')[0] + '.LICENSE').replace('--', '- -')}-->\n"
 
 
-def in_a_frame(page):
+def in_a_frame(page: str) -> str:
     """The page within another page, such as a notebook."""
     return f'<iframe srcdoc="{html.escape(page)}" title="minicnn inspect" width="100%" height="800"></iframe>'

@@ -1,14 +1,18 @@
 """The replay: a recorded run as a part of the inspector's page, in the form that `page/replay.js` reads."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from minicnn.inspect.recording import SAMPLES, columns, sampled
-from minicnn.inspect.sample import packed
+from minicnn.inspect.recording.file import SAMPLES, Recording, columns, sampled
+from minicnn.inspect.sample import Chosen, packed
+from minicnn.plain import Array
 
 NUMBERS_SHARE = 0.25  # of the letters, for the numbers of the steps; the rest is for their arrays
 
 
-def replay_data(recording, max_characters=4_000_000):
+def replay_data(recording: Recording, max_characters: int = 4_000_000) -> dict[str, Any]:
     """`recording` as the part "replay" of the inspector's page: a dict that JSON can hold.
 
     Where that would be longer than `max_characters`, every second step is left out, as often as needed; the first and
@@ -18,7 +22,7 @@ def replay_data(recording, max_characters=4_000_000):
     rows, every = _with_room(list(numbers.values()), max_characters * NUMBERS_SHARE)
     frames, every_frame = _with_room(list(sampled(recording).values()), max_characters * (1 - NUMBERS_SHARE))
 
-    def samples(arrays, kind):
+    def samples(arrays: dict[str, Array], kind: str) -> dict[str, Any]:
         return {
             name: _packed(array[frames], recording.shapes[f"{kind}/{name}"], recording.kept[f"{kind}/{name}"])
             for name, array in arrays.items()
@@ -44,7 +48,7 @@ def replay_data(recording, max_characters=4_000_000):
     }
 
 
-def _with_room(arrays, max_characters):
+def _with_room(arrays: Sequence[Array], max_characters: float) -> tuple[Array, int]:
     """(positions, every): which rows to take of all `arrays` so that they fit, and that it is one in `every`."""
     n, every = len(arrays[0]), 1
     positions = np.arange(n)
@@ -55,11 +59,11 @@ def _with_room(arrays, max_characters):
     return positions, every
 
 
-def _these_steps(interval):
+def _these_steps(interval: int) -> str:
     return "every step" if interval == 1 else f"one step in {interval}, and of the last"
 
 
-def _packed(array, shape=(), kept=()):
+def _packed(array: Array, shape: Sequence[int] = (), kept: Chosen = ()) -> dict[str, Any]:
     """An array (m, *shape) for the page, of which along each axis but the first the indices `kept` are at hand."""
     array = array.astype(np.int32) if array.dtype == np.int64 else array
     return packed(array, (len(array), *shape), [None, *kept] if kept else [None] * (1 + len(shape)))

@@ -9,17 +9,25 @@ product of two numbers in the page belongs to a sum in the page, and what the ot
 
 import base64
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from minicnn.plain import Array
+
 # How an axis of an array is cut: like axis a of activation k, written (k, a); or one of these.
+Axis: TypeAlias = tuple[int, int] | str
 WHOLE = "whole"  # never, such as the taps of a kernel
 FIRST = "first"  # to its first indices, such as the weights of a layer of which nothing is known
 
 MIDDLE = 8  # a map's sides are not cut below this before the channels are cut to one
 STAGES = (("images", 1), ("channels", 8), ("side", 16), ("channels", 1), ("side", 1))
+
+
+Kept: TypeAlias = dict[Axis, list[int]]  # the indices kept of the axes of activations that are cut
+Chosen: TypeAlias = Sequence[Sequence[int] | None]  # of each axis of an array the indices kept, None for all
 
 
 class Limits(NamedTuple):
@@ -38,8 +46,8 @@ class Shown:
     "flattened" where axis 1 is all axes but the first of the input.
     """
 
-    shape: tuple
-    strength: np.ndarray  # like the activation: its gradient
+    shape: tuple[int, ...]
+    strength: Array  # like the activation: its gradient
     channels: str
 
 
@@ -47,13 +55,13 @@ class Shown:
 class Part:
     """An array of the record, and how each of its axes is cut."""
 
-    array: np.ndarray
-    axes: tuple
+    array: Array
+    axes: tuple[Axis, ...]
 
-    def is_shown(self, cut):
+    def is_shown(self, cut: "Cut") -> bool:
         return True
 
-    def numbers(self, cut):
+    def numbers(self, cut: "Cut") -> Array:
         return self.array
 
 
@@ -67,21 +75,21 @@ class Rest:
     """
 
     like: Part
-    terms: tuple
-    compute: Any
+    terms: tuple[Axis, ...]
+    compute: Callable[["Cut"], Array]
 
     @property
-    def array(self):
+    def array(self) -> Array:
         return self.like.array
 
     @property
-    def axes(self):
+    def axes(self) -> tuple[Axis, ...]:
         return self.like.axes
 
-    def is_shown(self, cut):
+    def is_shown(self, cut: "Cut") -> bool:
         return any(cut.of_axis(term) is not None for term in self.terms)
 
-    def numbers(self, cut):
+    def numbers(self, cut: "Cut") -> Array:
         return self.compute(cut)
 
 
@@ -91,10 +99,10 @@ class Cut:
     kept: dict from (k, a) to a list of indices; an axis that is not in it is kept whole.
     """
 
-    def __init__(self, kept, limits):
+    def __init__(self, kept: Kept, limits: Limits) -> None:
         self.kept, self.limits = kept, limits
 
-    def of_axis(self, axis, length=None):
+    def of_axis(self, axis: Axis, length: int = 0) -> list[int] | None:
         """The indices kept of one axis of an array, or None where all are."""
         if axis == WHOLE:
             return None
@@ -102,22 +110,22 @@ class Cut:
             return list(range(self.limits.channels)) if length > self.limits.channels else None
         return self.kept.get(axis)
 
-    def of(self, part):
+    def of(self, part: Part | Rest) -> Chosen:
         """The indices kept of a `Part`, for each axis a list or None."""
         return [self.of_axis(axis, length) for axis, length in zip(part.axes, part.array.shape, strict=True)]
 
-    def places(self, part):
+    def places(self, part: Part | Rest) -> list[Array]:
         """The same as arrays, one for each axis."""
         return _as_arrays(self.of(part), part.array.shape)
 
-    def size(self, part):
+    def size(self, part: Part | Rest) -> int:
         """How many characters a `Part` takes in the page."""
         chosen = self.of(part)
         lengths = [n if kept is None else len(kept) for n, kept in zip(part.array.shape, chosen, strict=True)]
         indices = sum(len(kept) for kept in chosen if kept is not None)
         return 4 * math.ceil(math.prod(lengths) * part.array.itemsize / 3) + 7 * indices + 100
 
-    def split(self, part):
+    def split(self, part: Part) -> tuple[Array, Array]:
         """(kept, left out), two arrays like the part's whose sum it is, with zeros in each other's place."""
         places = np.ix_(*self.places(part))
         kept, left_out = np.zeros_like(part.array), part.array.copy()
@@ -126,7 +134,7 @@ class Cut:
         return kept, left_out
 
 
-def fitted(shown, parts, max_bytes):
+def fitted(shown: Sequence[Shown], parts: Sequence[Part | Rest], max_bytes: int) -> Cut:
     """The `Cut` that keeps as much as fits.
 
     Args:
@@ -138,7 +146,7 @@ def fitted(shown, parts, max_bytes):
     """
     chosen = _Choice(shown)
 
-    def size(limits):
+    def size(limits: Limits) -> int:
         cut = Cut(chosen.kept(limits), limits)
         return sum(cut.size(part) for part in parts if part.is_shown(cut))
 
@@ -174,15 +182,16 @@ def fitted(shown, parts, max_bytes):
 class _Choice:
     """Which indices of the activations are kept within given limits."""
 
-    def __init__(self, shown):
+    def __init__(self, shown: Sequence[Shown]) -> None:
         self.shown = shown
         self.largest = max((length for activation in shown for length in activation.shape[2:]), default=1)
-        self._orders = {}
+        self._orders: dict[tuple[int, int], Array] = {}
 
-    def kept(self, limits):
-        kept = {}
+    def kept(self, limits: Limits) -> Kept:
+        kept: Kept = {}
         for k, activation in enumerate(self.shown):
             for axis, length in enumerate(activation.shape):
+                indices: Sequence[int] | None
                 if axis == 0:
                     indices = range(limits.images)
                 elif axis == 1:
@@ -195,7 +204,7 @@ class _Choice:
                     kept[k, axis] = list(indices)
         return kept
 
-    def _channels(self, k, kept, limits):
+    def _channels(self, k: int, kept: Kept, limits: Limits) -> list[int] | None:
         """Indices of axis 1 of activation k, or None for all."""
         activation = self.shown[k]
         if activation.channels == "like input":
@@ -210,7 +219,7 @@ class _Choice:
             return None
         return np.sort(self._order(k, limits.images)[: limits.channels]).tolist()
 
-    def _order(self, k, images):
+    def _order(self, k: int, images: int) -> Array:
         """The channels of activation k, those with the largest gradient in the kept images first."""
         if (k, images) not in self._orders:
             strength = np.moveaxis(self.shown[k].strength[:images], 1, 0)
@@ -219,12 +228,12 @@ class _Choice:
         return self._orders[k, images]
 
 
-def encoded(array, chosen):
+def encoded(array: Array, chosen: Chosen) -> dict[str, Any]:
     """An array as the page has it, a dict: of each axis the indices `chosen`, None for all; little-endian base64."""
     return packed(array[np.ix_(*_as_arrays(chosen, array.shape))], array.shape, chosen)
 
 
-def packed(kept, shape, chosen):
+def packed(kept: Array, shape: Sequence[int], chosen: Chosen) -> dict[str, Any]:
     """An array of this shape as the page has it, of which nothing but what is `kept` is at hand."""
     data = np.ascontiguousarray(kept, kept.dtype.newbyteorder("<"))
     return {
@@ -235,7 +244,7 @@ def packed(kept, shape, chosen):
     }
 
 
-def decoded(array):
+def decoded(array: dict[str, Any]) -> Array:
     """The numbers of an encoded array that are kept, so many along each axis as indices are kept of it.
 
     >>> decoded(encoded(np.arange(6.0).reshape(2, 3), [None, [0, 2]]))
@@ -248,5 +257,5 @@ def decoded(array):
     return np.frombuffer(base64.b64decode(array["data"]), dtype).reshape(lengths).astype(array["dtype"])
 
 
-def _as_arrays(chosen, shape):
+def _as_arrays(chosen: Chosen, shape: Sequence[int]) -> list[Array]:
     return [np.arange(n) if indices is None else np.array(indices) for n, indices in zip(shape, chosen, strict=True)]

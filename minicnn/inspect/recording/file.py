@@ -1,20 +1,25 @@
-"""A recorded run: what its file holds, and how it is read. Who writes it is `minicnn.inspect.recorder`.
+"""A recorded run: what its file holds, and how it is read. `recorder.py` writes it.
 
 The file is in safetensors form. Its arrays have the names of `Recording`'s, those of parameters and layers with their
 name behind, "weight/conv1.weight" or "activation/relu1"; what `Recording` has besides is JSON in the metadata.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minicnn.checks import as_int, shortened
-from minicnn.io.safetensors import WRONG_CONTENT, description_in
-from minicnn.training.checkpoint import read_safetensors
+from minicnn.io.safetensors import WRONG_CONTENT, description_in, read_safetensors
+from minicnn.plain import Array
 
 FORMAT, VERSION = "minicnn recording", 1
 NORMS = ("weight_norm", "gradient_norm", "update_norm")
 SAMPLES = ("weight", "gradient", "update")
+
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
+Kept: TypeAlias = dict[str, list[list[int] | None]]  # for each axis the indices kept, or None for all
 
 
 class Recording(NamedTuple):
@@ -36,33 +41,33 @@ class Recording(NamedTuple):
         nearer.
     """
 
-    step: np.ndarray
-    epoch: np.ndarray
-    lr: np.ndarray
-    loss: np.ndarray
-    names: list
-    weight_norm: np.ndarray
-    gradient_norm: np.ndarray
-    update_norm: np.ndarray
-    array_step: np.ndarray
-    weight: dict
-    gradient: dict
-    update: dict
-    activation: dict
-    image: np.ndarray | None
-    shapes: dict
-    kept: dict
+    step: Array
+    epoch: Array
+    lr: Array
+    loss: Array
+    names: list[str]
+    weight_norm: Array
+    gradient_norm: Array
+    update_norm: Array
+    array_step: Array
+    weight: dict[str, Array]
+    gradient: dict[str, Array]
+    update: dict[str, Array]
+    activation: dict[str, Array]
+    image: Array | None
+    shapes: Shapes
+    kept: Kept
     filters: str | None
     interval: int
     array_interval: int
 
     @property
-    def update_ratio(self):
+    def update_ratio(self) -> Array:
         """(n, P), update_norm / weight_norm: how much of a parameter one step changes; NaN where its norm is 0."""
         return self.update_norm / np.where(self.weight_norm > 0, self.weight_norm, np.nan)
 
 
-def load_recording(path):
+def load_recording(path: str | Path) -> Recording:
     """The `Recording` that a `Recorder` wrote.
 
     Raises FileNotFoundError; ValueError where the file is damaged, is something else, or comes from a newer version.
@@ -87,29 +92,29 @@ def load_recording(path):
         ) from error
 
 
-def sampled(recording):
+def sampled(recording: Recording) -> dict[str, Array]:
     """The recording's arrays (m, …) by the names they have in the file."""
     of_params = {f"{kind}/{name}": getattr(recording, kind)[name] for kind in SAMPLES for name in recording.names}
     return of_params | {f"activation/{name}": array for name, array in recording.activation.items()}
 
 
-def columns(n_params):
+def columns(n_params: int) -> dict[str, tuple[int, ...]]:
     """The shapes of a step's numbers, by name."""
     return {"epoch": (), "lr": (), "loss": ()} | dict.fromkeys(NORMS, (n_params,))
 
 
-def step_shapes(names, shapes, kept):
+def step_shapes(names: Sequence[str], shapes: Shapes, kept: Kept) -> Shapes:
     """The shapes of a step's arrays, by "weight/conv1.weight", "activation/relu1" and so on."""
     of_params = {f"{kind}/{name}": kept_shape(shapes, kept, f"parameter/{name}") for kind in SAMPLES for name in names}
     return of_params | {key: kept_shape(shapes, kept, key) for key in shapes if key.startswith("activation/")}
 
 
-def kept_shape(shapes, kept, key):
+def kept_shape(shapes: Shapes, kept: Kept, key: str) -> tuple[int, ...]:
     axes = zip(shapes[key], kept[key], strict=True)
     return tuple(length if chosen is None else len(chosen) for length, chosen in axes)
 
 
-def _require_cells(key, shape, kept):
+def _require_cells(key: str, shape: Sequence[Any], kept: Sequence[Any]) -> None:
     """Raise ValueError unless `kept` are, for each axis of a shape, None or some of its indices in ascending order."""
     for length, chosen in zip(shape, kept, strict=True):
         length = as_int(length, key, 1)
@@ -121,7 +126,7 @@ def _require_cells(key, shape, kept):
             raise ValueError(f"{key}: expected some of {length} indices in ascending order, got {chosen}")
 
 
-def _as_recording(arrays, description):
+def _as_recording(arrays: dict[str, Array], description: dict[str, Any]) -> Recording:
     """The `Recording` in a file's arrays and description. Raises where they do not belong together."""
     names, kept = description["names"], description["kept"]
     if not all(isinstance(name, str) for name in names) or len(names) != len(set(names)):
@@ -133,7 +138,7 @@ def _as_recording(arrays, description):
     if filters is not None and filters not in names:
         raise ValueError(f"filters: expected one of the names, got {filters}")
     n, m = len(arrays["step"]), len(arrays["array_step"])
-    expected = {"step": (n,), "array_step": (m,)}
+    expected: Shapes = {"step": (n,), "array_step": (m,)}
     expected |= {name: (n, *width) for name, width in columns(len(names)).items()}
     expected |= {name: (m, *shape) for name, shape in step_shapes(names, shapes, kept).items()}
     if "image" in shapes:
@@ -155,14 +160,22 @@ def _as_recording(arrays, description):
     activations = [key.removeprefix("activation/") for key in shapes if key.startswith("activation/")]
     return Recording(
         step=step,
-        array_step=array_step,
+        epoch=arrays["epoch"],
+        lr=arrays["lr"],
+        loss=arrays["loss"],
         names=names,
-        **{name: arrays[name] for name in columns(len(names))},
-        **samples,
+        weight_norm=arrays["weight_norm"],
+        gradient_norm=arrays["gradient_norm"],
+        update_norm=arrays["update_norm"],
+        array_step=array_step,
+        weight=samples["weight"],
+        gradient=samples["gradient"],
+        update=samples["update"],
         activation={name: arrays[f"activation/{name}"] for name in activations},
         image=arrays.get("image"),
         shapes=shapes,
         kept=kept,
         filters=filters,
-        **{name: as_int(description[name], name, 1) for name in ("interval", "array_interval")},
+        interval=as_int(description["interval"], "interval", 1),
+        array_interval=as_int(description["array_interval"], "array_interval", 1),
     )
