@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicnn.backends import first_backend, get_backend
+from minicnn.backends import get_backend, module_of
 from minicnn.backends.copying import Copyable
 from minicnn.checks import as_floats, as_number, kind_of, refuse_images
 from minicnn.plain import as_plain_array
@@ -15,7 +15,7 @@ class _Loss(Copyable):
     """
 
     def __init__(self, weight=None):
-        self.ops = first_backend()
+        self.ops = module_of("cpu")
         self.weight = weight
         self._memory = None
 

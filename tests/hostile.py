@@ -32,6 +32,7 @@ from numba.core.dispatcher import Dispatcher
 import minicnn
 from minicnn import Images
 from minicnn.backends import get_backend
+from minicnn.backends.protocol import OPERATIONS
 from tests import test_contract
 from tests.children import Log
 from tests.twists import INTEGERS, OF_FEW_NUMBERS, TWISTS, NoMeaning, OwnError, ordinary
@@ -726,7 +727,7 @@ KINDS = (
     "argmax out of range",
 )
 REACHED_BY_A_NETWORK = sorted(
-    name for name in CPU.__all__ if not name.startswith("fused_") and name not in test_contract.NOT_AN_ARRAY_OPERATION
+    name for name in OPERATIONS if not name.startswith("fused_") and name not in test_contract.NOT_AN_ARRAY_OPERATION
 )
 SLOTS = ("param", "grad", "first slot", "last slot", "other slot")
 
@@ -954,7 +955,7 @@ def main(log, skip, examples, number):
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     log, operations = Log(log, int(skip), SECONDS), set()
-    for name in CPU.__all__:
+    for name in OPERATIONS:
         setattr(CPU, name, _noted(getattr(CPU, name), operations))
 
     @seed(int(number))

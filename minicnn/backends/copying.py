@@ -2,7 +2,7 @@
 
 import importlib
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class _Module(NamedTuple):
@@ -19,12 +19,12 @@ class Copyable:
     True
     """
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {
             name: _Module(value.__name__) if isinstance(value, ModuleType) else value
             for name, value in vars(self).items()
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             vars(self)[name] = importlib.import_module(value.name) if isinstance(value, _Module) else value

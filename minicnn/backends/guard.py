@@ -6,12 +6,9 @@ shorter than its companions say, and float64 as twice as many float32. So each o
 there is a TypeError or ValueError before anything is computed. This costs the same for any size of array. (Two kinds of
 array hold positions in others, winners of a pooling and labels; these are read once.)
 
-What a function of one's own returns in place of an operation (`Layer.use`) passes here too, on its way back: as a new
-array of the dtype and shape that the contract says.
-
-CONTRACT is the list of `minicnn.backends` in a form that can be checked. An array is written as its name and its axes,
-in the package's letters; "..." is any shape, the same in one call, and "any" that of an array that is no `Images`.
-A mark after the name says more:
+CONTRACT is the list of `minicnn.backends.protocol` in a form that can be checked. An array is written as its name and
+its axes, in the package's letters; "..." is any shape, the same in one call, and "any" that of an array that is no
+`Images`. A mark after the name says more:
 
     real    float32 or float64, the same in one call; said of every array without a mark
     float   float32 or float64
@@ -27,7 +24,8 @@ in for it.
 
 import functools
 import operator
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -35,6 +33,11 @@ from minicnn.backends.contract import Activation, Norm
 from minicnn.checks import DTYPES, as_pair, kind_of
 from minicnn.geometry import output_size
 from minicnn.images import Images
+from minicnn.plain import Array
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+Axes: TypeAlias = dict[str, Any]  # the length of each axis by letter, a tuple of lengths where images differ
+Form: TypeAlias = Any  # of an argument, whatever can be compared: (shape, dtype), a setting, None
 
 CONTRACT = {
     "sum_of_squares": "array: any -> square_sum",
@@ -88,18 +91,18 @@ class Declared(NamedTuple):
 
     name: str
     kind: str
-    axes: tuple | None
+    axes: tuple[str, ...] | None
     may_be_none: bool
     changed: bool
 
 
-def _declared(text):
+def _declared(text: str) -> Declared:
     name_and_kind, _, axes = text.partition(":")
     name, _, kind = name_and_kind.strip().partition(" ")
     return Declared(name.rstrip("?!"), kind or "real", tuple(axes.split()) or None, "?" in name, "!" in name)
 
 
-def _side(text):
+def _side(text: str) -> tuple[Declared, ...]:
     return tuple(_declared(part) for part in text.split(",")) if text else ()
 
 
@@ -107,30 +110,35 @@ ARGUMENTS = {name: _side(text.partition("->")[0]) for name, text in CONTRACT.ite
 RESULTS = {name: _side(text.partition("-> ")[2]) for name, text in CONTRACT.items()}
 
 
-def guarded(asarray):
+class Decorator(Protocol):
+    def __call__(self, operation: Operation, name: str | None = None) -> Operation: ...
+
+
+def guarded(asarray: Callable[[Any], Array]) -> Decorator:
     """A decorator for the operations of the backend with this `asarray`: check the arguments, then compute.
 
     `name` is the operation of the contract that a function stands for, if it is not its own.
     """
 
-    def decorate(operation, name=None):
+    def decorate(operation: Operation, name: str | None = None) -> Operation:
         name = name or operation.__name__
 
         @functools.wraps(operation)
-        def checked(*arguments, **keywords):
+        def checked(*arguments: Any, **keywords: Any) -> Any:
             return operation(*admitted(name, arguments, asarray)[0], **keywords)
 
-        return checked
+        return checked  # type: ignore[return-value]  # of the operation's own signature, by functools.wraps
 
     return decorate
 
 
-def admitted(name, arguments, asarray):
+def admitted(name: str, arguments: Sequence[Any], asarray: Callable[[Any], Array]) -> tuple[list[Any], Axes]:
     """(the arguments of the operation `name`, each array as its kernels take it; the length of each axis by letter).
 
     Raises TypeError or ValueError that names the operation, the argument, what was expected and what came.
     """
-    arguments, forms = list(arguments), []
+    arguments = list(arguments)
+    forms: list[Form] = []
     for position, expected, argument in _LOOKED_AT[name]:
         value = arguments[position]
         if type(value) is expected and (expected is tuple or value.flags.carray):  # nearly always
@@ -143,13 +151,13 @@ def admitted(name, arguments, asarray):
             forms.append(form)
     axes = _agreeing_axes(name, tuple(forms))
     for position, argument in _WITH_POSITIONS[name]:
-        _require_positions(argument, arguments[position], axes, name)
+        require_positions(argument, arguments[position], axes, name)
     return arguments, axes
 
 
 POSITIONS = ("int32", "int64")  # kinds of array whose numbers are places in another
 _WITHOUT_SIGN = {"int32": np.uint32, "int64": np.uint64}
-_LOOKED_AT = {
+_LOOKED_AT: dict[str, list[tuple[int, Any, Declared]]] = {
     name: [
         (i, np.ndarray if part.axes else tuple, part)
         for i, part in enumerate(declared)
@@ -162,14 +170,15 @@ _WITH_POSITIONS = {
 }
 
 
-def _form_of_array(value, argument, asarray, name):
+def _form_of_array(value: Any, argument: Declared, asarray: Callable[[Any], Array], name: str) -> tuple[Any, Form]:
     """An array, `Images`, Norm or Activation as kernels take it, and its form: shape and dtype."""
     if type(value) is Activation:
         return value, (value.y.shape, value.y.dtype)
     if type(value) is Norm:
-        arrays = [None if array is None else asarray(array) for array in value[:4]]
+        *given, eps = value
+        arrays: list[Any] = [None if array is None else asarray(array) for array in given]
         forms = tuple([array is not None and (array.shape, array.dtype) for array in arrays])
-        return (value if all(map(operator.is_, arrays, value)) else Norm(*arrays, value.eps)), forms
+        return (value if all(map(operator.is_, arrays, given)) else Norm._make([*arrays, eps])), forms
     what = f"{name}: {argument.name}"
     if isinstance(value, Images):
         if argument.axes == ("any",):
@@ -184,7 +193,7 @@ def _form_of_array(value, argument, asarray, name):
     return array, (array.shape, array.dtype)
 
 
-def _form_of_setting(value, argument, asarray, name):
+def _form_of_setting(value: Any, argument: Declared, asarray: Callable[[Any], Array], name: str) -> tuple[Any, Form]:
     """A setting, and its form: a pair as it is; of sizes (N, 2) the heights and the widths; of windows their number and
     where the last of them stops, or both for each image."""
     what = f"{name}: {argument.name}"
@@ -195,7 +204,7 @@ def _form_of_setting(value, argument, asarray, name):
     return (as_pair(value, what, 0),) * 2
 
 
-def _form_of_windows(tables, what):
+def _form_of_windows(tables: Any, what: str) -> Form:
     if isinstance(tables, list):
         forms = {id(table): _form_of_windows(table, what) for table in tables}
         return tuple(zip(*(forms[id(table)] for table in tables), strict=True))
@@ -208,14 +217,16 @@ def _form_of_windows(tables, what):
 
 
 @functools.lru_cache(maxsize=1024)
-def _agreeing_axes(name, forms):
+def _agreeing_axes(name: str, forms: tuple[Form, ...]) -> Axes:
     """The length of each axis by letter, a tuple of lengths where images differ. Kept, since calls are much alike.
 
     Raises TypeError for an array of another dtype, ValueError where axes do not belong together.
     """
-    axes, settings, real = {}, {}, None
+    axes: Axes = {}
+    settings: dict[str, Form] = {}
+    real: np.dtype[Any] | None = None
 
-    def bind(letters, shape, what):
+    def bind(letters: tuple[str, ...], shape: tuple[Any, ...], what: str) -> None:
         lengths = (shape,) if letters in (("...",), ("any",)) else shape
         known = tuple(axes.get(letter, length) for letter, length in zip(letters, lengths, strict=False))
         if len(lengths) != len(letters) or known != tuple(lengths):
@@ -259,7 +270,7 @@ def _agreeing_axes(name, forms):
     return axes
 
 
-def _require_dtype(kind, dtype, real, what):
+def _require_dtype(kind: str, dtype: Any, real: np.dtype[Any] | None, what: str) -> np.dtype[Any] | None:
     """The dtype of the call's real arrays, as far as it is known then."""
     if kind == "real":
         expected = DTYPES if real is None else (real,)
@@ -271,68 +282,12 @@ def _require_dtype(kind, dtype, real, what):
     return real
 
 
-def _require_positions(declared, array, axes, what):
+def require_positions(declared: Declared, array: Array | Images, axes: Axes, what: str) -> None:
     """Raise ValueError for a label that is no class, or a winner outside its image. Not for those on a device: there
     labels were checked on the host, and winners are compared and never used as addresses."""
-    parts, limits = [array], [axes["K"] if declared.name == "targets" else np.multiply(axes["H"], axes["W"])]
-    if isinstance(array, Images):
-        parts, limits = list(array), limits[0].tolist()
+    limit = axes["K"] if declared.name == "targets" else np.multiply(axes["H"], axes["W"])
+    parts, limits = (list(array), limit.tolist()) if isinstance(array, Images) else ([array], [limit])
     for numbers, limit in zip(parts, limits, strict=True):
         # Seen as numbers without a sign, what is below 0 is large: one pass does.
         if isinstance(numbers, np.ndarray) and numbers.view(_WITHOUT_SIGN[declared.kind]).max() >= limit:
             raise ValueError(f"{what}: {declared.name}: expected from 0 to {limit - 1}, got {numbers}")
-
-
-def returned(name, arguments, result, ops):
-    """What a function of one's own gave in place of the operation `name`, as new arrays of the contract's dtypes.
-
-    Raises TypeError or ValueError where it is not what the contract says.
-    """
-    declared, what = RESULTS[name], f"own {name}"
-    if declared[0].name == "None":
-        if result is not None:
-            raise TypeError(
-                f"{what}: expected None, and the arguments changed in place as in `param -= lr * grad`, "
-                f"got {kind_of(result)}"
-            )
-        return None
-    if declared[0].axes is None:
-        try:
-            return float(result)
-        except (TypeError, ValueError):
-            raise TypeError(f"{what}: expected a number, got {kind_of(result)}") from None
-    one = len(declared) == 1
-    results = (result,) if one else result
-    if (one and isinstance(result, tuple)) or not isinstance(results, (tuple, list)) or len(results) != len(declared):
-        raise TypeError(f"{what}: expected ({', '.join(part.name for part in declared)}), got {kind_of(result)}")
-    arguments, axes = admitted(name, arguments, ops.asarray)
-    results = [
-        _of_own_memory(part, value, arguments[0], axes, ops, what)
-        for part, value in zip(declared, results, strict=True)
-    ]
-    for part, array in zip(declared, results, strict=True):
-        if part.kind in POSITIONS:
-            _require_positions(part, array, axes, what)
-    return results[0] if one else tuple(results)
-
-
-def _of_own_memory(declared, value, first_argument, axes, ops, what):
-    """The numbers of `value` in a new array, or `Images`, of the declared shape and dtype."""
-    what = f"{what}: {declared.name}"
-    letters = declared.axes
-    shape = axes["..."] if letters == ("...",) else tuple(axes[letter] for letter in letters)
-    mixed = any(isinstance(length, tuple) for length in shape)
-    if isinstance(value, Images) != mixed:
-        raise TypeError(f"{what}: expected {'Images (see Images.like)' if mixed else 'an array'}, got {kind_of(value)}")
-    array = ops.asarray(value.data if mixed else value)
-    whole = declared.kind in POSITIONS
-    dtype = np.dtype(declared.kind) if whole else first_argument.dtype
-    if array.dtype.kind not in ("iu" if whole else "iuf"):
-        raise TypeError(f"{what}: expected an array of {dtype}, got {kind_of(value)}")
-    if (value if mixed else array).shape != shape:
-        raise ValueError(f"{what}: expected ({', '.join(letters)}) = {shape}, got {kind_of(value)}")
-    if array.dtype != dtype and not (declared.kind == "float" and array.dtype in DTYPES):
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is noticed as that
-            array = ops.asarray(ops.to_numpy(array).astype(dtype))
-    array = ops.copy(array)
-    return value.like(array) if mixed else array

@@ -7,12 +7,18 @@ A buffer is given back when nobody sees it any more; that is the business of tho
 import os
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
 
 # What a pool holds, in use and free, is at most this many times what was in use at once. A network needs up to 3.3
 # times, if each array has to be given a buffer of its own size, and 1.5 if a larger one will do.
 SLACK = 2
 RECENT = 4096  # arrays handed out; most steps of training take 10 to 100, and after twice as many a peak is forgotten
 LARGER = 8  # sizes further up: a buffer is at most four times as large as what it is handed out for
+
+Kind: TypeAlias = Hashable  # of memory, where a backend has more than one
+Shelf: TypeAlias = tuple[int, Kind]
+Loan: TypeAlias = tuple[Any, Shelf, int]
 
 
 class Pool:
@@ -22,10 +28,12 @@ class Pool:
         allocate: allocate(size, kind) makes a buffer of `size` bytes, or raises MemoryError.
     """
 
-    def __init__(self, allocate):
+    def __init__(self, allocate: Callable[[int, Kind], Any]) -> None:
         self._allocate = allocate
-        self._shelves = OrderedDict()  # (size, kind) -> free buffers; those first that were used longest ago
-        self._given_back = deque()  # and not yet on their shelves
+        self._shelves: OrderedDict[Shelf, list[Any]] = (
+            OrderedDict()
+        )  # (size, kind) -> free buffers; those first that were used longest ago
+        self._given_back: deque[Loan] = deque()  # and not yet on their shelves
         self._held = self._in_use = 0  # bytes of all buffers; bytes asked for that are out
         self._peak = self._peak_before = 0  # of `_in_use`: since the last `RECENT` arrays, and in those before
         self._handed_out = 0
@@ -35,7 +43,7 @@ class Pool:
             release = self._lock.release
             os.register_at_fork(before=self._lock.acquire, after_in_parent=release, after_in_child=release)
 
-    def take(self, size, kind=None):
+    def take(self, size: int, kind: Kind = None) -> Loan:
         """A loan (buffer, shelf, size) of at least `size` bytes, for `give_back`. Raises MemoryError."""
         size = shelf_size(size)
         with self._lock:
@@ -44,7 +52,7 @@ class Pool:
             peak = in_use if in_use > self._peak else self._peak
             most = SLACK * max(peak, self._peak_before)
             buffer, shelf = self._used_before(size, kind)
-            if buffer is None:
+            if shelf is None:
                 self._shrink(most - size)
                 buffer, shelf = self._new(size, kind), (size, kind)
                 self._held += size
@@ -57,21 +65,21 @@ class Pool:
                 self._peak_before, self._peak = peak, 0
             return buffer, shelf, size
 
-    def give_back(self, loan):
+    def give_back(self, loan: Loan) -> None:
         """Take a loan back; with None for its buffer, if that must not be used again.
 
         Where an object ends no more may be done than this: it may be in the midst of `take`.
         """
         self._given_back.append(loan)
 
-    def release(self):
+    def release(self) -> None:
         """Let go of all buffers that are free, and forget how many were in use."""
         with self._lock:
             self._sort_in()
             self._shrink(0)
             self._peak = self._peak_before = 0
 
-    def _sort_in(self):
+    def _sort_in(self) -> None:
         while self._given_back:
             buffer, shelf, size = self._given_back.popleft()
             self._in_use -= size
@@ -81,7 +89,7 @@ class Pool:
                 self._shelves.setdefault(shelf, []).append(buffer)
                 self._shelves.move_to_end(shelf)
 
-    def _used_before(self, size, kind):
+    def _used_before(self, size: int, kind: Kind) -> tuple[Any, Shelf] | tuple[None, None]:
         """(a free buffer of this size or one somewhat larger, its shelf), or (None, None)."""
         for _ in range(LARGER + 1):
             try:
@@ -90,21 +98,21 @@ class Pool:
                 size = shelf_size(size + 1)
         return None, None
 
-    def _new(self, size, kind):
+    def _new(self, size: int, kind: Kind) -> Any:
         try:
             return self._allocate(size, kind)
         except MemoryError:
             self._shrink(0)
             return self._allocate(size, kind)
 
-    def _shrink(self, most):
+    def _shrink(self, most: int) -> None:
         """Let go of free buffers until no more than `most` bytes are held, of sizes used longest ago first."""
         while self._held > most and self._shelves:
             (size, _), buffers = self._shelves.popitem(last=False)
             self._held -= size * len(buffers)
 
 
-def shelf_size(size):
+def shelf_size(size: int) -> int:
     """`size` rounded up to one of four sizes in each power of two, so that like sizes share buffers.
 
     >>> [shelf_size(size) for size in (1, 257, 1000, 1024, 1025)]

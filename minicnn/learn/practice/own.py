@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minicnn.backends import get_backend
+from minicnn.backends.protocol import OPERATIONS
 from minicnn.data import Batches, load_digits
 from minicnn.io.files import open_regular
 from minicnn.learn.exercises import TASKS
@@ -34,8 +35,7 @@ class Comparison:
 
 def operations_among(tasks):
     """Those of the tasks that are operations of a layer, the loss or the optimiser, and so can stand in a network."""
-    contract = get_backend("reference").__all__
-    return [task for task in tasks if task in contract]
+    return [task for task in tasks if task in OPERATIONS]
 
 
 def load(folder, tasks):
