@@ -5,6 +5,7 @@ planted in every backend. `LOOPS` is the comparison with the loops, `QUOTIENT` t
 those that must see it. The quotient is blind where forward and backward are wrong together.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -271,7 +272,7 @@ MUTANTS = CONV + POOLING + BATCHNORM + REST
 def plant(monkeypatch, backend, operation, wrong):
     ops = get_backend(backend)
     true = getattr(ops, operation)
-    monkeypatch.setattr(ops, operation, lambda *arguments: wrong(true, *arguments))
+    monkeypatch.setattr(ops, operation, lambda *arguments, **named: wrong(partial(true, **named), *arguments))
 
 
 @pytest.mark.parametrize("backend", checks.BACKENDS)
