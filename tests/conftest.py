@@ -10,9 +10,11 @@ from hypothesis import settings
 # than one of them works. Set before NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# The comparison of one thread with two means nothing where Numba starts only one. Set before Numba is imported.
-if (os.cpu_count() or 1) < 2:
-    os.environ.setdefault("NUMBA_NUM_THREADS", "2")
+# The processes of pytest-xdist share the cores, but the comparison of one thread with two means nothing where Numba
+# starts only one. Threads that wait for work sleep, and leave the cores to the others. Set before Numba is imported.
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, (os.cpu_count() or 1) // PROCESSES)))
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # The same examples in every run, and no deadline: a first call compiles.
 settings.register_profile("minicnn", derandomize=True, deadline=None, database=None, max_examples=50)
@@ -29,12 +31,13 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests marked `long` unless they are asked for, and those marked `torch`, one by one and with the reason,
-    where PyTorch is not installed."""
-    if "long" not in config.option.markexpr:
-        for item in items:
-            if "long" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes minutes; ask for it with -m long"))
+    """Skip the tests marked `slow` or `long` unless they are asked for, and those marked `torch` where PyTorch is not
+    installed, one by one and with the reason."""
+    for level in ("slow", "long"):
+        if level not in config.option.markexpr:
+            for item in items:
+                if level in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=f"takes its time; ask for it with -m {level}"))
     if importlib.util.find_spec("torch"):
         return
     skip = pytest.mark.skip(
