@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -38,7 +38,7 @@ class Images:
     ((2, 3, (2, 4), (5, 1)), (3, 4, 1), (42,))
     """
 
-    ndim = 4
+    ndim: Literal[4] = 4
 
     def __init__(self, images: Iterable[ArrayLike]) -> None:
         arrays = [as_plain_array(image, "Images") for image in images]
@@ -149,7 +149,8 @@ class Images:
         return f"Images({len(self)} of {self.channels} channels, {small} to {large} pixels, {self.dtype})"
 
 
-Batch = TypeVar("Batch", Array, Images)  # of what keeps the kind of batch that it is given
+# An array or `Images`, or either where the kind is not known; for functions that return what they are given.
+Batch = TypeVar("Batch", Array, Images, Array | Images)
 
 
 def sizes_of(x: Array | Images) -> Sizes:

@@ -1,5 +1,6 @@
 """ReLU: keep what is positive."""
 
+from minicnn.images import Batch
 from minicnn.layers.base import Layer
 
 
@@ -27,14 +28,14 @@ class ReLU(Layer):
     operations = ("activation",)
     takes_images = True
 
-    def predict(self, x):
+    def predict(self, x: Batch) -> Batch:
         return self.ops.relu_forward(self.as_input(x))
 
-    def forward(self, x):
+    def forward(self, x: Batch) -> Batch:
         y = self.predict(x)
         self.remember(y, y=y)
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Batch, need_dx: bool = True) -> Batch:
         dy, memory = self.recall(dy)
         return self.ops.relu_backward(dy, memory.y)

@@ -14,18 +14,24 @@ saliency map, say). What it remembers are arrays that were handed in or out, not
 several threads may call it at once.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from minicnn import geometry
 from minicnn.backends import get_backend, module_of
 from minicnn.backends.copying import Copyable
 from minicnn.backends.guard import RESULTS
 from minicnn.backends.own import OwnOperations
-from minicnn.checks import DTYPES, as_floats, as_pair, kind_of, refuse_images, require_shape
-from minicnn.images import sizes_of
+from minicnn.backends.protocol import Operations
+from minicnn.checks import DTYPES, as_floats, kind_of, refuse_images, require_shape
+from minicnn.images import Batch, Images
+from minicnn.plain import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Layer(Copyable):
@@ -43,29 +49,31 @@ class Layer(Copyable):
         takes_images: whether its input may be `Images`, each then treated at its own size.
     """
 
-    operations = ()
+    operations: tuple[str, ...] = ()
     takes_images = False
 
-    def __init__(self):
-        self.params, self.grads, self.state = {}, {}, {}
+    def __init__(self) -> None:
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.state: dict[str, Array] = {}
         self.training = True
-        self.memory = None
-        self._ops = module_of("cpu")
+        self.memory: SimpleNamespace | None = None
+        self._ops: Operations = module_of("cpu")
 
     @property
-    def ops(self):
+    def ops(self) -> Operations:
         """The backend module whose operations this layer calls."""
         return self._ops
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Any:
         """The output in evaluation mode. Nothing is remembered and nothing in the layer changes."""
         raise NotImplementedError
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         """The output in the present mode; keeps what `backward` needs."""
         raise NotImplementedError
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Any, need_dx: bool = True) -> Any:
         """dx for dy, once for each `forward`; assigns `grads`.
 
         With `need_dx=False` a layer may skip the input gradient and return None: the first layer of a
@@ -75,19 +83,19 @@ class Layer(Copyable):
         """
         raise NotImplementedError
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         return self.forward(x)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Self":
         """Switch to training mode (or with False to evaluation mode). Returns the layer."""
         self.training = bool(mode)
         return self
 
-    def eval(self):
+    def eval(self) -> "Self":
         """Switch to evaluation mode. Returns the layer."""
         return self.train(False)
 
-    def to(self, backend=None, dtype=None):
+    def to(self, backend: str | None = None, dtype: DTypeLike | None = None) -> "Self":
         """Move parameters and state to a backend ("cpu", "reference", "cuda") and/or a dtype. Returns the layer.
 
         What an earlier `forward` remembered is dropped, and so are gradients. An optimiser made before holds
@@ -108,7 +116,7 @@ class Layer(Copyable):
         self._ops, self.grads, self.memory = ops, {}, None
         return self
 
-    def use(self, **operations):
+    def use(self, **operations: Callable[..., Any] | None) -> "Self":
         """Compute with these functions in place of the backend's operations of the same names. Returns the layer.
 
         They keep the contract of `minicnn.backends` and stay where the layer is moved by `to`; `fuse` leaves such a
@@ -137,15 +145,15 @@ class Layer(Copyable):
         return self
 
     @property
-    def own_operations(self):
+    def own_operations(self) -> dict[str, Callable[..., Any]]:
         """The functions that `use` was given, by the operation's name."""
         return self._ops.own if isinstance(self._ops, OwnOperations) else {}
 
-    def remember(self, y, /, **values):
+    def remember(self, y: Array | Images, /, **values: Any) -> None:
         """Keep `values` for backward, and the form of the output y, which dy must have."""
         self.memory = SimpleNamespace(**values, y_shape=y.shape, y_dtype=y.dtype)
 
-    def recall(self, dy):
+    def recall(self, dy: Batch) -> tuple[Batch, SimpleNamespace]:
         """Check dy against the output of the last forward, and hand out what that forward kept: (dy, memory).
 
         The memory is given up, so that the arrays in it can be freed as backward goes.
@@ -163,7 +171,7 @@ class Layer(Copyable):
         memory, self.memory = self.memory, None
         return dy, memory
 
-    def as_input(self, x):
+    def as_input(self, x: Batch) -> Batch:
         """x as an array (or `Images`) the operations take: this backend's, contiguous, of the weights' dtype."""
         name = type(self).__name__
         x = as_floats(self.ops, x, f"{name}: input")
@@ -174,14 +182,14 @@ class Layer(Copyable):
         self.require_params(x)
         return x
 
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters and statistics that this layer computes with, by name.
 
         A layer of one's own need not say; then its operations look at what they are given.
         """
         return {}
 
-    def require_params(self, x):
+    def require_params(self, x: Array | Images) -> None:
         """See that parameters and statistics are arrays of x's dtype and of their `shapes`, whoever put them there.
 
         What is not contiguous, or is a list, is replaced by an array of its numbers. Raises TypeError or ValueError
@@ -205,7 +213,7 @@ class Layer(Copyable):
                 )
             arrays[key] = self._as_param(key, array, shape, x)
 
-    def _as_param(self, key, given, shape, x):
+    def _as_param(self, key: str, given: Any, shape: tuple[int, ...] | None, x: Array | Images) -> Array:
         """What was found under `key` as an array of `shape` and of x's dtype."""
         name = type(self).__name__
         try:
@@ -223,80 +231,13 @@ class Layer(Copyable):
             )
         raise TypeError(f"{name}: expected {key} as an array of {x.dtype}, got {kind_of(given)}")
 
-    def describe(self):
+    def describe(self) -> str:
         """The arguments that made this layer, for its repr: '3, 16, kernel_size=(3, 3)'."""
         return ""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
 
 
-class SpatialLayer(Layer):
-    """A layer on images: a batch (N, C, H, W) or `Images`, or one unbatched image (C, H, W), as PyTorch's layers take.
-
-    The operations know batches only. So a layer hands them `batched(x)` and gives back `like_input(y, x)`.
-    """
-
-    takes_images = True
-
-    def as_images(self, x):
-        """x checked, (N, C, H, W), `Images` or (C, H, W)."""
-        x = self.as_input(x)
-        if x.ndim not in (3, 4):
-            raise ValueError(f"{type(self).__name__}: expected input of shape (N, C, H, W) or (C, H, W), got {x.shape}")
-        geometry.require_countable(sizes_of(x), f"{type(self).__name__}: input")
-        return x
-
-
-def _with_own(backend, own):
+def _with_own(backend: Operations, own: dict[str, Callable[..., Any]]) -> Any:
     return OwnOperations(backend, own) if own else backend
-
-
-def batched(x):
-    """(N, C, H, W) and `Images` as they are, (C, H, W) as a batch of one."""
-    return x if x.ndim == 4 else x.reshape(1, *x.shape)
-
-
-def like_input(y, x):
-    """The batch y as it is, or the only image of it where x was not a batch."""
-    return y if x.ndim == 4 else y.reshape(y.shape[1:])
-
-
-def checked_settings(layer):
-    """kernel_size, stride and padding of `layer`, made pairs as the constructor made them: they may have been set."""
-    given = layer.kernel_size, layer.stride, layer.padding
-    pairs = _as_pairs(type(layer).__name__, *(tuple(pair) if isinstance(pair, list) else pair for pair in given))
-    if pairs != given:
-        layer.kernel_size, layer.stride, layer.padding = pairs
-    return pairs
-
-
-@lru_cache(maxsize=1024)
-def _as_pairs(name, kernel_size, stride, padding):
-    return (
-        as_pair(kernel_size, f"{name}: kernel_size", 1),
-        as_pair(stride, f"{name}: stride", 1),
-        as_pair(padding, f"{name}: padding", 0),
-    )
-
-
-def fixed_output_size(layer, input_size):
-    """(OH, OW) for an image of (H, W), or sizes (N, 2) for sizes (N, 2), by kernel_size, stride and padding of `layer`.
-
-    Raises ValueError where the kernel is larger than the padded image, and of several images names the first.
-    """
-    kernel, stride, padding = checked_settings(layer)
-    if isinstance(input_size, tuple):
-        output_size, which = tuple(map(geometry.output_size, input_size, kernel, stride, padding)), ""
-        smallest = min(output_size)
-    else:
-        output_size = geometry.output_size(input_size, np.array(kernel), np.array(stride), np.array(padding))
-        smallest, first = output_size.min(), int(np.argmax((output_size < 1).any(axis=1)))
-        input_size, which = tuple(input_size[first].tolist()), f" for image {first}"
-    if smallest < 1:
-        raise ValueError(
-            f"{type(layer).__name__}: expected an image at least as large as the kernel {kernel}, "
-            f"got {input_size}{which} with padding {padding}"
-        )
-    geometry.require_countable(output_size, f"{type(layer).__name__}: output")
-    return output_size

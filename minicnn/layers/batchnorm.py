@@ -3,7 +3,9 @@
 import numpy as np
 
 from minicnn.checks import as_int, described, kind_of
+from minicnn.images import Batch, Images
 from minicnn.layers.base import Layer
+from minicnn.plain import Array
 
 
 class BatchNorm2d(Layer):
@@ -47,7 +49,7 @@ class BatchNorm2d(Layer):
     operations = ("batchnorm",)
     takes_images = True
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.num_features = as_int(num_features, "BatchNorm2d: num_features", 1)
         if eps is None or not eps >= 0:
@@ -61,10 +63,10 @@ class BatchNorm2d(Layer):
         self.state["running_var"] = np.ones(self.num_features, np.float32)
         self.state["num_batches_tracked"] = np.zeros((), np.int64)
 
-    def predict(self, x):
+    def predict(self, x: Batch) -> Batch:
         return self._normalise(self._as_images(x), self.state["running_mean"], self.state["running_var"])
 
-    def forward(self, x):
+    def forward(self, x: Batch) -> Batch:
         x = self._as_images(x)
         if self.training:
             count = x.size // x.shape[1]
@@ -79,7 +81,7 @@ class BatchNorm2d(Layer):
         self.remember(y, x=x, mean=mean, var=var, training=self.training)
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Batch, need_dx: bool = True) -> Batch:
         dy, memory = self.recall(dy)
         ops = self.ops
         backward = ops.batchnorm2d_train_backward if memory.training else ops.batchnorm2d_eval_backward
@@ -88,7 +90,7 @@ class BatchNorm2d(Layer):
         )
         return dx
 
-    def require_several_values(self, count):
+    def require_several_values(self, count: int) -> None:
         """Raise ValueError where a batch has only one value per channel: its variance would be 0."""
         if count == 1:
             raise ValueError(
@@ -96,7 +98,7 @@ class BatchNorm2d(Layer):
                 "use a larger batch or image, or eval()"
             )
 
-    def track(self, mean, var, count):
+    def track(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch of `count` values per channel."""
         state = self.state
         self.ops.update_running_statistics_(
@@ -104,10 +106,10 @@ class BatchNorm2d(Layer):
         )
         state["num_batches_tracked"] += 1
 
-    def _normalise(self, x, mean, var):
+    def _normalise(self, x: Batch, mean: Array, var: Array) -> Batch:
         return self.ops.batchnorm2d_forward(x, self.params["weight"], self.params["bias"], mean, var, self.eps)
 
-    def _as_images(self, x):
+    def _as_images(self, x: Batch) -> Batch:
         x = self.as_input(x)
         if x.ndim != 4:
             raise ValueError(f"BatchNorm2d: expected input of shape (N, C, H, W), got {x.shape}")
@@ -117,10 +119,10 @@ class BatchNorm2d(Layer):
             )
         return x
 
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (self.num_features,))
 
-    def require_params(self, x):
+    def require_params(self, x: Array | Images) -> None:
         super().require_params(x)
         count = self.state.get("num_batches_tracked")
         if type(count) is not np.ndarray or count.shape or count.dtype.kind not in "iu":
@@ -130,5 +132,5 @@ class BatchNorm2d(Layer):
         if not count.flags.writeable:
             self.state["num_batches_tracked"] = count.copy()
 
-    def describe(self):
+    def describe(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -1,9 +1,14 @@
 """Conv2d: each output pixel is a weighted sum of a small window of all input channels."""
 
+from typing import Any
+
+import numpy as np
+
 from minicnn.checks import as_int, as_pair, described
-from minicnn.images import sizes_of
-from minicnn.layers.base import SpatialLayer, batched, fixed_output_size, like_input
+from minicnn.images import Batch, sizes_of
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
+from minicnn.layers.spatial import SpatialLayer, batched, fixed_output_size, like_input
+from minicnn.plain import Pair, Sizes
 
 
 class Conv2d(SpatialLayer):
@@ -51,7 +56,16 @@ class Conv2d(SpatialLayer):
 
     operations = ("conv",)
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, bias=True, rng=None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        bias: bool = True,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
         super().__init__()
         self.in_channels = as_int(in_channels, "Conv2d: in_channels", 1)
         self.out_channels = as_int(out_channels, "Conv2d: out_channels", 1)
@@ -66,20 +80,20 @@ class Conv2d(SpatialLayer):
         if bias:
             self.params["bias"] = uniform_by_fan_in(rng, (self.out_channels,), fan_in)
 
-    def predict(self, x):
+    def predict(self, x: Batch) -> Batch:
         x = self.as_images(x)
         weight, bias = self.params["weight"], self.params.get("bias")
         y = self.ops.conv2d_forward(batched(x), weight, bias, self.stride, self.padding)
         return like_input(y, x)
 
-    def forward(self, x):
+    def forward(self, x: Batch) -> Batch:
         x = self.as_images(x)
         weight, bias = self.params["weight"], self.params.get("bias")
         y = like_input(self.ops.conv2d_forward(batched(x), weight, bias, self.stride, self.padding), x)
         self.remember(y, x=x)  # dweight multiplies dy with x
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Batch, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         dy, x = batched(dy), batched(memory.x)
 
@@ -91,7 +105,7 @@ class Conv2d(SpatialLayer):
         dx = self.ops.conv2d_input_gradient(dy, self.params["weight"], sizes_of(x), self.stride, self.padding)
         return like_input(dx, memory.x)
 
-    def as_images(self, x):
+    def as_images(self, x: Batch) -> Batch:
         """x checked against this layer's channels and kernel, (N, C, H, W), `Images` or (C, H, W)."""
         x = super().as_images(x)
         if x.shape[-3] != self.in_channels:
@@ -101,18 +115,18 @@ class Conv2d(SpatialLayer):
         self.output_size(sizes_of(x))
         return x
 
-    def output_size(self, input_size):
+    def output_size(self, input_size: Sizes) -> Sizes:
         """(OH, OW) for an image of (H, W), or sizes (N, 2) for the sizes (N, 2) of images.
 
         Raises ValueError where the kernel is larger than the padded image.
         """
         return fixed_output_size(self, input_size)
 
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         weight = (self.out_channels, self.in_channels, *self.kernel_size)
         return {"weight": weight, "bias": (self.out_channels,)} if "bias" in self.params else {"weight": weight}
 
-    def describe(self):
+    def describe(self) -> str:
         bias = "" if "bias" in self.params else ", bias=False"
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "

@@ -1,6 +1,7 @@
 """Flatten: from images to vectors."""
 
 from minicnn.layers.base import Layer
+from minicnn.plain import Array
 
 
 class Flatten(Layer):
@@ -12,18 +13,18 @@ class Flatten(Layer):
     or is `Images`, whose vectors would differ in length: an adaptive pooling brings them to one size.
     """
 
-    def predict(self, x):
+    def predict(self, x: Array) -> Array:
         x = self.as_input(x)
         if x.ndim < 2:
             raise ValueError(f"Flatten: expected input of shape (N, ...), got {x.shape}")
         return x.reshape(len(x), -1)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         x = self.as_input(x)
         y = self.predict(x)
         self.remember(y, x_shape=x.shape)
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Array:
         dy, memory = self.recall(dy)
         return dy.reshape(memory.x_shape)

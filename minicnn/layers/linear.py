@@ -1,8 +1,13 @@
 """Linear: every output is a weighted sum of all inputs."""
 
+from typing import Any
+
+import numpy as np
+
 from minicnn.checks import as_int
 from minicnn.layers.base import Layer
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
+from minicnn.plain import Array
 
 
 class Linear(Layer):
@@ -41,7 +46,9 @@ class Linear(Layer):
 
     operations = ("linear",)
 
-    def __init__(self, in_features, out_features, bias=True, rng=None):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, rng: np.random.Generator | int | None = None
+    ) -> None:
         super().__init__()
         self.in_features = as_int(in_features, "Linear: in_features", 1)
         self.out_features = as_int(out_features, "Linear: out_features", 1)
@@ -50,33 +57,33 @@ class Linear(Layer):
         if bias:
             self.params["bias"] = uniform_by_fan_in(rng, (self.out_features,), self.in_features)
 
-    def predict(self, x):
+    def predict(self, x: Array) -> Array:
         x = self._as_vectors(x)
         return self.ops.linear_forward(x, self.params["weight"], self.params.get("bias"))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         x = self._as_vectors(x)
         y = self.ops.linear_forward(x, self.params["weight"], self.params.get("bias"))
         self.remember(y, x=x)  # dweight multiplies dy with x
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         self.grads["weight"] = self.ops.linear_weight_gradient(dy, memory.x)
         if "bias" in self.params:
             self.grads["bias"] = self.ops.linear_bias_gradient(dy)
         return self.ops.linear_input_gradient(dy, self.params["weight"]) if need_dx else None
 
-    def _as_vectors(self, x):
+    def _as_vectors(self, x: Array) -> Array:
         x = self.as_input(x)
         if x.ndim != 2 or x.shape[1] != self.in_features:
             raise ValueError(f"Linear: expected input of shape (N, {self.in_features}), got {x.shape}")
         return x
 
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         weight = (self.out_features, self.in_features)
         return {"weight": weight, "bias": (self.out_features,)} if "bias" in self.params else {"weight": weight}
 
-    def describe(self):
+    def describe(self) -> str:
         bias = "" if "bias" in self.params else ", bias=False"
         return f"{self.in_features}, {self.out_features}{bias}"

@@ -1,6 +1,7 @@
 """LogSoftmax: scores to log-probabilities."""
 
 from minicnn.layers.base import Layer
+from minicnn.plain import Array
 
 
 class LogSoftmax(Layer):
@@ -29,17 +30,17 @@ class LogSoftmax(Layer):
 
     operations = ("log_softmax",)
 
-    def predict(self, x):
+    def predict(self, x: Array) -> Array:
         x = self.as_input(x)
         if x.ndim != 2:
             raise ValueError(f"LogSoftmax: expected input of shape (N, K), got {x.shape}")
         return self.ops.log_softmax_forward(x)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         y = self.predict(x)
         self.remember(y, y=y)
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Array:
         dy, memory = self.recall(dy)
         return self.ops.log_softmax_backward(dy, memory.y)

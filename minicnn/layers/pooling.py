@@ -6,18 +6,26 @@ a window: the maximum or the mean? The first is answered by a table of windows f
 a pair of operations; a layer below is one answer to each.
 """
 
+from typing import Any
+
 from minicnn.checks import as_int, as_pair
 from minicnn.geometry import adaptive_windows, fixed_windows, require_countable
-from minicnn.images import Images, sizes_of
-from minicnn.layers.base import SpatialLayer, batched, checked_settings, fixed_output_size, like_input
+from minicnn.images import Batch, Images, sizes_of
+from minicnn.layers.spatial import SpatialLayer, batched, checked_settings, fixed_output_size, like_input
+from minicnn.plain import Array, Pair, Sizes
 
 
 class _Pooling(SpatialLayer):
     """What the four have in common: a table of windows for each image, and the form of what comes out."""
 
     operations = ("pooling",)
+    makes_one_size = False  # whether images of any sizes come out in one size
 
-    def tables(self, input_size):
+    def windows(self, input_size: Pair) -> tuple[Array, Array]:
+        """The tables (rows, columns) for an image of `input_size`."""
+        raise NotImplementedError
+
+    def tables(self, input_size: Sizes) -> tuple[Any, Any]:
         """The tables (rows, columns) for images of `input_size`; for sizes (N, 2) two lists, a table for each image."""
         if isinstance(input_size, tuple):
             return self.windows(input_size)
@@ -25,12 +33,12 @@ class _Pooling(SpatialLayer):
         tables = {size: self.windows(size) for size in set(sizes)}
         return [tables[size][0] for size in sizes], [tables[size][1] for size in sizes]
 
-    def _given_back(self, y, x):
+    def _given_back(self, y: Array | Images, x: Array | Images) -> Array | Images:
         """y in the form of x; but of `Images` that now have one size, an ordinary array."""
         y = like_input(y, x)
         return y.as_array() if self.makes_one_size and isinstance(y, Images) else y
 
-    def _taken_back(self, dy, input_size):
+    def _taken_back(self, dy: Array | Images, input_size: Sizes) -> Array | Images:
         """dy in the form of the batch that the operation made: `_given_back` undone."""
         came_as_images = not isinstance(input_size, tuple)
         return Images.of_array(dy) if came_as_images and not isinstance(dy, Images) else batched(dy)
@@ -39,16 +47,16 @@ class _Pooling(SpatialLayer):
 class _MaxPooling(_Pooling):
     """Forward takes the largest cell of each window, backward sends dy to the cell that won."""
 
-    def predict(self, x):
+    def predict(self, x: Array | Images) -> Any:
         return self._pool(self.as_images(x))[0]
 
-    def forward(self, x):
+    def forward(self, x: Array | Images) -> Any:
         x = self.as_images(x)
         y, argmax = self._pool(x)
         self.remember(y, argmax=argmax, input_size=sizes_of(x))  # who won; the cells themselves are not needed
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array | Images, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         input_size = memory.input_size
         dx = self.ops.max_pool2d_backward(
@@ -56,7 +64,7 @@ class _MaxPooling(_Pooling):
         )
         return like_input(dx, dy)
 
-    def _pool(self, x):
+    def _pool(self, x: Array | Images) -> tuple[Array | Images, Array | Images]:
         y, argmax = self.ops.max_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
         return self._given_back(y, x), argmax
 
@@ -64,30 +72,30 @@ class _MaxPooling(_Pooling):
 class _AvgPooling(_Pooling):
     """Forward takes the mean of each window, backward gives each of its cells an equal share of dy."""
 
-    def predict(self, x):
+    def predict(self, x: Array | Images) -> Any:
         return self._pool(self.as_images(x))
 
-    def forward(self, x):
+    def forward(self, x: Array | Images) -> Any:
         x = self.as_images(x)
         y = self._pool(x)
         self.remember(y, input_size=sizes_of(x))  # nothing of x but its size: a mean is linear
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array | Images, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         input_size = memory.input_size
         dx = self.ops.avg_pool2d_backward(self._taken_back(dy, input_size), *self.tables(input_size), input_size)
         return like_input(dx, dy)
 
-    def _pool(self, x):
+    def _pool(self, x: Array | Images) -> Array | Images:
         y = self.ops.avg_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
         return self._given_back(y, x)
 
 
-class _AdaptiveWindows:
+class _AdaptiveWindows(_Pooling):
     """Windows spread over the image: floor(p * n_in / n_out) to ceil((p + 1) * n_in / n_out) on each axis."""
 
-    def __init__(self, output_size):
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
         super().__init__()
         what = f"{type(self).__name__}: output_size"
         pair = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
@@ -96,23 +104,22 @@ class _AdaptiveWindows:
         self.output_size = tuple(None if n is None else as_int(n, what, 1) for n in pair)
         self.makes_one_size = None not in self.output_size
 
-    def windows(self, input_size):
+    def windows(self, input_size: Pair) -> tuple[Array, Array]:
         """The tables (rows, columns) for an image of `input_size`; None keeps the size of that axis."""
         sizes = zip(input_size, self.output_size, strict=True)
-        output_size = tuple(n_in if n_out is None else n_out for n_in, n_out in sizes)
-        require_countable(output_size, f"{type(self).__name__}: output")
-        return tuple(map(adaptive_windows, input_size, output_size))
+        height, width = (n_in if n_out is None else n_out for n_in, n_out in sizes)
+        require_countable((height, width), f"{type(self).__name__}: output")
+        rows, columns = map(adaptive_windows, input_size, (height, width))
+        return rows, columns
 
-    def describe(self):
+    def describe(self) -> str:
         return f"{self.output_size}"
 
 
-class _FixedWindows:
+class _FixedWindows(_Pooling):
     """Windows of one size at a fixed stride: p * stride - padding to p * stride - padding + kernel on each axis."""
 
-    makes_one_size = False
-
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         super().__init__()
         name = type(self).__name__
         self.kernel_size = as_pair(kernel_size, f"{name}: kernel_size", 1)
@@ -124,18 +131,18 @@ class _FixedWindows:
                 "a window must not lie in the padding alone"
             )
 
-    def as_images(self, x):
+    def as_images(self, x: Batch) -> Batch:
         """x checked against the kernel, (N, C, H, W), `Images` or (C, H, W)."""
         x = super().as_images(x)
         fixed_output_size(self, sizes_of(x))
         return x
 
-    def windows(self, input_size):
+    def windows(self, input_size: Pair) -> tuple[Array, Array]:
         """The tables (rows, columns) for an image of `input_size`."""
-        axes = zip(input_size, *checked_settings(self), strict=True)
-        return tuple(fixed_windows(*axis) for axis in axes)
+        rows, columns = map(fixed_windows, input_size, *checked_settings(self))
+        return rows, columns
 
-    def describe(self):
+    def describe(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 

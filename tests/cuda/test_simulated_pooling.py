@@ -8,7 +8,7 @@ from minicnn import Images
 from minicnn.backends.cuda import pooling
 from minicnn.geometry import adaptive_windows, fixed_windows
 from minicnn.images import sizes_of
-from minicnn.layers.base import batched
+from minicnn.layers.spatial import batched
 from tests import cases, checks
 from tests.cuda.on_device import check_against_reference, draw_like, results_of
 
