@@ -60,7 +60,8 @@ class Layout:
         self.arrays_bytes = 8 + self.dtype.itemsize * values
         arrays, metadata = self.file({}, {}, 1, 1)
         # The header names each array's shape and place, which have more digits in a file with steps.
-        self.fixed_bytes = sum(len(part) for part in as_bytes(arrays, metadata)) + 40 * len(arrays) + 40
+        n_bytes: int = sum(len(part) for part in as_bytes(arrays, metadata))
+        self.fixed_bytes = n_bytes + 40 * len(arrays) + 40
 
     def cells(self, key: str, array: Array) -> Array:
         """The cells of `array` that are kept, a new array."""
