@@ -32,6 +32,7 @@ from minicnn.inspect.recording import Recorder, Recording, load_recording
 from minicnn.inspect.replay import replay_data
 from minicnn.io.files import require_writable, write_whole
 from minicnn.network import Sequential
+from minicnn.plain import Array
 
 __all__ = ["Inspection", "Recorder", "Recording", "inspect", "load_recording", "replay_data"]
 
@@ -82,11 +83,11 @@ class Inspection:
 
 def inspect(
     network: Sequential,
-    x: ArrayLike,
+    x: Array,
     y: ArrayLike | None = None,
     *,
     loss: Any = None,
-    dy: ArrayLike | None = None,
+    dy: Array | None = None,
     path: str | Path | None = None,
     training: bool | None = None,
     backend: str = "reference",

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from minicnn.backends import reference
 from minicnn.checks import as_floats, refuse_images, require_shape
@@ -14,7 +13,7 @@ from minicnn.layers import Layer
 from minicnn.plain import Array
 
 
-def as_batch(x: ArrayLike, y: Any, layers: Sequence[tuple[str, Layer]]) -> tuple[Array, Any]:
+def as_batch(x: Array, y: Any, layers: Sequence[tuple[str, Layer]]) -> tuple[Array, Any]:
     """x as a finite array (N, …) of the network's dtype, and y as labels of N images."""
     refuse_images(x, "inspect: x")
     x = np.array(as_floats(reference, x, "inspect: x"))
@@ -41,7 +40,7 @@ def as_batch(x: ArrayLike, y: Any, layers: Sequence[tuple[str, Layer]]) -> tuple
     return x, [y] if len(x) == 1 and y is not None and np.ndim(y) == 0 else y  # one image may come with its one label
 
 
-def as_dy(dy: ArrayLike, output: Array) -> Array:
+def as_dy(dy: Array, output: Array) -> Array:
     """dy as a finite array like the output."""
     dy = np.array(as_floats(reference, dy, "inspect: dy"))
     require_shape(dy, output.shape, "inspect: dy")

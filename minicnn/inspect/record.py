@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from minicnn.backends import get_backend
 from minicnn.inspect.arguments import as_batch, as_class_names, as_dy
@@ -32,11 +31,11 @@ VERSION = 1
 
 def recorded(
     network: Sequential,
-    x: ArrayLike,
+    x: Array,
     y: Any,
     *,
     loss: Any,
-    dy: ArrayLike | None,
+    dy: Array | None,
     training: bool | None,
     backend: str,
     title: str | None,

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from minicnn.backends import reference
 from minicnn.checks import as_floats, as_int, refuse_images
@@ -73,7 +72,7 @@ class Recorder:
         OSError: the file cannot be written there (said at once, not after the first epoch).
     """
 
-    def __init__(self, path: str | Path, image: ArrayLike | None = None, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: str | Path, image: Array | None = None, max_bytes: int = MAX_BYTES) -> None:
         self.path = Path(path)
         self.image = None if image is None else _as_image(image)
         self.max_bytes = as_int(max_bytes, "Recorder: max_bytes", 1)
@@ -183,8 +182,8 @@ class _Kept(NamedTuple):
     arrays: Thinned[dict[str, Array]]
 
 
-def _as_image(given: ArrayLike) -> Array:
-    image = as_floats(reference, given, "Recorder: image")
+def _as_image(image: Array) -> Array:
+    image = as_floats(reference, image, "Recorder: image")
     refuse_images(image, "Recorder: image")
     if not np.isfinite(image).all():
         raise ValueError("Recorder: image: expected finite numbers, got NaN or infinity")
