@@ -1,21 +1,8 @@
 """The reference backend: NumPy, written to be read. Shapes and meanings: see `minicnn.backends`."""
 
-from minicnn.backends.reference.activation import relu_backward, relu_forward
 from minicnn.backends.reference.arrays import asarray, copy, prefetch, scale_, sum_of_squares, to_numpy
-from minicnn.backends.reference.batchnorm import (
-    batchnorm2d_eval_backward,
-    batchnorm2d_forward,
-    batchnorm2d_statistics,
-    batchnorm2d_train_backward,
-    update_running_statistics_,
-)
+from minicnn.backends.reference.batchnorm import update_running_statistics_
 from minicnn.backends.reference.compile import compile_kernels
-from minicnn.backends.reference.conv import (
-    conv2d_bias_gradient,
-    conv2d_forward,
-    conv2d_input_gradient,
-    conv2d_weight_gradient,
-)
 from minicnn.backends.reference.device import require_device
 from minicnn.backends.reference.fused import (
     fused_conv_backward,
@@ -35,10 +22,20 @@ from minicnn.backends.reference.linear import (
 )
 from minicnn.backends.reference.log_softmax import log_softmax_backward, log_softmax_forward
 from minicnn.backends.reference.losses import nll_loss_backward, nll_loss_forward
-from minicnn.backends.reference.optim import adam_step_, sgd_step_
-from minicnn.backends.reference.pooling import (
+from minicnn.backends.reference.mixed import (
     avg_pool2d_backward,
     avg_pool2d_forward,
+    batchnorm2d_eval_backward,
+    batchnorm2d_forward,
+    batchnorm2d_statistics,
+    batchnorm2d_train_backward,
+    conv2d_bias_gradient,
+    conv2d_forward,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
     max_pool2d_backward,
     max_pool2d_forward,
+    relu_backward,
+    relu_forward,
 )
+from minicnn.backends.reference.optim import adam_step_, sgd_step_

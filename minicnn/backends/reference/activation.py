@@ -8,17 +8,18 @@ number is seen at the loss and not hidden in a zero.
 
 import numpy as np
 
-from minicnn.images import Images
+from minicnn.plain import Array
 
 
-def relu_forward(x):
-    if isinstance(x, Images):
-        return x.like(relu_forward(x.data))
+def relu_forward(x: Array) -> Array:
+    """y for x, both of any shape."""
     return np.maximum(x, 0)
 
 
-def relu_backward(dy, y):
-    if isinstance(dy, Images):
-        return dy.like(relu_backward(dy.data, y.data))
+def relu_backward(dy: Array, y: Array) -> Array:
+    """dx for dy and the output y, all of any shape.
+
+    forward: y = max(x, 0)
+    """
     # learn: where y is 0 the slope is 0, elsewhere it is 1
     return np.where(y <= 0, dy.dtype.type(0), dy)

@@ -1,5 +1,11 @@
 """The reference backend has nothing to compile."""
 
+from collections.abc import Callable, Collection
 
-def compile_kernels(dtype, report=None, files=None):
-    pass
+from numpy.typing import DTypeLike
+
+
+def compile_kernels(
+    dtype: DTypeLike, report: Callable[[str, int, int], object] | None = None, files: Collection[str] | None = None
+) -> None:
+    """Do nothing."""

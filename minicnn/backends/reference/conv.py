@@ -12,20 +12,16 @@ Fix the tap (i, j) and let p, q run: the cells it touches are one strided slice 
 The input gradient adds, since the views of different taps overlap: a pixel has a share in up to KH * KW
 outputs, and its gradient is the sum of what comes back from each.
 
-`Images` of different sizes are taken one by one, each as a batch of its own. They share the weights, so the gradient
-of the weights is the sum over the images.
-
 Cost: N * F * C * KH * KW * OH * OW multiply-adds for each pass.
 """
 
 import numpy as np
 
-from minicnn.images import Images
+from minicnn.plain import Array, Pair
 
 
-def conv2d_forward(x, weight, bias, stride, padding):
-    if isinstance(x, Images):
-        return Images([conv2d_forward(image[None], weight, bias, stride, padding)[0] for image in x])
+def conv2d_forward(x: Array, weight: Array, bias: Array | None, stride: Pair, padding: Pair) -> Array:
+    """y (N, F, OH, OW) for x (N, C, H, W), weight (F, C, KH, KW), bias (F,) or None."""
     n_images, _, height, width = x.shape
     n_filters, _, kernel_h, kernel_w = weight.shape
     x_padded = _pad(x, padding)
@@ -42,10 +38,11 @@ def conv2d_forward(x, weight, bias, stride, padding):
     return y
 
 
-def conv2d_input_gradient(dy, weight, input_size, stride, padding):
-    if isinstance(dy, Images):
-        pairs = zip(dy, input_size.tolist(), strict=True)
-        return Images([conv2d_input_gradient(d[None], weight, size, stride, padding)[0] for d, size in pairs])
+def conv2d_input_gradient(dy: Array, weight: Array, input_size: Pair, stride: Pair, padding: Pair) -> Array:
+    """dx (N, C, H, W) for dy (N, F, OH, OW), weight (F, C, KH, KW), input_size (H, W).
+
+    forward: y[n, f, p, q] += weight[f, c, i, j] * x_padded[n, c, p * sh + i, q * sw + j]
+    """
     n_images, _, out_h, out_w = dy.shape
     _, n_channels, kernel_h, kernel_w = weight.shape
     (height, width), (pad_h, pad_w) = input_size, padding
@@ -60,10 +57,11 @@ def conv2d_input_gradient(dy, weight, input_size, stride, padding):
     return np.ascontiguousarray(dx_padded[:, :, pad_h : pad_h + height, pad_w : pad_w + width])
 
 
-def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
-    if isinstance(x, Images):
-        pairs = zip(dy, x, strict=True)
-        return sum(conv2d_weight_gradient(d[None], image[None], kernel_size, stride, padding) for d, image in pairs)
+def conv2d_weight_gradient(dy: Array, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
+    """dweight (F, C, KH, KW) for dy (N, F, OH, OW), x (N, C, H, W), kernel_size (KH, KW).
+
+    forward: y[n, f, p, q] += weight[f, c, i, j] * x_padded[n, c, p * sh + i, q * sw + j]
+    """
     _, n_filters, out_h, out_w = dy.shape
     kernel_h, kernel_w = kernel_size
     x_padded = _pad(x, padding)
@@ -77,20 +75,21 @@ def conv2d_weight_gradient(dy, x, kernel_size, stride, padding):
     return dweight
 
 
-def conv2d_bias_gradient(dy):
-    """The bias is added to every output of its filter, so its gradient is their sum."""
-    if isinstance(dy, Images):
-        return sum(conv2d_bias_gradient(d[None]) for d in dy)
+def conv2d_bias_gradient(dy: Array) -> Array:
+    """dbias (F,) for dy (N, F, OH, OW).
+
+    forward: y[n, f, p, q] += bias[f]
+    """
     # learn: the bias was added to every output of its filter
     return dy.sum(axis=(0, 2, 3))
 
 
-def _pad(x, padding):
+def _pad(x: Array, padding: Pair) -> Array:
     pad_h, pad_w = padding
     return np.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w)))
 
 
-def _tap_view(x_padded, i, j, out_h, out_w, stride):
+def _tap_view(x_padded: Array, i: int, j: int, out_h: int, out_w: int, stride: Pair) -> Array:
     """The (N, C, OH, OW) slice that tap (i, j) sees: cells (p * sh + i, q * sw + j), without a copy."""
     stride_h, stride_w = stride
     return x_padded[:, :, i : i + out_h * stride_h : stride_h, j : j + out_w * stride_w : stride_w]

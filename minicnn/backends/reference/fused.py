@@ -13,33 +13,42 @@ to a channel, turns it into the gradient at y (see `batchnorm`):
 The two sums are taken when g is made, and dy is not stored either: the convolution's two gradients form it as they read
 y and g. A block so costs one write forward and one backward.
 
-Here, to be read, every step is written out with the plain operations, and a `Gradient` is g alone. Other backends keep
+Here, to be read, every step is written out with the plain operations, and a gradient is g alone. Other backends keep
 y and g in a layout of their own: only these operations look inside an `Activation` or a gradient.
 """
 
+from typing import Any
+
 import numpy as np
 
-from minicnn.backends.contract import Activation
-from minicnn.backends.reference.activation import relu_backward, relu_forward
-from minicnn.backends.reference.batchnorm import (
+from minicnn.backends.contract import Activation, Norm
+from minicnn.backends.reference.mixed import (
     batchnorm2d_eval_backward,
     batchnorm2d_forward,
     batchnorm2d_statistics,
     batchnorm2d_train_backward,
-)
-from minicnn.backends.reference.conv import (
     conv2d_bias_gradient,
     conv2d_forward,
     conv2d_input_gradient,
     conv2d_weight_gradient,
+    max_pool2d_backward,
+    max_pool2d_forward,
+    relu_backward,
+    relu_forward,
 )
-from minicnn.backends.reference.pooling import max_pool2d_backward, max_pool2d_forward
 from minicnn.geometry import adaptive_windows
 from minicnn.images import Images, sizes_of
+from minicnn.plain import Array, Pair
 
 
-def fused_conv_forward(below, weight, bias, norm, stride, padding):
-    """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
+def fused_conv_forward(
+    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
+) -> Activation:
+    """One block forward: activation (N, F, OH, OW) for below (N, C, H, W), weight (F, C, KH, KW), bias (F,) or None,
+    norm (F,).
+
+    Where `norm.mean` is None, mean and var are taken from the batch.
+    """
     y = conv2d_forward(_read(below), weight, bias, stride, padding)
     from_batch = norm.mean is None
     if from_batch:
@@ -48,38 +57,55 @@ def fused_conv_forward(below, weight, bias, norm, stride, padding):
     return Activation(y, norm, from_batch)
 
 
-def fused_conv_predict(below, weight, bias, norm, stride, padding):
-    """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
+def fused_conv_predict(
+    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
+) -> Activation:
+    """One block in evaluation: activation (N, F, OH, OW) for below (N, C, H, W), weight (F, C, KH, KW), bias (F,) or
+    None, norm (F,).
+
+    Batchnorm is folded into the convolution, and only relu is left for the reader.
+    """
     weight, bias = folded(weight, bias, norm)
     y = conv2d_forward(_read(below), weight, bias, stride, padding)
     return Activation(y, None, from_batch=False)
 
 
-def fused_conv_predict_max(below, weight, bias, norm, stride, padding):
-    """One block in evaluation, and the global maximum of its output, (N, F)."""
+def fused_conv_predict_max(
+    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
+) -> Array:
+    """One block in evaluation, and the maximum of each channel: y (N, F) for below (N, C, H, W), weight
+    (F, C, KH, KW), bias (F,) or None, norm (F,)."""
     y, _ = fused_max(fused_conv_predict(below, weight, bias, norm, stride, padding))
     return y
 
 
-def fused_output(activation):
-    """The activation as an ordinary array, (N, F, OH, OW), or as `Images`."""
+def fused_output(activation: Activation) -> Any:
+    """a (N, F, OH, OW) for activation (N, F, OH, OW): an ordinary array, or `Images`."""
     return _read(activation)
 
 
-def fused_output_backward(da, activation):
-    """g from the gradient of `fused_output`."""
+def fused_output_backward(da: Any, activation: Activation) -> Any:
+    """g (N, F, OH, OW) for da, activation (N, F, OH, OW).
+
+    forward: a = relu(z)
+    """
     return relu_backward(da, _read(activation))
 
 
-def fused_max(activation):
-    """The largest value of each channel, (N, F), and where it is."""
+def fused_max(activation: Activation) -> tuple[Array, Any]:
+    """y (N, F), the largest value of each channel, and its peaks (N, F, 1, 1) for activation (N, F, OH, OW)."""
     a = _read(activation)
     y, peaks = max_pool2d_forward(a, *_whole_images(sizes_of(a)))
     return (y.as_array() if isinstance(y, Images) else y)[:, :, 0, 0], peaks
 
 
-def fused_max_backward(dy, peaks, activation):
-    """g from the gradient of `fused_max`: dy at the peaks, if relu let them through, and 0 elsewhere."""
+def fused_max_backward(dy: Array, peaks: Any, activation: Activation) -> Any:
+    """g (N, F, OH, OW) for dy (N, F), peaks (N, F, 1, 1), activation (N, F, OH, OW).
+
+    It is dy at the peaks, if relu let them through, and 0 elsewhere.
+
+    forward: y[n, f] = max over p, q of relu(z[n, f, p, q])
+    """
     dy = dy[:, :, None, None]
     if isinstance(peaks, Images):
         dy = Images.of_array(dy)
@@ -88,13 +114,24 @@ def fused_max_backward(dy, peaks, activation):
     return fused_output_backward(da, activation)
 
 
-def fused_conv_backward(gradient, activation, below, weight, stride, padding, need_below):
-    """One block backward: (dweight, dbias) of the convolution, (dweight, dbias) of batchnorm, and what is below's.
+def fused_conv_backward(
+    gradient: Any,
+    activation: Activation,
+    below: Any,
+    weight: Array,
+    stride: Pair,
+    padding: Pair,
+    need_below: bool,
+) -> tuple[tuple[Array, Array], tuple[Array, Array], Any]:
+    """One block backward: (dweight (F, C, KH, KW), dbias (F,)) of the convolution, (dweight (F,), dbias (F,)) of
+    batchnorm, and dx (N, C, H, W), for gradient, activation (N, F, OH, OW), below (N, C, H, W), weight (F, C, KH, KW).
 
-    The last is the gradient for the next call where `below` is an activation, dx where it is the images, and
-    None unless asked for.
+    Where `below` is an activation, the gradient for the next call comes in place of dx; None unless asked for.
+
+    forward: y = conv(below)  and  z = scale * (y - mean) + bias
     """
     y, norm, from_batch = activation
+    assert norm is not None  # only `fused_conv_predict` leaves it out, and from there no way leads back
     batchnorm2d_backward = batchnorm2d_train_backward if from_batch else batchnorm2d_eval_backward
     dy, d_norm_weight, d_norm_bias = batchnorm2d_backward(gradient, y, norm.weight, norm.mean, norm.var, norm.eps)
 
@@ -110,21 +147,23 @@ def fused_conv_backward(gradient, activation, below, weight, stride, padding, ne
     return (dweight, dbias), (d_norm_weight, d_norm_bias), dx
 
 
-def folded(weight, bias, norm):
+def folded(weight: Array, bias: Array | None, norm: Norm) -> tuple[Array, Array]:
     """Weight and bias of the one convolution that does what convolution and batchnorm do: W' = scale * W."""
     scale = (norm.weight / np.sqrt(norm.var + norm.eps)).astype(weight.dtype)
     shift = norm.bias - scale * norm.mean
     return weight * scale[:, None, None, None], shift if bias is None else scale * bias + shift
 
 
-def _whole_images(sizes):
+def _whole_images(sizes: Any) -> tuple[Any, Any]:
     """The tables (rows, columns) of one window as large as the image; for sizes (N, 2) lists of such tables."""
     if isinstance(sizes, tuple):
-        return tuple(adaptive_windows(n_in, 1) for n_in in sizes)
-    return tuple([adaptive_windows(n_in, 1) for n_in in axis] for axis in sizes.T.tolist())
+        height, width = sizes
+        return adaptive_windows(height, 1), adaptive_windows(width, 1)
+    heights, widths = sizes.T.tolist()
+    return [adaptive_windows(height, 1) for height in heights], [adaptive_windows(width, 1) for width in widths]
 
 
-def _read(below):
+def _read(below: Any) -> Any:
     """An activation, or images, as an ordinary array or `Images`."""
     if not isinstance(below, Activation):
         return below

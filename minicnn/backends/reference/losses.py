@@ -10,8 +10,11 @@ The gradient is with respect to log_p, and log_p enters linearly: it does not de
 
 import numpy as np
 
+from minicnn.plain import Array
 
-def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
+
+def nll_loss_forward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> float:
+    """The loss, a number, for log_p (N, K), targets (N,) of ints, class_weights (K,)."""
     n_classes = log_p.shape[1]
     target_weights = class_weights[targets]
     of_target = np.take_along_axis(log_p, targets[:, None], axis=1)[:, 0]
@@ -22,7 +25,11 @@ def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
     return float(-loss / target_weights.sum())
 
 
-def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
+def nll_loss_backward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> Array:
+    """d_log_p (N, K) for log_p (N, K), targets (N,) of ints, class_weights (K,).
+
+    forward: loss -= (1 - e) / total * w[t[n]] * log_p[n, t[n]]  and  loss -= e / K / total * w[k] * log_p[n, k]
+    """
     n_images, n_classes = log_p.shape
     target_weights = class_weights[targets]
 

@@ -18,8 +18,13 @@ that the division takes out.
 
 import numpy as np
 
+from minicnn.plain import Array
 
-def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
+
+def sgd_step_(
+    param: Array, velocity: Array, grad: Array, lr: float, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
+    """Change param and velocity, of any shape and grad like them."""
     g = grad + weight_decay * param
     # learn: the old velocity fades, and g is added
     velocity *= momentum
@@ -28,7 +33,20 @@ def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
     param -= lr * (g + momentum * velocity if nesterov else velocity)
 
 
-def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+def adam_step_(
+    param: Array,
+    m: Array,
+    v: Array,
+    grad: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+) -> None:
+    """Change param, m and v, of any shape and grad like them."""
     if decoupled:
         param *= 1 - lr * weight_decay
         g = grad

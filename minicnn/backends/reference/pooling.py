@@ -9,20 +9,19 @@ rows[p] × columns[q].
 
 Windows may overlap (adaptive pooling with sizes that do not divide, or stride < kernel), so a cell can belong
 to several outputs, and backward must ADD what each sends back.
-
-`Images` of different sizes are taken one by one, each as a batch of its own and with its own tables.
 """
 
 import numpy as np
 
-from minicnn.images import Images
+from minicnn.plain import Array, Pair
 
 
-def max_pool2d_forward(x, rows, columns):
-    """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
-    if isinstance(x, Images):
-        results = [max_pool2d_forward(image[None], *tables) for image, *tables in zip(x, rows, columns, strict=True)]
-        return Images([y[0] for y, _ in results]), Images([argmax[0] for _, argmax in results])
+def max_pool2d_forward(x: Array, rows: Array, columns: Array) -> tuple[Array, Array]:
+    """y and argmax (N, C, OH, OW) for x (N, C, H, W), rows (OH, 3), columns (OW, 3).
+
+    The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others. argmax says
+    where in its image it is, r * W + s.
+    """
     n_images, n_channels, _, width = x.shape
     y = np.empty((n_images, n_channels, len(rows), len(columns)), x.dtype)
     argmax = np.empty(y.shape, np.int32)
@@ -36,10 +35,11 @@ def max_pool2d_forward(x, rows, columns):
     return y, argmax
 
 
-def max_pool2d_backward(dy, argmax, rows, columns, input_size):
-    if isinstance(dy, Images):
-        quintuples = zip(dy, argmax, rows, columns, input_size.tolist(), strict=True)
-        return Images([max_pool2d_backward(d[None], winners[None], *rest)[0] for d, winners, *rest in quintuples])
+def max_pool2d_backward(dy: Array, argmax: Array, rows: Array, columns: Array, input_size: Pair) -> Array:
+    """dx (N, C, H, W) for dy and argmax (N, C, OH, OW), rows (OH, 3), columns (OW, 3), input_size (H, W).
+
+    forward: y[n, c, p, q] = x[n, c, r, s]  with  r * W + s = argmax[n, c, p, q]
+    """
     n_images, n_channels, out_h, out_w = dy.shape
     height, width = input_size
     dx = np.zeros((n_images, n_channels, height * width), dy.dtype)
@@ -51,11 +51,8 @@ def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     return dx.reshape(n_images, n_channels, height, width)
 
 
-def avg_pool2d_forward(x, rows, columns):
-    if isinstance(x, Images):
-        return Images(
-            [avg_pool2d_forward(image[None], *tables)[0] for image, *tables in zip(x, rows, columns, strict=True)]
-        )
+def avg_pool2d_forward(x: Array, rows: Array, columns: Array) -> Array:
+    """y (N, C, OH, OW) for x (N, C, H, W), rows (OH, 3), columns (OW, 3)."""
     n_images, n_channels = x.shape[:2]
     y = np.empty((n_images, n_channels, len(rows), len(columns)), x.dtype)
     for p, (top, bottom, extent_h) in enumerate(rows):
@@ -66,10 +63,11 @@ def avg_pool2d_forward(x, rows, columns):
     return y
 
 
-def avg_pool2d_backward(dy, rows, columns, input_size):
-    if isinstance(dy, Images):
-        quadruples = zip(dy, rows, columns, input_size.tolist(), strict=True)
-        return Images([avg_pool2d_backward(d[None], *tables_and_size)[0] for d, *tables_and_size in quadruples])
+def avg_pool2d_backward(dy: Array, rows: Array, columns: Array, input_size: Pair) -> Array:
+    """dx (N, C, H, W) for dy (N, C, OH, OW), rows (OH, 3), columns (OW, 3), input_size (H, W).
+
+    forward: y[n, c, p, q] += x[n, c, r, s] / (extent_h * extent_w)  for (r, s) in the window
+    """
     n_images, n_channels = dy.shape[:2]
     dx = np.zeros((n_images, n_channels, *input_size), dy.dtype)
     for p, (top, bottom, extent_h) in enumerate(rows):
@@ -81,7 +79,7 @@ def avg_pool2d_backward(dy, rows, columns, input_size):
     return dx
 
 
-def _first_maximum_or_last_nan(window):
+def _first_maximum_or_last_nan(window: Array) -> Array:
     """(N, C, cells) -> (N, C). NumPy's argmax stops at the first NaN; PyTorch goes on to the last."""
     is_nan = np.isnan(window)
     last_nan = window.shape[2] - 1 - is_nan[:, :, ::-1].argmax(axis=2)
