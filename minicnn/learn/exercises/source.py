@@ -9,8 +9,8 @@ and a marker speaks of the lines below it, down to the next blank line, comment 
 What the learner gets is that function with `...` in place of these lines, or with its whole body blank; the solution
 is the function as it stands; and a known mistake is the function with one piece of it exchanged.
 
-Three things are left out, since the course has them nowhere: the types of arguments and results, the branch for
-`Images` of different sizes with which some functions begin, and the underscore of private names.
+Two things are left out, since the course has them nowhere: the types of arguments and results, and the underscore of
+private names.
 """
 
 import ast
@@ -125,12 +125,8 @@ def _function_lines(module, name, docstring):
     for part in name.split("."):
         node = next(child for child in node.body if getattr(child, "name", None) == part)
     lines = source.splitlines()
-    own, body = ast.get_docstring(node), node.body
-    if own is not None:
-        body = body[1:]
-    if ast.unparse(body[0]).startswith("if isinstance(") and "Images)" in ast.unparse(body[0].test):
-        body = body[1:]
-    start = body[0].lineno - 1
+    own = ast.get_docstring(node)
+    start = node.body[0 if own is None else 1].lineno - 1
     while lines[start - 1].lstrip().startswith("#"):  # what is said of its first line
         start -= 1
     decorators = [lines[decorator.lineno - 1] for decorator in node.decorator_list]
