@@ -1,6 +1,6 @@
 """Arrays of the reference backend: NumPy's own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -27,9 +27,9 @@ def copy(array: Array) -> Array:
     return array.copy()
 
 
-def prefetch(batches: Iterable[Item]) -> Iterable[Item]:
+def prefetch(batches: Iterable[Item]) -> Iterator[Item]:
     """`batches` as they are: there is nowhere to send them."""
-    return batches
+    return iter(batches)
 
 
 def sum_of_squares(array: Array) -> float:

@@ -106,11 +106,11 @@ def fused_max_backward(dy: Array, peaks: Any, activation: Activation) -> Any:
 
     forward: y[n, f] = max over p, q of relu(z[n, f, p, q])
     """
-    dy = dy[:, :, None, None]
+    of_images: Any = dy[:, :, None, None]
     if isinstance(peaks, Images):
-        dy = Images.of_array(dy)
+        of_images = Images.of_array(of_images)
     sizes = sizes_of(activation.y)
-    da = max_pool2d_backward(dy, peaks, *_whole_images(sizes), sizes)
+    da = max_pool2d_backward(of_images, peaks, *_whole_images(sizes), sizes)
     return fused_output_backward(da, activation)
 
 
