@@ -6,11 +6,14 @@ shared, so one may train the fused network and look at the plain one.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from minicnn.backends.contract import Norm
-from minicnn.images import sizes_of
-from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, ReLU
+from minicnn.images import Batch, Images, sizes_of
+from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Layer, ReLU
 from minicnn.network import Sequential
+from minicnn.plain import Array, Pair, Sizes
 
 LONGEST_SIDE = 1 << 24  # up to which every integer is a float32
 
@@ -41,13 +44,14 @@ class ConvBlocks(Sequential):
     takes_images = True
     operations = ("fused",)
 
-    def __init__(self, **named_layers):
+    def __init__(self, **named_layers: Layer) -> None:
         super().__init__(**named_layers)
-        layers = list(self.children.values())
+        layers: list[Any] = list(self.children.values())
         self.pool = layers.pop() if isinstance(layers[-1], AdaptiveMaxPool2d) else None
-        self.blocks = list(zip(layers[0::3], layers[1::3], strict=True))  # relu has no numbers of its own
+        # relu has no numbers of its own
+        self.blocks: list[tuple[Conv2d, BatchNorm2d]] = list(zip(layers[0::3], layers[1::3], strict=True))
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Array:
         x = self._as_images(x)
         self._output_sizes(x)
         below = x
@@ -61,7 +65,7 @@ class ConvBlocks(Sequential):
             y = y.reshape(*y.shape, 1, 1)
         return y
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Array:
         x = self._as_images(x)
         activations, counts = [x], self._counts(x)
         for conv, bn in self.blocks:
@@ -77,7 +81,7 @@ class ConvBlocks(Sequential):
         self.remember(y, activations=activations, peaks=peaks)
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         activations = memory.activations
         if self.pool is None:
@@ -99,10 +103,11 @@ class ConvBlocks(Sequential):
             bn.grads = dict(zip(bn.params, d_bn, strict=True))
         return gradient
 
-    def _as_images(self, x):
+    def _as_images(self, x: Batch) -> Batch:
         """x checked as the first convolution and batchnorm check it, and against the dtype of every other layer."""
-        first, *others = self.children.values()
-        x = first.as_images(x)
+        first_conv, _ = self.blocks[0]
+        _, *others = self.children.values()
+        x = first_conv.as_images(x)
         if x.ndim != 4:  # batchnorm takes no single images
             raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}")
         for layer in others:
@@ -115,7 +120,7 @@ class ConvBlocks(Sequential):
                 )
         return x
 
-    def _output_sizes(self, x):
+    def _output_sizes(self, x: Array | Images) -> list[Sizes]:
         """The size of the images behind each block. Raises what the plain layers would, before anything is done."""
         sizes = [sizes_of(x)]
         for conv, _ in self.blocks:
@@ -127,7 +132,7 @@ class ConvBlocks(Sequential):
             )
         return sizes[1:]
 
-    def _counts(self, x):
+    def _counts(self, x: Array | Images) -> list[int]:
         """Pixels each batchnorm averages over. Raises where they are too few, before anything is done."""
         counts = [_pixels(size, len(x)) for size in self._output_sizes(x)]
         for (_, bn), count in zip(self.blocks, counts, strict=True):
@@ -136,7 +141,7 @@ class ConvBlocks(Sequential):
         return counts
 
 
-def fuse(network):
+def fuse(network: Sequential) -> Sequential:
     """The network with its runs of Conv2d → BatchNorm2d → ReLU computed together; see `ConvBlocks`.
 
     The layers are shared with `network`, and so are names and `state_dict`. Returns a Sequential; where there is
@@ -153,9 +158,10 @@ def fuse(network):
         getattr(type(network), name) is not getattr(Sequential, name) for name in ("predict", "forward", "backward")
     ):
         return network  # it does something of its own, as ConvBlocks does
-    fused, run = {}, {}
+    fused: dict[str, Layer] = {}
+    run: dict[str, Layer] = {}
 
-    def close_run():
+    def close_run() -> None:
         if run:
             first, *_, last = run
             fused[f"{first}_to_{last}"] = ConvBlocks(**run)
@@ -181,30 +187,30 @@ def fuse(network):
     return Sequential(**fused)
 
 
-def _is_block(layers):
+def _is_block(layers: Sequence[Any]) -> bool:
     kinds = [type(layer) for layer in layers]
     if kinds != [Conv2d, BatchNorm2d, ReLU] or any(layer.own_operations for layer in layers):
         return False
     return layers[0].out_channels == layers[1].num_features
 
 
-def _fits(run, conv):
+def _fits(run: dict[str, Layer], conv: Any) -> bool:
     """Whether `conv` can read what the run so far makes; where not, the plain layers say what is wrong."""
     convs = [layer for layer in run.values() if isinstance(layer, Conv2d)]
     return not convs or convs[-1].out_channels == conv.in_channels
 
 
-def _longest(size):
+def _longest(size: Sizes) -> int:
     """The longest side of images of one size (H, W), or of sizes (N, 2)."""
     return max(size) if isinstance(size, tuple) else size.max()
 
 
-def _pixels(size, n_images):
+def _pixels(size: Sizes, n_images: int) -> int:
     """How many pixels they have together."""
     return n_images * math.prod(size) if isinstance(size, tuple) else int(size.prod(axis=1).sum())
 
 
-def _arguments(conv, bn, from_batch=False):
+def _arguments(conv: Conv2d, bn: BatchNorm2d, from_batch: bool = False) -> tuple[Array, Array | None, Norm, Pair, Pair]:
     """What the fused operations take of a block: weight, bias, norm, stride, padding."""
     mean, var = (None, None) if from_batch else (bn.state["running_mean"], bn.state["running_var"])
     norm = Norm(bn.params["weight"], bn.params["bias"], mean, var, bn.eps)

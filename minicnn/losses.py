@@ -1,31 +1,48 @@
 """Losses: one number for a batch, and its gradient with respect to the network's output."""
 
+from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.backends import get_backend, module_of
 from minicnn.backends.copying import Copyable
+from minicnn.backends.protocol import Operations
 from minicnn.checks import as_floats, as_number, kind_of, refuse_images
-from minicnn.plain import as_plain_array
+from minicnn.plain import Array, as_plain_array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-class _Loss(Copyable):
+class Loss(Protocol):
+    """What the trainer asks of a loss."""
+
+    def forward(self, output: Array, target: ArrayLike) -> float:
+        """The loss as a Python float."""
+
+    def backward(self) -> Array:
+        """The gradient with respect to the output given to forward."""
+
+
+class _ClassificationLoss(Loss, Copyable):
     """What both losses share: the checks of output and labels, the class weights, and the memory for backward.
 
     `forward` takes the backend as `ops` is set: "cpu" for a new loss; `to` changes it.
     """
 
-    def __init__(self, weight=None):
-        self.ops = module_of("cpu")
+    def __init__(self, weight: ArrayLike | None = None) -> None:
+        self.ops: Operations = module_of("cpu")
         self.weight = weight
-        self._memory = None
+        self._memory: tuple[Array, Array, Array] | None = None
 
     @property
-    def weight(self):
+    def weight(self) -> Array | None:
         """The weight of each class, (K,), or None; what is set is checked."""
         return self._weight
 
     @weight.setter
-    def weight(self, weight):
+    def weight(self, weight: ArrayLike | None) -> None:
         name = type(self).__name__
         if weight is not None:
             weight = as_plain_array(weight, f"{name}: class weights")
@@ -35,16 +52,16 @@ class _Loss(Copyable):
                 raise ValueError(f"{name}: expected finite class weights of at least 0, got {weight}")
         self._weight = weight
 
-    def to(self, backend):
+    def to(self, backend: str) -> "Self":
         """Compute on `backend`. Returns the loss."""
         self.ops = get_backend(backend)
         self._memory = None
         return self
 
-    def __call__(self, output, target):
+    def __call__(self, output: Array, target: ArrayLike) -> float:
         return self.forward(output, target)
 
-    def _checked(self, output, target):
+    def _checked(self, output: Array, target: ArrayLike) -> tuple[Array, Array, Array]:
         """(output, labels as int64, class weights of the output's dtype), or the error that names what is wrong."""
         name = type(self).__name__
         output = as_floats(self.ops, output, f"{name}: output")
@@ -70,7 +87,7 @@ class _Loss(Copyable):
             raise ValueError(f"{name}: expected {n_classes} class weights, one for each class, got {len(weights)}")
         return output, self.ops.asarray(targets), self.ops.asarray(weights.astype(output.dtype))
 
-    def _recall(self):
+    def _recall(self) -> tuple[Array, Array, Array]:
         if self._memory is None:
             raise RuntimeError(
                 f"{type(self).__name__}: backward needs a forward first, and each forward serves one backward"
@@ -79,7 +96,7 @@ class _Loss(Copyable):
         return memory
 
 
-class NLLLoss(_Loss):
+class NLLLoss(_ClassificationLoss):
     """Negative log-likelihood of log-probabilities, `torch.nn.NLLLoss` with reduction "mean".
 
         loss = - sum over n of w[t[n]] * log_p[n, t[n]]  /  sum over n of w[t[n]]
@@ -104,19 +121,19 @@ class NLLLoss(_Loss):
            [-0. , -0.5]])
     """
 
-    def forward(self, output, target):
+    def forward(self, output: Array, target: ArrayLike) -> float:
         """The loss as a Python float."""
         log_p, targets, weights = self._checked(output, target)
         self._memory = log_p, targets, weights
         return self.ops.nll_loss_forward(log_p, targets, weights, 0.0)
 
-    def backward(self):
+    def backward(self) -> Array:
         """The gradient with respect to the output given to forward, (N, K)."""
         log_p, targets, weights = self._recall()
         return self.ops.nll_loss_backward(log_p, targets, weights, 0.0)
 
 
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(_ClassificationLoss):
     """Log-softmax and negative log-likelihood in one, `torch.nn.CrossEntropyLoss` with reduction "mean".
 
         log_p = log_softmax(output)
@@ -144,27 +161,27 @@ class CrossEntropyLoss(_Loss):
     array([[-0.5,  0.5]])
     """
 
-    def __init__(self, weight=None, label_smoothing=0.0):
+    def __init__(self, weight: ArrayLike | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__(weight)
         self.label_smoothing = label_smoothing
 
     @property
-    def label_smoothing(self):
+    def label_smoothing(self) -> float:
         """e; what is set is checked."""
         return self._label_smoothing
 
     @label_smoothing.setter
-    def label_smoothing(self, label_smoothing):
+    def label_smoothing(self, label_smoothing: float) -> None:
         self._label_smoothing = as_number(label_smoothing, "CrossEntropyLoss: label_smoothing", 0, 1)
 
-    def forward(self, output, target):
+    def forward(self, output: Array, target: ArrayLike) -> float:
         """The loss as a Python float."""
         output, targets, weights = self._checked(output, target)
         log_p = self.ops.log_softmax_forward(output)
         self._memory = log_p, targets, weights
         return self.ops.nll_loss_forward(log_p, targets, weights, self.label_smoothing)
 
-    def backward(self):
+    def backward(self) -> Array:
         """The gradient with respect to the output given to forward, (N, K)."""
         log_p, targets, weights = self._recall()
         # learn: back through the loss, then back through the log-softmax

@@ -1,9 +1,13 @@
 """Sequential: layers one after another; and SimpleNet, the network this package was written for."""
 
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
+from minicnn.backends.protocol import Operations
 from minicnn.checks import DTYPES
 from minicnn.layers import (
     AdaptiveMaxPool2d,
@@ -16,7 +20,10 @@ from minicnn.layers import (
     ReLU,
 )
 from minicnn.layers.initialisation import as_generator
-from minicnn.plain import as_plain_array
+from minicnn.plain import Array, as_plain_array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Sequential(Layer):
@@ -39,7 +46,7 @@ class Sequential(Layer):
 
     names_its_layers = True  # whether its own name is part of its layers' names
 
-    def __init__(self, *layers, **named_layers):
+    def __init__(self, *layers: Layer, **named_layers: Layer) -> None:
         super().__init__()
         self.children = {str(position): layer for position, layer in enumerate(layers)} | named_layers
         if not self.children:
@@ -54,64 +61,65 @@ class Sequential(Layer):
             raise ValueError("Sequential: the same layer object stands in two places; make one for each place")
 
     @property
-    def ops(self):
+    def ops(self) -> Operations:
         """The backend of its layers. They may be shared with another network, and moved through that one."""
         return next(iter(self.children.values())).ops
 
     @property
-    def operations(self):
+    def operations(self) -> tuple[str, ...]:  # type: ignore[override]  # a layer's are the same for its whole class
         """The files of the backend whose operations its layers call."""
         return tuple(sorted({file for child in self.children.values() for file in child.operations}))
 
-    def predict(self, x):
+    def predict(self, x: Any) -> Array:
         """The output in evaluation mode; remembers nothing, so it takes little memory and is safe in threads."""
         for child in self.children.values():
             x = child.predict(x)
         return x
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Array:
         with statistics_kept_on_error(self):
             for child in self.children.values():
                 x = child.forward(x)
         return x
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Any:
         first, *later = self.children.values()
         for child in reversed(later):
             dy = child.backward(dy)
         return first.backward(dy, need_dx=need_dx)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "Self":
         for child in self.children.values():
             child.train(mode)
         return super().train(mode)
 
-    def to(self, backend=None, dtype=None):
+    def to(self, backend: str | None = None, dtype: DTypeLike | None = None) -> "Self":
         for child in self.children.values():
             child.to(backend, dtype)
         return super().to(backend, dtype)
 
-    def use(self, **operations):
+    def use(self, **operations: Callable[..., Any] | None) -> "Self":
         for child in self.children.values():
             child.use(**operations)
         return super().use(**operations)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str | int) -> Any:
         """The child called `name`, or at a position; a dotted name reaches into nested networks."""
         if isinstance(name, int):
             return list(self.children.values())[name]
         first, _, rest = name.partition(".")
         if first not in self.children:
             raise KeyError(f"{type(self).__name__}: no layer {first!r}; there are {', '.join(self.children)}")
-        return self.children[first][rest] if rest else self.children[first]
+        child: Any = self.children[first]
+        return child[rest] if rest else child
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.children)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self.children.values())
 
-    def named_layers(self, prefix=""):
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """(name, layer) of every layer that is not itself a network, in forward order, names dotted."""
         for name, child in self.children.items():
             if isinstance(child, Sequential):
@@ -119,13 +127,13 @@ class Sequential(Layer):
             else:
                 yield f"{prefix}{name}", child
 
-    def named_params(self):
+    def named_params(self) -> Iterator[tuple[str, Layer, str]]:
         """(name, layer, key) of every parameter, in forward order: ("conv1.weight", the layer, "weight")."""
         for layer_name, layer in self.named_layers():
             for key in layer.params:
                 yield f"{layer_name}.{key}", layer, key
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters and states as NumPy arrays, with PyTorch's keys, shapes and dtypes."""
         return {
             f"{layer_name}.{key}": np.array(layer.ops.to_numpy(array))
@@ -134,7 +142,7 @@ class Sequential(Layer):
             for key, array in arrays.items()
         }
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
         """Take over all parameters and states from `state_dict`, whose values may be anything NumPy can read.
 
         Everything is checked before anything is changed: where this raises, the network is as it was.
@@ -151,7 +159,7 @@ class Sequential(Layer):
             arrays, key, layer = targets[name]
             arrays[key] = layer.ops.asarray(new) if new.dtype in DTYPES else new  # counters are on the host
 
-    def checked_state(self, state_dict):
+    def checked_state(self, state_dict: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """Copies of the arrays of `state_dict` as `load_state_dict` takes them over; raises what it raises."""
         targets = self._targets()
         problems = [
@@ -179,7 +187,7 @@ class Sequential(Layer):
             raise ValueError(f"{type(self).__name__}.load_state_dict: " + "; ".join(sorted(problems)))
         return loaded
 
-    def _targets(self):
+    def _targets(self) -> dict[str, tuple[dict[str, Array], str, Layer]]:
         """By name the place of each parameter and state: (the layer's dict, the key, the layer)."""
         return {
             f"{layer_name}.{key}": (arrays, key, layer)
@@ -188,7 +196,7 @@ class Sequential(Layer):
             for key in arrays
         }
 
-    def inspect(self, x, y=None, **options):
+    def inspect(self, x: Any, y: ArrayLike | None = None, **options: Any) -> Any:
         """A page that shows one forward and one backward pass, number by number; the network stays as it is.
 
         >>> import numpy as np
@@ -202,13 +210,13 @@ class Sequential(Layer):
 
         return inspect(self, x, y, **options)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
 @contextlib.contextmanager
-def statistics_kept_on_error(network):
+def statistics_kept_on_error(network: Sequential) -> Iterator[None]:
     """Give the layers their statistics back where the block raises: a batch that failed must not have been counted."""
     layers = [layer for _, layer in network.named_layers() if layer.state]
     before = [
@@ -234,7 +242,9 @@ class SimpleNet(Sequential):
     [(2, 10), (2, 10)]
     """
 
-    def __init__(self, num_classes=10, in_channels=3, rng=None):
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, rng: np.random.Generator | int | None = None
+    ) -> None:
         rng = as_generator(rng)
         super().__init__(
             conv1=Conv2d(in_channels, 16, kernel_size=3, padding=1, rng=rng),

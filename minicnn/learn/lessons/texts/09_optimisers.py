@@ -354,6 +354,6 @@ assert after["Adam", 10.0] > 0.85
 # Then compare with the framework:
 #
 # - `minicnn/backends/reference/optim.py`: both steps, fifteen lines.
-# - `minicnn/optim.py`: what is kept for each parameter, where `steps` is counted, and why a run that is saved and
+# - `minicnn/optim/`: what is kept for each parameter, where `steps` is counted, and why a run that is saved and
 #   resumed must save them.
 # - `minicnn/backends/cpu/optim.py`: the same in one loop for each parameter. Each number is read and written once.

@@ -1,0 +1,7 @@
+"""Optimisers: from gradients to new parameters. The formulas stand in `backends/*/optim.py`."""
+
+from minicnn.optim.adam import Adam, AdamW
+from minicnn.optim.optimizer import Optimizer
+from minicnn.optim.sgd import SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
