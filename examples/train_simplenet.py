@@ -10,8 +10,8 @@ from pathlib import Path
 
 import minicnn
 from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
+from minicnn.io.files import require_writable
 from minicnn.io.output import take_every_character
-from minicnn.training.checkpoint import require_writable
 from minicnn.training.progress import reporter
 
 OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}

@@ -37,7 +37,9 @@ from minicnn.network import Sequential, SimpleNet
 from minicnn.optim import SGD, Adam, AdamW
 from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 from minicnn.training.checkpoint import load_weights, save_weights
-from minicnn.training.trainer import Trainer, accuracy, clip_gradients
+from minicnn.training.clipping import clip_gradients
+from minicnn.training.metrics import accuracy
+from minicnn.training.trainer import Trainer
 from minicnn.verify.compare import compare
 from minicnn.verify.gradcheck.check import gradcheck
 

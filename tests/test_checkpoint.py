@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.training.checkpoint import load_run, read_safetensors, write_safetensors
+from minicnn.io.safetensors import read_safetensors, write_safetensors
+from minicnn.training.checkpoint import load_run
 
 
 def test_weights_come_back_as_they_were(tmp_path):

@@ -15,7 +15,7 @@ import minicnn
 from minicnn.classify.evaluate import Evaluation, relabelled
 from minicnn.classify.train import channel_statistics, default_order, train_classifier, varied
 from minicnn.data import ImageFolder
-from minicnn.training.checkpoint import read_safetensors, write_safetensors
+from minicnn.io.safetensors import read_safetensors, write_safetensors
 from tests.shapes import write_shapes
 
 

@@ -19,7 +19,8 @@ import minicnn
 from minicnn.classify.train import train_classifier
 from minicnn.cli.program import program
 from minicnn.data import ImageFolder
-from minicnn.training.checkpoint import load_run, read_safetensors, save_run
+from minicnn.io.safetensors import read_safetensors
+from minicnn.training.checkpoint import load_run, save_run
 from tests.shapes import write_shapes
 
 ROOT = Path(minicnn.__file__).parent.parent

@@ -17,7 +17,7 @@ from rich.console import Console
 
 import minicnn
 from minicnn.cli.program import program
-from minicnn.training.checkpoint import read_safetensors, write_safetensors
+from minicnn.io.safetensors import read_safetensors, write_safetensors
 from minicnn.verify.compare import compare, record, recording
 from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME
 from minicnn.verify.compare.pairing import paired

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn.inspect import load_recording
-from minicnn.training.checkpoint import load_run, read_safetensors, save_run, write_safetensors
+from minicnn.io.safetensors import read_safetensors, write_safetensors
+from minicnn.training.checkpoint import load_run, save_run
 from minicnn.verify.compare import recording as comparison_recording
 
 ROOT = Path(minicnn.__file__).parent.parent

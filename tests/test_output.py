@@ -225,7 +225,7 @@ def test_a_metric_of_any_name_is_printed(tmp_path):
         "import numpy as np, minicnn\n"
         "network = minicnn.Sequential(minicnn.Linear(2, 2, rng=0))\n"
         "trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.SGD(network, lr=0.1),\n"
-        "                          metrics={'точность': minicnn.training.trainer.accuracy})\n"
+        "                          metrics={'точность': minicnn.accuracy})\n"
         "trainer.fit([(np.ones((3, 2), np.float32), np.array([0, 1, 1]))])\n"
     )
     output, _ = run("ascii", code, folder=tmp_path, program=["-c"])

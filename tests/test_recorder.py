@@ -13,7 +13,7 @@ from minicnn.data import Batches
 from minicnn.inspect import Recorder, load_recording
 from minicnn.inspect.recording.file import NORMS, SAMPLES
 from minicnn.inspect.recording.thinning import Thinned
-from minicnn.training.checkpoint import read_safetensors, write_safetensors
+from minicnn.io.safetensors import read_safetensors, write_safetensors
 from tests.test_trainer import bits, interrupt_after, small_network, small_problem, small_run, without_times
 
 IMAGE = small_problem(n_images=1, seed=7)[0][0]

@@ -14,15 +14,9 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.io.files import PIECE
-from minicnn.training.checkpoint import (
-    load_run,
-    read_safetensors,
-    require_writable,
-    save_run,
-    write_safetensors,
-    write_whole,
-)
+from minicnn.io.files import PIECE, require_writable, write_whole
+from minicnn.io.safetensors import read_safetensors, write_safetensors
+from minicnn.training.checkpoint import load_run, save_run
 
 ROOT = Path(minicnn.__file__).parent.parent
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes, pipes and signals are those of Unix")
@@ -125,7 +119,7 @@ def test_the_owner_of_a_file_is_kept(tmp_path):
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys
-from minicnn.training.checkpoint import write_whole
+from minicnn.io.files import write_whole
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 write_whole(sys.argv[1], b"new")
 """
@@ -173,7 +167,7 @@ def test_a_pipe_gets_the_whole_file(tmp_path, name):
 
 @pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="there is no /dev/stdout here")
 def test_standard_output_is_added_to(tmp_path):
-    code = "import minicnn.training.checkpoint; minicnn.training.checkpoint.write_whole('/dev/stdout', b'new')"
+    code = "import minicnn.io.files; minicnn.io.files.write_whole('/dev/stdout', b'new')"
     (tmp_path / "log").write_text("old ")
     with open(tmp_path / "log", "ab") as log:
         assert child(code, stdout=log).wait() == 0
@@ -255,7 +249,7 @@ def test_a_file_larger_than_the_limit_is_named(tmp_path):
     code = """
 import errno, resource, sys
 import numpy as np
-from minicnn.training.checkpoint import write_safetensors
+from minicnn.io.safetensors import write_safetensors
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 try:
     write_safetensors(sys.argv[1], {"w": np.zeros(5000)})
@@ -304,7 +298,7 @@ def test_a_disk_that_is_full_already_is_said_before_the_work(small_disk):
 SAVE_ON_AND_ON = """
 import os, random, signal, sys, time
 import numpy as np
-from minicnn.training.checkpoint import read_safetensors, write_safetensors
+from minicnn.io.safetensors import read_safetensors, write_safetensors
 
 path, kills, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 contents = [{"w": np.full(200_000, value, np.float32)} for value in (1, 2)]
@@ -338,7 +332,7 @@ def test_killed_runs_leave_a_whole_file_and_the_next_save_tidies_up(tmp_path):
 
 SAVE_WHEN_TOLD = """
 import os, sys
-from minicnn.training.checkpoint import write_whole
+from minicnn.io.files import write_whole
 fsync = os.fsync
 def told(descriptor):
     print("writing", flush=True)
@@ -364,7 +358,7 @@ def test_what_a_running_process_is_writing_is_left_alone(tmp_path, other):
 SAVE_TOGETHER = """
 import os, sys
 import numpy as np
-from minicnn.training.checkpoint import write_safetensors
+from minicnn.io.safetensors import write_safetensors
 for number in range(150):
     write_safetensors(sys.argv[1 + number % 2], {"w": np.full(1000, number, np.float32)})
 """

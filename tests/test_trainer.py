@@ -507,7 +507,7 @@ def test_nan_is_never_the_best():
     for _ in range(4):
         current[0] = next(values)
         trainer.fit(train, epochs=1)
-    assert trainer._best == {"value": pytest.approx(0.6), "epoch": 4}
+    assert trainer._state.best == {"value": pytest.approx(0.6), "epoch": 4}
 
 
 def test_nan_ends_a_run_of_little_patience_and_is_not_kept():

@@ -12,9 +12,9 @@ from minicnn.data.decode import as_floats, decode
 from minicnn.data.order import ByPixels
 from minicnn.fusion import fuse
 from minicnn.images import Images
-from minicnn.io.safetensors import WRONG_CONTENT, description_in
+from minicnn.io.safetensors import WRONG_CONTENT, description_in, read_safetensors, write_safetensors
 from minicnn.network import SimpleNet
-from minicnn.training.checkpoint import read_safetensors, require_finite, write_safetensors
+from minicnn.training.checkpoint import require_finite
 
 FORMAT = "minicnn classifier"
 VERSION = 1

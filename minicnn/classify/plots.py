@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from minicnn.training.checkpoint import write_whole
+from minicnn.io.files import write_whole
 
 DPI = 120
 MOST_NUMBERS = 25  # classes; with more, numbers in the cells could not be read

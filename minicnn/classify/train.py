@@ -11,11 +11,11 @@ from minicnn.classify.evaluate import relabelled
 from minicnn.data.augment import color_jitter, random_flip, random_resize
 from minicnn.data.loader import Loader
 from minicnn.data.order import ByPixels
+from minicnn.io.files import require_writable
 from minicnn.losses import CrossEntropyLoss
 from minicnn.network import SimpleNet
 from minicnn.optim import Adam
 from minicnn.schedules import CosineAnnealingLR
-from minicnn.training.checkpoint import require_writable
 from minicnn.training.trainer import Trainer
 
 HEAD = 2**16  # bytes of each file that are compared where a run is resumed

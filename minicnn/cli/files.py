@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from minicnn.training.checkpoint import require_writable
+from minicnn.io.files import require_writable
 
 
 class OutputFile(click.Path):

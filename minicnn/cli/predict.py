@@ -13,7 +13,7 @@ from minicnn.classify.classifier import MAX_PIXELS, Classifier
 from minicnn.classify.explain import winners as find_winners
 from minicnn.classify.plots import draw_winners, import_matplotlib, save_picture, shortened
 from minicnn.data.walk import image_files
-from minicnn.training.checkpoint import require_writable
+from minicnn.io.files import require_writable
 
 
 @click.command(short_help="Say of which class pictures are.")

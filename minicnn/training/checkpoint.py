@@ -11,28 +11,21 @@ A file is written whole or not at all (`minicnn.io.files`), and has a digest, so
 """
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minicnn.checks import shortened
-from minicnn.io.files import require_writable, write_whole
 from minicnn.io.safetensors import description_in, read_safetensors, write_safetensors
-
-__all__ = [
-    "load_run",
-    "load_weights",
-    "read_safetensors",
-    "require_writable",
-    "save_run",
-    "save_weights",
-    "write_safetensors",
-    "write_whole",
-]
+from minicnn.network import Sequential
+from minicnn.plain import Array
 
 RUN_FORMAT = "minicnn run 1"
 
 
-def save_weights(network, path):
+def save_weights(network: Sequential, path: str | Path) -> None:
     """Write all parameters and states of `network` to a safetensors file that PyTorch can load.
 
     Raises OSError where it cannot be written; ValueError for NaN or infinity, which would not be loaded.
@@ -42,7 +35,7 @@ def save_weights(network, path):
     write_safetensors(path, arrays)
 
 
-def load_weights(network, path):
+def load_weights(network: Sequential, path: str | Path) -> None:
     """Take over all parameters and states from a safetensors file, of minicnn or of PyTorch.
 
     Floats of 16 bits, bfloat16 too, become the network's, exactly.
@@ -58,19 +51,19 @@ def load_weights(network, path):
         raise ValueError(f"{path}: {shortened(error, 2000)}") from error
 
 
-def require_finite(arrays, what):
+def require_finite(arrays: Mapping[str, Array], what: str | Path) -> None:
     """Raise ValueError where one of the arrays, by name, has NaN or infinity."""
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{what}: expected finite numbers, got NaN or infinity in {shortened(name)}")
 
 
-def save_run(path, arrays, run):
+def save_run(path: str | Path, arrays: Mapping[str, Array], run: dict[str, Any]) -> None:
     """Write a training run: `arrays` by name, and `run`, a dict that JSON can hold; NumPy's numbers become Python's."""
     write_safetensors(path, arrays, {"format": RUN_FORMAT, "run": json.dumps(run, default=_as_python)})
 
 
-def load_run(path):
+def load_run(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """(arrays, run) of a file that `save_run` wrote. Raises FileNotFoundError, or ValueError for any other file."""
     arrays, metadata = read_safetensors(path)
     if metadata.get("format") != RUN_FORMAT:
@@ -81,7 +74,7 @@ def load_run(path):
     return arrays, description_in(path, metadata, "run")
 
 
-def _as_python(number):
+def _as_python(number: object) -> Any:
     if isinstance(number, np.generic):
         return number.item()
     raise TypeError(f"save_run: expected numbers, texts, lists and dicts, got {type(number).__name__}")

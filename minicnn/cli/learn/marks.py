@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import track
 
 from minicnn.cli.learn.export import named
+from minicnn.io.files import write_whole
 from minicnn.learn.classroom.marks import as_csv
 from minicnn.learn.classroom.marks import marks as marked
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader.running import SECONDS
 from minicnn.learn.practice.folder import tasks_called
-from minicnn.training.checkpoint import write_whole
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from minicnn.io.files import write_whole
 from minicnn.learn.worksheets import WORKSHEETS, as_markdown, as_page
 from minicnn.learn.worksheets import worksheet as drawn
-from minicnn.training.checkpoint import write_whole
 
 
 @click.command(short_help="A small case to compute with a pencil, or its key.")

@@ -10,10 +10,10 @@ pytest.ini           so that pytest here runs that file and nothing of the submi
 
 from pathlib import Path
 
+from minicnn.io.files import write_whole
 from minicnn.learn.exercises import EXERCISES, TASKS
 from minicnn.learn.practice.folder import start, tasks_called
 from minicnn.learn.worksheets import WORKSHEETS, as_page, worksheet
-from minicnn.training.checkpoint import write_whole
 
 README = """# A class set on backpropagation
 

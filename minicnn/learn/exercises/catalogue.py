@@ -7,7 +7,7 @@ LINEAR, ACTIVATION, LOG_SOFTMAX, LOSSES, POOLING, CONV, BATCHNORM, OPTIM = (
     f"{REFERENCE}.{file}"
     for file in ("linear", "activation", "log_softmax", "losses", "pooling", "conv", "batchnorm", "optim")
 )
-GEOMETRY, NETWORK, LOSS, TRAINER = "minicnn.geometry", "minicnn.network", "minicnn.losses", "minicnn.training.trainer"
+GEOMETRY, NETWORK, LOSS, CLIPPING = "minicnn.geometry", "minicnn.network", "minicnn.losses", "minicnn.training.clipping"
 LOOPS = "minicnn.backends.cpu.convolution.plain"
 
 linear = Exercise(
@@ -345,7 +345,7 @@ in exercises 3 and 4, `self.label_smoothing` is a number.
             from_blank=True,
         ),
         Task(
-            TRAINER,
+            CLIPPING,
             "clip_gradients",
             """
 Scale all gradients of a network by one factor so that their norm is at most `max_norm`; return the norm before.

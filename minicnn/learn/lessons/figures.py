@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minicnn.io.files import write_whole
 from minicnn.io.output import printable
-from minicnn.training.checkpoint import write_whole
 
 # One colour for each kind of number, the same in every lesson; they are seen on white and on black paper.
 COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}

@@ -11,7 +11,7 @@ begins with `**Question.**`. What the text claims, the code asserts.
 
 from pathlib import Path
 
-from minicnn.training.checkpoint import write_whole
+from minicnn.io.files import write_whole
 
 FOLDER = Path(__file__).parent / "texts"
 

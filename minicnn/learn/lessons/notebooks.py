@@ -3,9 +3,9 @@
 import base64
 import itertools
 
+from minicnn.io.files import write_whole
 from minicnn.learn.lessons.figures import as_png
 from minicnn.learn.lessons.run import Code, Picture, needing_lesson_packages, read_lesson
-from minicnn.training.checkpoint import write_whole
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 

@@ -11,9 +11,9 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+from minicnn.io.files import write_whole
 from minicnn.learn.lessons.files import lesson_paths, title_of
 from minicnn.learn.lessons.run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
-from minicnn.training.checkpoint import write_whole
 
 STYLE = Path(__file__).parent.parent / "page" / "lesson.css"
 

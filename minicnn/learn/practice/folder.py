@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from minicnn.io.files import write_whole
 from minicnn.learn.exercises import EXERCISES, TASKS
 from minicnn.learn.lessons.files import copy_lessons
-from minicnn.training.checkpoint import write_whole
 
 README = """# Backpropagation, by writing it
 

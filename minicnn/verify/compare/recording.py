@@ -10,10 +10,9 @@ import json
 import numpy as np
 
 from minicnn.checks import DTYPES, shortened
-from minicnn.io.safetensors import WRONG_CONTENT, description_in
+from minicnn.io.safetensors import WRONG_CONTENT, description_in, read_safetensors, write_safetensors
 from minicnn.layers import Flatten
 from minicnn.network import Sequential
-from minicnn.training.checkpoint import read_safetensors, write_safetensors
 from minicnn.verify.compare.task import Spec, Task, made_loss, made_optimizer
 from minicnn.verify.compare.trace import Step, Trace
 
