@@ -1,7 +1,17 @@
-"""What pytest leaves alone when it looks for doctests.
+"""Doctests: all are quick; and what pytest leaves alone when it looks for them.
 
 To look into a lesson would be to run it, which tests/test_lessons.py does; comparison/pytorch.py imports PyTorch, which
 need not be there, and has none.
 """
 
+import pytest
+
 collect_ignore_glob = ["minicnn/learn/lessons/texts/*", "minicnn/verify/compare/pytorch.py"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Before -m is asked which tests to leave out."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("quick")

@@ -253,7 +253,6 @@ def test_training(fuse, kind, dtype):
         assert error <= 10 * checks.TOLERANCE[np.dtype(dtype)], f"{name}: off by {error}"
 
 
-@pytest.mark.slow
 def test_two_steps_of_simple_net():
     """With its real channels, which fill the tiles. The second step allocates a few arrays, since gradients live on."""
     images, labels, allocated = draw(2, 1, 2, 3), np.array([3, 7]), []

@@ -1,0 +1,40 @@
+"""The levels of tests, and that the quick one leaves no module of the package out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minicnn
+
+PACKAGE = Path(minicnn.__file__).parent
+# What needs a GPU or PyTorch, which levels of their own run; lessons, which are texts; and the start of the program.
+ELSEWHERE = (
+    "minicnn.backends.cuda",
+    "minicnn.verify.compare.pytorch",
+    "minicnn.learn.lessons.texts",
+    "minicnn.__main__",
+)
+
+
+def modules():
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if not any(name == other or name.startswith(f"{other}.") for other in ELSEWHERE):
+            yield name
+
+
+@pytest.mark.slow
+def test_the_quick_level_runs_every_module(tmp_path):
+    """In each module a function is called, or, where there is none but kernels and tables, it is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "quick", "-p", "tests.entered", "-p", "no:cacheprovider"]
+    environment = os.environ | {"MINICNN_ENTERED": str(tmp_path)}
+    ended = subprocess.run(command, cwd=PACKAGE.parent, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+    found = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
+    imported, entered, without = ({name for each in found for name in each[key]} for key in found[0])
+    assert set(modules()) - entered - (imported & without) == set()
