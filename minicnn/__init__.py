@@ -11,7 +11,10 @@
 True
 """
 
+from numpy.typing import DTypeLike
+
 from minicnn.backends import get_backend
+from minicnn.backends.protocol import Report
 from minicnn.classify.classifier import Classifier
 from minicnn.classify.evaluate import evaluate
 from minicnn.classify.explain import winners
@@ -89,7 +92,7 @@ __all__ = [
 ]
 
 
-def compile_kernels(dtype="float32", report=None):
+def compile_kernels(dtype: DTypeLike = "float32", report: Report | None = None) -> None:
     """Compile the CPU backend's kernels now, rather than each at its first call; or read them from Numba's cache.
 
     `report(name, done, total)` is called before each group of them. `Trainer.fit` does this by itself, for those that
@@ -98,7 +101,7 @@ def compile_kernels(dtype="float32", report=None):
     get_backend("cpu").compile_kernels(dtype, report)
 
 
-def release_memory():
+def release_memory() -> None:
     """Give back to the system the memory that the CPU backend keeps to use it again.
 
     It keeps about as much as was in use at once: with what is in use, at most twice as much.
@@ -108,7 +111,7 @@ def release_memory():
     release()
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Let the CPU backend use `n` threads from now on, where this Python thread calls it; same bits for every n.
 
     Raises ValueError for an n below 1, or above the number of cores (or what the environment variable

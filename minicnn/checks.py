@@ -1,11 +1,12 @@
-"""Checks at the door: a value as what it should be, or an error that says class, what, expected and got."""
+"""Checks of arguments: the value as what it should be, or an error that says class, what, expected and got."""
 
 import math
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.images import Batch, Images, Shape
 from minicnn.plain import Array, Pair
@@ -14,7 +15,11 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 USE_IMAGES = "for images of different sizes use minicnn.Images([...])"
 
 
-def as_floats(ops: Any, array: Batch, what: str) -> Batch:
+@overload
+def as_floats(ops: Any, array: Batch, what: str) -> Batch: ...
+@overload
+def as_floats(ops: Any, array: ArrayLike | Images, what: str) -> Array | Images: ...
+def as_floats(ops: Any, array: Any, what: str) -> Any:
     """`array`, which may be `Images`, on the backend `ops`.
 
     Raises TypeError where it is not float32 or float64, or is a list of arrays; ValueError for a ragged list.

@@ -23,8 +23,8 @@ class ConvBlocks(Sequential):
 
     The plain layers write an activation three times on its way through a block (as the output of the convolution, of
     batchnorm and of relu) and read it as often; a training step passes over it about fifteen times. Here a block
-    stores the convolution's output y alone. With scale = weight / sqrt(var + eps) of batchnorm, whoever reads it
-    does the rest:
+    stores the convolution's output y alone. With scale = weight / sqrt(var + eps) of batchnorm, the operation
+    that reads it does the rest:
 
         forward     z = scale * (y - mean) + bias,  a = relu(z)
         backward    g = da where z > 0, else 0
@@ -33,7 +33,7 @@ class ConvBlocks(Sequential):
     Mean and variance are summed up while the convolution writes y, mean(g) and mean(g * x_hat) while the block above
     writes g, and dy is formed where the convolution's gradients read y and g. The numbers are those of the plain layers
     up to rounding. One gradient is even exact: in training the bias of a convolution before batchnorm gets 0, which
-    the plain layers reach only up to rounding. The batch's mean takes every bias out, so none changes the output.
+    the plain layers reach only up to rounding. Subtracting the batch's mean removes it from the output.
 
     In evaluation, `predict` folds batchnorm into the convolution, W' = scale * W, and leaves relu to the reader.
 
@@ -157,7 +157,7 @@ def fuse(network: Sequential) -> Sequential:
     if any(
         getattr(type(network), name) is not getattr(Sequential, name) for name in ("predict", "forward", "backward")
     ):
-        return network  # it does something of its own, as ConvBlocks does
+        return network  # it computes in another way, as ConvBlocks does
     fused: dict[str, Layer] = {}
     run: dict[str, Layer] = {}
 

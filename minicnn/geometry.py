@@ -1,6 +1,6 @@
 """Window and size arithmetic: every index formula of the package, in integers.
 
-A window is the stretch of one image axis that one output cell looks at. Convolution, fixed pooling and
+A window is the range of one image axis that one output cell looks at. Convolution, fixed pooling and
 adaptive pooling differ in nothing but the rule that says where the windows lie:
 
     fixed      start = p * stride - padding              stop = start + kernel

@@ -84,7 +84,7 @@ class Images:
         heights, widths = sizes.T.tolist()
         self._shape = len(sizes), self._channels, tuple(heights), tuple(widths)
 
-    # Read-only: kernels find images by them, so they must go on belonging together.
+    # Read-only: kernels find the images by these four, which must stay consistent.
     data = property(attrgetter("_data"))
     channels = property(attrgetter("_channels"))
     sizes = property(attrgetter("_sizes"))

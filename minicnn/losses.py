@@ -1,6 +1,6 @@
 """Losses: one number for a batch, and its gradient with respect to the network's output."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Loss(Protocol):
-    """What the trainer asks of a loss."""
+    """What is asked of a loss, minicnn's or a custom one."""
 
-    def forward(self, output: Array, target: ArrayLike) -> float:
-        """The loss as a Python float."""
+    def forward(self, output: Any, target: Any, /) -> Any:
+        """The loss, a number."""
 
-    def backward(self) -> Array:
+    def backward(self) -> Any:
         """The gradient with respect to the output given to forward."""
 
 
@@ -76,7 +76,7 @@ class _ClassificationLoss(Loss, Copyable):
         if labels.shape != (n_images,):
             raise ValueError(f"{name}: expected {n_images} labels, shape ({n_images},), got shape {labels.shape}")
         targets = labels.astype(np.int64)
-        if targets.view(np.uint64).max() >= n_classes:  # seen without a sign, what is below 0 is large: one pass does
+        if targets.view(np.uint64).max() >= n_classes:  # one pass: without a sign, what is below 0 is large
             first = np.flatnonzero((labels < 0) | (labels >= n_classes))[0]
             raise ValueError(
                 f"{name}: expected labels from 0 to {n_classes - 1}, got {labels[first]} at position {first}"

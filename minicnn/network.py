@@ -217,7 +217,7 @@ class Sequential(Layer):
 
 @contextlib.contextmanager
 def statistics_kept_on_error(network: Sequential) -> Iterator[None]:
-    """Give the layers their statistics back where the block raises: a batch that failed must not have been counted."""
+    """Restore the layers' statistics where the block raises: a batch that failed must not count."""
     layers = [layer for _, layer in network.named_layers() if layer.state]
     before = [
         {key: layer.ops.copy(array) for key, array in layer.state.items() if hasattr(array, "copy")} for layer in layers

@@ -28,7 +28,7 @@ def as_plain_array(array: ArrayLike, what: str | None = None) -> Array:
 
 
 def memory_of(array: Array) -> Pair:
-    """(start, stop) of a contiguous array's memory, in bytes; of one on a device a place that is its own."""
+    """(start, stop) of a contiguous array's memory, in bytes; on a device an interval that no other array has."""
     if isinstance(array, np.ndarray):
         start = array.__array_interface__["data"][0]
         return start, start + array.nbytes

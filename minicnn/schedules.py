@@ -176,7 +176,7 @@ class OneCycleLR(Schedule):
         if hasattr(optimizer, "betas"):
             optimizer.betas = (momentum, optimizer.betas[1])
         else:
-            optimizer.momentum = momentum  # type: ignore[attr-defined]  # of SGD, or of one's own
+            optimizer.momentum = momentum  # type: ignore[attr-defined]  # SGD's, or a custom optimiser's
 
 
 def _cosine(start: float, end: float, done: float) -> float:

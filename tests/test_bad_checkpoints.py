@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import minicnn
 from minicnn.data import Batches, ByPixels, Loader
 from minicnn.training.checkpoint import load_run, save_run
-from tests.test_trainer import interrupt_after, pictures_of_many_sizes, small_network, small_problem, small_run
+from tests.runs import images_of_many_sizes, interrupt_after, small_network, small_problem, small_run
 
 
 def adam_and_step_lr(seed=0):
@@ -27,7 +27,7 @@ def sgd_and_one_cycle(seed=0):
     network = small_network(seed)
     optimizer = minicnn.SGD(network, lr=0.02, momentum=0.5)
     schedule = minicnn.OneCycleLR(optimizer, 0.05, 30)
-    train = Loader(pictures_of_many_sizes(), ByPixels(600, shuffle=True), rng=seed)
+    train = Loader(images_of_many_sizes(), ByPixels(600, shuffle=True), rng=seed)
     settings = {"schedule": schedule, "schedule_every": "batch", "keep_best": True, "quiet": True}
     return minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, **settings), train
 

@@ -5,7 +5,7 @@ import pytest
 
 import minicnn
 from minicnn.training.checkpoint import load_run
-from tests.test_trainer import small_network, small_problem
+from tests.runs import small_network, small_problem
 
 OPTIMIZERS = {
     "SGD": lambda network: minicnn.SGD(network, 0.01, momentum=0.9, nesterov=True, weight_decay=0.1),

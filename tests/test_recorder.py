@@ -14,7 +14,7 @@ from minicnn.inspect import Recorder, load_recording
 from minicnn.inspect.recording.file import NORMS, SAMPLES
 from minicnn.inspect.recording.thinning import Thinned
 from minicnn.io.safetensors import read_safetensors, write_safetensors
-from tests.test_trainer import bits, interrupt_after, small_network, small_problem, small_run, without_times
+from tests.runs import bits, interrupt_after, small_network, small_problem, small_run, without_times
 
 IMAGE = small_problem(n_images=1, seed=7)[0][0]
 PATH = "run.safetensors"

@@ -10,7 +10,7 @@ import minicnn
 from minicnn.cli.program import program
 from minicnn.inspect import Recorder, inspect, load_recording, replay_data
 from minicnn.inspect.sample import decoded
-from tests.test_trainer import small_problem, small_run
+from tests.runs import small_problem, small_run
 
 IMAGE = small_problem(n_images=1, seed=7)[0][0]
 

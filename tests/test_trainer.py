@@ -1,58 +1,13 @@
-"""The training loop: what it learns, when it stops, and that a run goes on to the same bits."""
+"""The training loop: what it learns, what it measures, when it stops, and what it refuses."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
 
 import minicnn
-from minicnn.data import Batches, ByPixels, LabelledImages, Loader
-
-
-def small_problem(n_images=24, seed=0):
-    """Pictures 6 × 6 of three classes, told apart by which third of the picture is bright."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, n_images)
-    images = rng.normal(0, 0.3, (n_images, 1, 6, 6)).astype(np.float32)
-    for image, label in zip(images, labels, strict=True):
-        image[0, :, 2 * label : 2 * label + 2] += 1
-    return images, labels
-
-
-def small_network(seed=0):
-    return minicnn.Sequential(
-        conv=minicnn.Conv2d(1, 4, 3, padding=1, rng=seed),
-        bn=minicnn.BatchNorm2d(4),
-        relu=minicnn.ReLU(),
-        pool=minicnn.AdaptiveAvgPool2d((1, 3)),
-        flatten=minicnn.Flatten(),
-        fc=minicnn.Linear(12, 3, rng=seed),
-        log_softmax=minicnn.LogSoftmax(),
-    )
-
-
-def small_run(optimizer=minicnn.Adam, schedule=None, batches_seed=1, lr=0.02, **settings):
-    """(trainer, training batches, validation batches)"""
-    images, labels = small_problem()
-    network = small_network()
-    optimizer = optimizer(network, lr=lr)
-    if schedule is not None:
-        settings["schedule"] = schedule(optimizer)
-    trainer = minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, quiet=True, **settings)
-    return trainer, Batches(images, labels, 5, shuffle=True, rng=batches_seed), Batches(*small_problem(seed=1), 7)
-
-
-def bits(network):
-    return {name: array.tobytes() for name, array in network.state_dict().items()}
-
-
-def without_times(history):
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+from minicnn.data import ByPixels, Loader
+from tests.runs import bits, images_of_many_sizes, small_network, small_problem, small_run
 
 
 def test_it_learns_and_writes_history():
@@ -302,88 +257,6 @@ def test_a_checkpoint_that_could_not_be_written_is_refused_before_training(tmp_p
         small_run(checkpoint=tmp_path / "nowhere" / "run.safetensors")
 
 
-SCHEDULES = {
-    "no schedule": {},
-    "each epoch": {"schedule": lambda optimizer: minicnn.StepLR(optimizer, 2)},
-    "each batch": {"schedule": lambda optimizer: minicnn.OneCycleLR(optimizer, 0.05, 30), "schedule_every": "batch"},
-}
-
-
-@pytest.mark.parametrize("optimizer", [minicnn.SGD, minicnn.Adam, minicnn.AdamW])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_a_resumed_run_goes_on_to_the_same_bits(tmp_path, optimizer, schedule):
-    settings = {"optimizer": optimizer, "keep_best": True, **SCHEDULES[schedule]}
-    whole, train, validation = small_run(**settings)
-    whole.fit(train, validation, epochs=5)
-
-    first, train, validation = small_run(checkpoint=tmp_path / "run", **settings)
-    first.fit(train, validation, epochs=2)
-    # A run made with other seeds, so that all that agrees in the end came from the file.
-    second, train, validation = small_run(batches_seed=99, **settings)
-    second.network.load_state_dict(small_network(seed=5).state_dict())
-    second.load(tmp_path / "run", train)
-    second.fit(train, validation, epochs=3)
-
-    assert bits(second.network) == bits(whole.network)
-    assert without_times(second.history) == without_times(whole.history)
-
-
-def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path):
-    whole, train, validation = small_run()
-    whole.fit(train, validation, epochs=3)
-
-    first, train, validation = small_run(checkpoint=tmp_path / "run")
-    interrupt_after(first, n_steps=7)  # in the second epoch, which has five batches
-    first.fit(train, validation, epochs=3)
-    assert first.interrupted
-    assert (first.epoch, first.optimizer.steps) == (1, 7)
-
-    second, train, validation = small_run(batches_seed=99)
-    second.load(tmp_path / "run", train)
-    second.fit(train, validation, epochs=2)
-    assert bits(second.network) == bits(whole.network)
-    assert without_times(second.history) == without_times(whole.history)
-
-
-@pytest.mark.parametrize("n_steps", [4, 5, 6])
-def test_ctrl_c_at_the_seam_of_two_epochs_loses_nothing(tmp_path, n_steps):
-    whole, train, _ = small_run()
-    whole.fit(train, epochs=2)
-
-    first, train, _ = small_run(checkpoint=tmp_path / "run")
-    interrupt_after(first, n_steps)
-    first.fit(train, epochs=2)
-    second, train, _ = small_run(batches_seed=99)
-    second.load(tmp_path / "run", train)
-    second.fit(train, epochs=2 - second.epoch)
-    assert bits(second.network) == bits(whole.network)
-    assert without_times(second.history) == without_times(whole.history)
-
-
-def interrupt_after(trainer, n_steps):
-    """Send this process a real SIGINT in the middle of the trainer's step number `n_steps`."""
-    backward = trainer.loss.backward
-
-    def interrupt_and_go_on():
-        if trainer.optimizer.steps == n_steps - 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return backward()
-
-    trainer.loss.backward = interrupt_and_go_on
-
-
-def test_fit_goes_on_with_the_epoch_that_ctrl_c_broke_off():
-    whole, train, validation = small_run()
-    whole.fit(train, validation, epochs=2)
-    broken, train, validation = small_run()
-    interrupt_after(broken, n_steps=3)
-    broken.fit(train, validation, epochs=2)
-    assert broken.interrupted
-    broken.fit(train, validation, epochs=2)
-    assert bits(broken.network) == bits(whole.network)
-    assert without_times(broken.history) == without_times(whole.history)
-
-
 def test_one_cycle_over_all_batches():
     """The usual recipe: as many steps as there are batches in all epochs."""
     n_steps = 2 * 5
@@ -394,14 +267,8 @@ def test_one_cycle_over_all_batches():
     assert trainer.optimizer.steps == n_steps
 
 
-def pictures_of_many_sizes(n_images=30):
-    rng = np.random.default_rng(3)
-    images = [rng.standard_normal((1, *rng.integers(3, 20, 2)), np.float32) for _ in range(n_images)]
-    return LabelledImages(minicnn.Images(images), rng.integers(0, 3, n_images))
-
-
 def loader_run(make_schedule, **settings):
-    train = Loader(pictures_of_many_sizes(), ByPixels(600, shuffle=True), rng=0)
+    train = Loader(images_of_many_sizes(), ByPixels(600, shuffle=True), rng=0)
     network = small_network()
     optimizer = minicnn.SGD(network, lr=0.01, momentum=0.9)
     schedule = make_schedule(optimizer, train)
@@ -447,38 +314,6 @@ def test_it_is_said_once_that_a_schedule_has_ended(capsys):
     trainer.quiet = False
     trainer.fit(train, epochs=2)
     assert capsys.readouterr().out.count("OneCycleLR has made its 3 steps, and there are more batches") == 1
-
-
-def test_a_learning_rate_set_by_hand_is_that_of_the_run_taken_up(tmp_path):
-    """The schedule's own value must not overwrite it: the run that was saved had gone on with this."""
-    schedule = {"schedule": lambda optimizer: minicnn.StepLR(optimizer, 5)}
-    trainer, train, _ = small_run(**schedule)
-    trainer.fit(train, epochs=1)
-    trainer.optimizer.lr = 0.5
-    trainer.save(tmp_path / "run", train)
-    resumed, train, _ = small_run(**schedule)
-    resumed.load(tmp_path / "run", train)
-    assert resumed.optimizer.lr == 0.5
-
-
-def test_a_run_with_numpy_numbers_is_saved_and_taken_up(tmp_path):
-    def start(number, count):
-        network = small_network()
-        optimizer = minicnn.Adam(network, lr=number(0.25), betas=(number(0.5), number(0.75)), eps=number(2**-20))
-        schedule = minicnn.StepLR(optimizer, count(1), number(0.5))
-        settings = {"patience": count(9), "max_grad_norm": number(2)}
-        train = Loader(pictures_of_many_sizes(), ByPixels(count(600), shuffle=True), rng=0)
-        return minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, schedule=schedule, quiet=True, **settings), train
-
-    begun, train = start(np.float32, np.int64)
-    begun.fit(train, epochs=np.int64(2))
-    begun.save(tmp_path / "run", train)
-    whole, train = start(float, int)
-    whole.fit(train, epochs=3)
-    resumed, train = start(float, int)
-    resumed.load(tmp_path / "run", train)
-    resumed.fit(train, epochs=1)
-    assert bits(resumed.network) == bits(whole.network)
 
 
 def test_a_validation_set_that_runs_out_is_named_before_the_epoch_counts():
@@ -559,102 +394,9 @@ def test_gradients_that_are_not_finite_stop_the_run():
     assert all(after[name] == before[name] for name in after if name.endswith(("weight", "bias")))
 
 
-def test_the_handler_of_ctrl_c_is_put_back():
-    before = signal.getsignal(signal.SIGINT)
-    trainer, train, _ = small_run()
-    interrupt_after(trainer, 2)
-    trainer.fit(train, epochs=1)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
 def test_it_trains_in_a_thread_too():
     trainer, train, _ = small_run()
     thread = threading.Thread(target=trainer.fit, args=(train,))
     thread.start()
     thread.join()
     assert trainer.epoch == 1
-
-
-LONG_RUN = """
-    import numpy as np, minicnn, sys
-    from minicnn.data import Batches
-    rng = np.random.default_rng(0)
-    network = minicnn.SimpleNet(rng=0)
-    trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), checkpoint=sys.argv[1])
-    batches = Batches(rng.standard_normal((40, 3, 8, 8), np.float32), rng.integers(0, 10, 40), 10, True, rng=0)
-    trainer.fit(batches, epochs=100_000)
-    print("ended with", trainer.optimizer.steps, "steps, interrupted:", trainer.interrupted)
-"""
-
-
-def start_long_run(path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(LONG_RUN), str(path)], stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 3 "):
-            return process
-    raise AssertionError("the run ended before its third epoch")
-
-
-def test_ctrl_c_ends_a_real_process_cleanly(tmp_path):
-    process = start_long_run(tmp_path / "run")
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "stopped by Ctrl-C after step" in output
-    assert "interrupted: True" in output
-
-
-def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path):
-    """It writes a checkpoint a few hundred times a second; whenever it dies, the file can be read."""
-    for _ in range(3):
-        process = start_long_run(tmp_path / "run")
-        process.kill()
-        process.communicate()
-        network = minicnn.SimpleNet()
-        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), quiet=True)
-        trainer.load(tmp_path / "run")
-        assert trainer.epoch >= 2
-
-
-def saved_run(tmp_path, **settings):
-    trainer, train, _ = small_run(**settings)
-    trainer.fit(train, epochs=1)
-    trainer.save(tmp_path / "run", train)
-    return tmp_path / "run"
-
-
-def other_network_run():
-    images, labels = small_problem()
-    network = minicnn.Sequential(flatten=minicnn.Flatten(), fc=minicnn.Linear(36, 3, rng=0))
-    return minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network)), Batches(images, labels, 5, True)
-
-
-@pytest.mark.parametrize(
-    ("make_run", "message"),
-    [
-        (lambda: small_run(optimizer=minicnn.SGD)[:2], "expected the state of SGD, got that of Adam"),
-        (other_network_run, "missing fc|unexpected"),
-        (lambda: small_run(schedule=lambda o: minicnn.StepLR(o, 2))[:2], "saved without a schedule"),
-        (lambda: (small_run()[0], Batches(*small_problem(), 6, True)), "expected batch_size 5"),
-    ],
-)
-def test_a_run_of_something_else_is_refused_and_nothing_changes(tmp_path, make_run, message):
-    path = saved_run(tmp_path)
-    trainer, train = make_run()
-    before, order = bits(trainer.network), train.state_dict()
-    settings = {name: value for name, value in vars(trainer.optimizer).items() if name not in ("state", "network")}
-    with pytest.raises(ValueError, match=message):
-        trainer.load(path, train)
-    assert bits(trainer.network) == before
-    assert train.state_dict() == order
-    assert settings == {name: value for name, value in vars(trainer.optimizer).items() if name in settings}
-    assert trainer.epoch == 0
-
-
-def test_another_schedule_is_refused_with_both_named(tmp_path):
-    path = saved_run(tmp_path, schedule=lambda optimizer: minicnn.StepLR(optimizer, 2))
-    trainer, _, _ = small_run(schedule=lambda optimizer: minicnn.StepLR(optimizer, 3))
-    with pytest.raises(ValueError, match=r"\{'step_size': 3\}, got \{'step_size': 2\}"):
-        trainer.load(path)

@@ -1,4 +1,4 @@
-"""The layers, one short story a file."""
+"""The layers, one a file."""
 
 from minicnn.layers.activation import ReLU
 from minicnn.layers.base import Layer

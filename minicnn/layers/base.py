@@ -1,7 +1,7 @@
-"""What every layer has in common: parameters, memory between forward and backward, and the checks at the door.
+"""What every layer has in common: parameters, memory between forward and backward, and checks of the input.
 
-A layer is the story of one step of the network. It owns its parameters, calls operations of a backend, and
-keeps between `forward` and `backward` what the backward formula needs:
+A layer is one step of the network. It owns its parameters, calls operations of a backend, and keeps between
+`forward` and `backward` what the backward formula needs:
 
     predict(x)    the layer as a plain function, as it acts in evaluation; keeps nothing
     forward(x)    the same in the layer's present mode, and remembers what backward will ask for
@@ -77,7 +77,7 @@ class Layer(Copyable):
         """dx for dy, once for each `forward`; assigns `grads`.
 
         With `need_dx=False` a layer may skip the input gradient and return None: the first layer of a
-        network in training does, since nobody asks for the gradient of the pictures.
+        network in training does, since no gradient of the images is needed.
 
         Raises RuntimeError where no forward came first, ValueError or TypeError where dy is not like the output.
         """
@@ -119,11 +119,11 @@ class Layer(Copyable):
     def use(self, **operations: Callable[..., Any] | None) -> "Self":
         """Compute with these functions in place of the backend's operations of the same names. Returns the layer.
 
-        They keep the contract of `minicnn.backends` and stay where the layer is moved by `to`; `fuse` leaves such a
-        layer as it is. Given None, an operation is the backend's again. What they return becomes a new array of the
+        They must keep the contract of `minicnn.backends`, and stay when `to` moves the layer; `fuse` leaves such a
+        layer as it is. With None the backend's operation is used again. What they return becomes a new array of the
         input's dtype; where it has another shape, or is no array of numbers, the layer raises ValueError or TypeError.
 
-        Raises ValueError for a name that is no operation, TypeError for what is no function.
+        Raises ValueError for a name that is no operation, TypeError for anything but a function.
 
         >>> from minicnn import ReLU
         >>> upside_down = ReLU().use(relu_backward=lambda dy, y: dy * (y <= 0))
@@ -156,7 +156,7 @@ class Layer(Copyable):
     def recall(self, dy: Batch) -> tuple[Batch, SimpleNamespace]:
         """Check dy against the output of the last forward, and hand out what that forward kept: (dy, memory).
 
-        The memory is given up, so that the arrays in it can be freed as backward goes.
+        The memory is released, so that the arrays in it can be freed as backward goes.
         """
         name = type(self).__name__
         if self.memory is None:
@@ -185,12 +185,12 @@ class Layer(Copyable):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the parameters and statistics that this layer computes with, by name.
 
-        A layer of one's own need not say; then its operations look at what they are given.
+        A custom layer need not declare them; then its operations check what they are given.
         """
         return {}
 
     def require_params(self, x: Array | Images) -> None:
-        """See that parameters and statistics are arrays of x's dtype and of their `shapes`, whoever put them there.
+        """Check that parameters and statistics, which users may set, are arrays of x's dtype and of their `shapes`.
 
         What is not contiguous, or is a list, is replaced by an array of its numbers. Raises TypeError or ValueError
         for what cannot be computed with.
@@ -199,13 +199,13 @@ class Layer(Copyable):
         for key in shapes | self.params:
             arrays = self.params if key in self.params else self.state
             array, shape = arrays.get(key), shapes.get(key)
-            as_it_must_be = (
+            usable = (
                 type(array) is np.ndarray
                 and array.dtype == x.dtype
                 and (array.shape == shape or shape is None)
                 and array.flags.carray
             )
-            if as_it_must_be:
+            if usable:
                 continue
             if key not in arrays:
                 raise ValueError(

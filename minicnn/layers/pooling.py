@@ -33,13 +33,13 @@ class _Pooling(SpatialLayer):
         tables = {size: self.windows(size) for size in set(sizes)}
         return [tables[size][0] for size in sizes], [tables[size][1] for size in sizes]
 
-    def _given_back(self, y: Array | Images, x: Array | Images) -> Array | Images:
+    def _as_output(self, y: Array | Images, x: Array | Images) -> Array | Images:
         """y in the form of x; but of `Images` that now have one size, an ordinary array."""
         y = like_input(y, x)
         return y.as_array() if self.makes_one_size and isinstance(y, Images) else y
 
-    def _taken_back(self, dy: Array | Images, input_size: Sizes) -> Array | Images:
-        """dy in the form of the batch that the operation made: `_given_back` undone."""
+    def _as_batch(self, dy: Array | Images, input_size: Sizes) -> Array | Images:
+        """dy in the form of the batch that the operation made: `_as_output` undone."""
         came_as_images = not isinstance(input_size, tuple)
         return Images.of_array(dy) if came_as_images and not isinstance(dy, Images) else batched(dy)
 
@@ -60,13 +60,13 @@ class _MaxPooling(_Pooling):
         dy, memory = self.recall(dy)
         input_size = memory.input_size
         dx = self.ops.max_pool2d_backward(
-            self._taken_back(dy, input_size), memory.argmax, *self.tables(input_size), input_size
+            self._as_batch(dy, input_size), memory.argmax, *self.tables(input_size), input_size
         )
         return like_input(dx, dy)
 
     def _pool(self, x: Array | Images) -> tuple[Array | Images, Array | Images]:
         y, argmax = self.ops.max_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
-        return self._given_back(y, x), argmax
+        return self._as_output(y, x), argmax
 
 
 class _AvgPooling(_Pooling):
@@ -84,12 +84,12 @@ class _AvgPooling(_Pooling):
     def backward(self, dy: Array | Images, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         input_size = memory.input_size
-        dx = self.ops.avg_pool2d_backward(self._taken_back(dy, input_size), *self.tables(input_size), input_size)
+        dx = self.ops.avg_pool2d_backward(self._as_batch(dy, input_size), *self.tables(input_size), input_size)
         return like_input(dx, dy)
 
     def _pool(self, x: Array | Images) -> Array | Images:
         y = self.ops.avg_pool2d_forward(batched(x), *self.tables(sizes_of(x)))
-        return self._given_back(y, x)
+        return self._as_output(y, x)
 
 
 class _AdaptiveWindows(_Pooling):

@@ -69,7 +69,7 @@ class Optimizer:
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
         self.state: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
-        self._apart: list[Array] = []  # arrays of the last step, which are known to share no memory
+        self._separate: list[Array] = []  # arrays of the last step, which are known to share no memory
         for param_name, layer, key in network.named_params():
             param = as_floats(layer.ops, layer.params[key], f"{name}: {param_name}")
             for slot in self.slots:
@@ -90,7 +90,7 @@ class Optimizer:
                 f"{type(self).__name__}.step: no gradient for {', '.join(without)}; call backward before step"
             )
         updates = [(name, layer, key, *self._checked(name, layer, key)) for name, layer, key in params]
-        self._require_memory_of_their_own(updates)
+        self._require_separate_memory(updates)
         self.steps += 1
         for _, layer, key, param, slots, grad in updates:
             layer.params[key] = param
@@ -127,15 +127,13 @@ class Optimizer:
         if grad.dtype != param.dtype:
             grad = ops.asarray(ops.to_numpy(grad).astype(param.dtype))
         elif isinstance(grad, np.ndarray) and np.may_share_memory(grad, param):
-            grad = grad.copy()  # a gradient that changed as its parameter does would be another
+            grad = grad.copy()  # or it would change with the parameter
         return param, slots, grad
 
-    def _require_memory_of_their_own(
-        self, updates: Sequence[tuple[str, Layer, str, Array, list[Array], Array]]
-    ) -> None:
+    def _require_separate_memory(self, updates: Sequence[Update]) -> None:
         """Raise ValueError where arrays that a step changes share memory, which would then be changed twice."""
         changed = [array for *_, param, slots, _ in updates for array in (param, *slots)]
-        if len(changed) == len(self._apart) and all(map(operator.is_, changed, self._apart)):
+        if len(changed) == len(self._separate) and all(map(operator.is_, changed, self._separate)):
             return  # the arrays of the last step
         owners = [f"{slot} of {name}" for name, *_ in updates for slot in ("the parameter", *self.slots)]
         places = sorted((*memory_of(array), owner) for array, owner in zip(changed, owners, strict=True))
@@ -145,12 +143,12 @@ class Optimizer:
                     f"{type(self).__name__}.step: expected arrays that share no memory, got {owner} and {other}; "
                     "give each layer, and each state, an array of its own (array.copy())"
                 )
-        self._apart = changed
+        self._separate = changed
 
     def stays_finite(self, gradient_norm: float) -> bool:
-        """Whether settings and gradients are so moderate that no step with them comes near the largest number.
+        """Whether settings and gradients are so moderate that no step with them can overflow.
 
-        False where that is not certain, as for an optimiser that does not say so.
+        False where that is not certain, as for a custom optimiser that does not override this.
         """
         return False
 

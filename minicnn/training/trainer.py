@@ -87,7 +87,7 @@ class Trainer:
         require_settings(schedule_every, max_grad_norm, metrics, patience, checkpoint)
         require_one_network(network, optimizer, schedule)
         self.network, self.loss, self.optimizer = network, loss, optimizer
-        if hasattr(loss, "ops"):  # a loss of one's own need have none
+        if hasattr(loss, "ops"):  # a custom loss need not have it
             loss.ops = network.ops
         self.computed = fusion.fuse(network) if fuse else network
         self.schedule, self.schedule_every = schedule, schedule_every

@@ -11,10 +11,11 @@ from minicnn.checks import as_floats, as_int
 from minicnn.images import Images
 from minicnn.layers import Layer
 from minicnn.layers.initialisation import as_generator
+from minicnn.losses import Loss
 from minicnn.network import Sequential
 from minicnn.plain import Array
 from minicnn.verify.gradcheck.arrays import flat, require_finite, rms
-from minicnn.verify.gradcheck.passes import LossLike, backend_of, both_passes, float64_copy, params_of, parts_of
+from minicnn.verify.gradcheck.passes import backend_of, both_passes, float64_copy, params_of, parts_of
 from minicnn.verify.gradcheck.quotients import Function
 from minicnn.verify.gradcheck.report import GradientReport
 from minicnn.verify.gradcheck.verdict import checked_array
@@ -33,7 +34,7 @@ def gradcheck(
     x: ArrayLike | Images,
     y: ArrayLike | None = None,
     *,
-    loss: LossLike | None = None,
+    loss: Loss | None = None,
     elements: int = 40,
     rng: np.random.Generator | int | None = 0,
 ) -> GradientReport:
@@ -115,7 +116,7 @@ def gradcheck(
 
 
 def _checked(
-    layer: Layer, x: Array | Images, labels: Any, loss: LossLike | None, elements: int, rng: np.random.Generator
+    layer: Layer, x: Array | Images, labels: Any, loss: Loss | None, elements: int, rng: np.random.Generator
 ) -> GradientReport:
     """The report. The layer, x and the loss are the check's own."""
     params = params_of(layer)
@@ -140,7 +141,7 @@ def _checked(
     return GradientReport(_described(layer, x, loss), tuple(arrays), names)
 
 
-def _described(layer: Layer, x: Array | Images, loss: LossLike | None) -> str:
+def _described(layer: Layer, x: Array | Images, loss: Loss | None) -> str:
     what = type(layer).__name__ if isinstance(layer, Sequential) else repr(layer)
     modes = {part.training for part in parts_of(layer) if not isinstance(part, Sequential)}
     mode = "mixed" if len(modes) > 1 else "training" if modes.pop() else "evaluation"

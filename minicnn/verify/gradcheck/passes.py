@@ -2,25 +2,18 @@
 
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from minicnn.checks import require_shape
 from minicnn.images import Images
 from minicnn.layers import Layer
+from minicnn.losses import Loss
 from minicnn.network import Sequential
 from minicnn.plain import Array
 from minicnn.verify.gradcheck.arrays import flat, like, require_finite
 from minicnn.verify.isolate import own_copy
-
-
-class LossLike(Protocol):
-    """What the check asks of a loss, minicnn's or one of your own."""
-
-    def forward(self, output: Any, labels: Any, /) -> Any: ...
-
-    def backward(self) -> Any: ...
 
 
 def float64_copy(layer: Layer) -> Layer:
@@ -65,7 +58,7 @@ def both_passes(
     layer: Layer,
     x: Array | Images,
     labels: Any,
-    loss: LossLike | None,
+    loss: Loss | None,
     params: dict[str, Array],
     rng: np.random.Generator,
 ) -> tuple[Array | Images, Array | Images, dict[str, Array | Images]]:

@@ -31,9 +31,10 @@ import numpy as np
 
 from minicnn.images import Images
 from minicnn.layers import Layer
+from minicnn.losses import Loss
 from minicnn.plain import Array
 from minicnn.verify.gradcheck.arrays import flat, power_of_two, rms
-from minicnn.verify.gradcheck.passes import LossLike, checked_copy
+from minicnn.verify.gradcheck.passes import checked_copy
 
 # The steps h, tried in turn until the spread of the bends is small: the first for its small rounding error, about
 # 1e-16 / 3e-5 = 3e-12 of L, the later ones to get out of the reach of a kink near by; at the last, rounding comes to
@@ -53,7 +54,7 @@ BELIEVED = TOLERANCE / 4
 class Function:
     """L as a function of the arrays that it is made of, which are moved in place."""
 
-    def __init__(self, layer: Layer, x: Array | Images, labels: Any, loss: LossLike | None, dy: Array | Images) -> None:
+    def __init__(self, layer: Layer, x: Array | Images, labels: Any, loss: Loss | None, dy: Array | Images) -> None:
         self.layer, self.x, self.labels, self.loss = layer, x, labels, loss
         self.dy = flat(dy)
         self.here = self._terms()

@@ -1,0 +1,68 @@
+"""Small training runs, for the tests of the trainer and of what it writes."""
+
+import os
+import signal
+
+import numpy as np
+
+import minicnn
+from minicnn.data import Batches, LabelledImages
+
+
+def small_problem(n_images=24, seed=0):
+    """Pictures 6 × 6 of three classes, told apart by which third of the picture is bright."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n_images)
+    images = rng.normal(0, 0.3, (n_images, 1, 6, 6)).astype(np.float32)
+    for image, label in zip(images, labels, strict=True):
+        image[0, :, 2 * label : 2 * label + 2] += 1
+    return images, labels
+
+
+def small_network(seed=0):
+    return minicnn.Sequential(
+        conv=minicnn.Conv2d(1, 4, 3, padding=1, rng=seed),
+        bn=minicnn.BatchNorm2d(4),
+        relu=minicnn.ReLU(),
+        pool=minicnn.AdaptiveAvgPool2d((1, 3)),
+        flatten=minicnn.Flatten(),
+        fc=minicnn.Linear(12, 3, rng=seed),
+        log_softmax=minicnn.LogSoftmax(),
+    )
+
+
+def small_run(optimizer=minicnn.Adam, schedule=None, batches_seed=1, lr=0.02, **settings):
+    """(trainer, training batches, validation batches)"""
+    images, labels = small_problem()
+    network = small_network()
+    optimizer = optimizer(network, lr=lr)
+    if schedule is not None:
+        settings["schedule"] = schedule(optimizer)
+    trainer = minicnn.Trainer(network, minicnn.NLLLoss(), optimizer, quiet=True, **settings)
+    return trainer, Batches(images, labels, 5, shuffle=True, rng=batches_seed), Batches(*small_problem(seed=1), 7)
+
+
+def bits(network):
+    return {name: array.tobytes() for name, array in network.state_dict().items()}
+
+
+def without_times(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def interrupt_after(trainer, n_steps):
+    """Send this process a real SIGINT in the middle of the trainer's step number `n_steps`."""
+    backward = trainer.loss.backward
+
+    def interrupt_and_go_on():
+        if trainer.optimizer.steps == n_steps - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return backward()
+
+    trainer.loss.backward = interrupt_and_go_on
+
+
+def images_of_many_sizes(n_images=30):
+    rng = np.random.default_rng(3)
+    images = [rng.standard_normal((1, *rng.integers(3, 20, 2)), np.float32) for _ in range(n_images)]
+    return LabelledImages(minicnn.Images(images), rng.integers(0, 3, n_images))
