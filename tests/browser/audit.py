@@ -95,7 +95,12 @@ def mouse_only(page):
 
 
 def overflow(page):
-    """How many pixels of the page are to the right of the window, and what hides them if something does."""
+    """How many pixels of the page are to the right of the window, and what hides them if something does.
+
+    What fits itself to its room, by a ResizeObserver, does so while the browser prepares its next frame, so that nobody
+    sees it before; a script can. So this looks at a page that was drawn.
+    """
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return page.evaluate(
         """() => {
             const root = document.scrollingElement, found = [];
