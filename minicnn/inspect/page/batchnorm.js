@@ -15,14 +15,14 @@
     const sums = M.sumsOf(layer);
     const training = M.record.mode === "train";
     const chosen = { n: M.state.image, c: layer.x.kept(1)[0] };
-    const told = M.panel();
+    const panel = M.panel();
     const body = h("div", {});
     let maps = {};
     let at = null; // the true row and column of the picked cell
 
     function build() {
       const { n, c } = chosen;
-      const onpick = (index) => tell(index.slice(-2));
+      const onpick = (index) => describe(index.slice(-2));
       const [x, dx] = M.inputMaps(layer, { n, c, onforward: onpick, onbackward: onpick });
       const [y, dy] = M.outputMaps(layer, { n, c, onforward: onpick, onbackward: onpick });
       // One scale for the parts and for their sum, or they could not be compared.
@@ -51,11 +51,11 @@
             ),
             paths(more),
           ),
-          told.element,
+          panel.element,
         ),
         histograms(),
       );
-      tell(at ?? M.strongest(dx.plane).slice(-2));
+      describe(at ?? M.strongest(dx.plane).slice(-2));
     }
 
     function paths(more) {
@@ -80,13 +80,13 @@
       );
     }
 
-    function tell(cell) {
+    function describe(cell) {
       at = cell;
       const [r, s] = cell;
       const index = [chosen.n, chosen.c, r, s];
       for (const map of Object.values(maps)) map.show(map.plane.place(r, s));
       const inEvaluation = () => M.batchnormEvaluation(layer, sums, index);
-      const asks = told.show(
+      const asks = panel.show(
         `dx at row ${r}, column ${s} is ${number(layer.dx.get(...index))}.`,
         h("h2", {}, "One cell of dx"),
         training

@@ -8,15 +8,15 @@
 
   /** A view of x, dx, y and dy in which each cell of the input belongs to one of the output.
 
-      tell(index, revealing): {said, content, secret} about a cell of the input, by its true indices. The maps named in
-      secret would give the answer away; they are hidden until what is told within revealing(…) is told.
+      describe(index, revealing): {said, content, secret} about a cell of the input, by its true indices. The maps named in
+      secret would give the answer away; they are hidden until what stands within revealing(…) is shown.
       toOutput, toInput: from the indices of a cell of x to those of its cell of y, and back.
       between(n, c, onpick): maps to stand between input and output, with the output's cells. */
-  function cellwise(layer, story, { tell, toOutput = itself, toInput = itself, between = () => [] }) {
+  function cellwise(layer, story, { describe, toOutput = itself, toInput = itself, between = () => [] }) {
     const channels = M.channelsOf(layer.x);
     const chosen = { n: M.state.image, c: channels[0] };
-    const told = M.panel();
-    // Of vectors the maps are strips: what is told has more room below them than beside.
+    const panel = M.panel();
+    // Of vectors the maps are strips: the panel has more room below them than beside.
     const body = h("div", { class: `maps-and-panel ${channels.length ? "" : "below"}` });
     let picked = null;
 
@@ -36,14 +36,14 @@
         picked = index;
         for (const map of [x, dx]) map.show(map.plane.find(index));
         for (const map of [y, dy, ...middle]) map.show(map.plane.find(toOutput(index)));
-        const { said, content, secret } = tell(index, revealing);
-        const asks = told.show(said, content);
+        const { said, content, secret } = describe(index, revealing);
+        const asks = panel.show(said, content);
         for (const name of secret) maps[name].hide(asks);
       }
 
       body.replaceChildren(
         M.sides([[x.element, dx.element], ...middle.map((map) => [map.element, null]), [y.element, dy.element]]),
-        told.element,
+        panel.element,
       );
       show(picked ? here(picked) : M.strongest(dx.plane));
     }

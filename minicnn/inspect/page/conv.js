@@ -1,6 +1,6 @@
-/* The view of a convolution: six maps, forward beside backward, and what a picked cell of any of them tells.
+/* The view of a convolution: six maps, forward beside backward, and what the page says of a picked cell of any.
 
-   What is told about a cell of dy, of dx, of the weights and of y stands in conv_sent.js, conv_arrives.js and
+   The description of a cell of dy, of dx, of the weights and of y stands in conv_sent.js, conv_arrives.js and
    conv_weight.js. */
 
 (() => {
@@ -11,18 +11,18 @@
     "products sends two messages: to the pixel, “you were multiplied by this weight”, and to the weight, “you were " +
     "multiplied by this pixel”. All of backward is these messages, added up where they arrive.";
 
-  const TELLS = { dy: M.convSent, dx: M.convArrives, weight: M.convWeight, y: M.convForward };
+  const DESCRIBE = { dy: M.convSent, dx: M.convArrives, weight: M.convWeight, y: M.convForward };
   const STARTS_ON = { dy: "dy", dx: "dx", weight: "dweight", y: "y" };
 
   function convView(layer) {
     const chosen = { n: M.state.image, c: layer.x.kept(1)[0], f: layer.y.kept(1)[0], way: "scatter" };
     const view = { layer, sums: M.sumsOf(layer), chosen, revealing };
-    const told = M.panel();
+    const panel = M.panel();
     const look = h("div", {});
     const body = h("div", { class: "maps-and-panel" });
     let maps = {};
     let picked = null; // {kind, at}: which map, and the true row and column
-    let answer = null; // what is told about it
+    let answer = null; // its description
 
     /** All that hangs on the image, the channel or the filter. */
     function build() {
@@ -42,7 +42,7 @@
             [y, dy],
           ].map((pair) => pair.map(element)),
         ),
-        h("div", {}, look, told.element),
+        h("div", {}, look, panel.element),
       );
       look.replaceChildren(questions());
       if (picked) choose(picked.kind, picked.at);
@@ -51,9 +51,9 @@
 
     function choose(kind, at) {
       picked = { kind, at };
-      answer = TELLS[kind](view, at);
+      answer = DESCRIBE[kind](view, at);
       look.querySelector(`[value="${kind}"]`).checked = true;
-      const asks = told.show(answer.said, answer.content);
+      const asks = panel.show(answer.said, answer.content);
       outline(!asks);
     }
 
@@ -86,7 +86,7 @@
         ].filter(({ value }) => maps[STARTS_ON[value]]),
       });
 
-    /** Begin with a cell that has something to tell: the strongest on the map. */
+    /** Begin with a cell whose numbers can be seen: the strongest on the map. */
     function start(kind) {
       choose(kind, M.strongest(maps[STARTS_ON[kind]].plane).slice(-2));
     }
@@ -96,7 +96,7 @@
       build();
     };
 
-    /** What to tell after a question, together with the outlines that the question had to do without. */
+    /** The description that follows a question, together with the outlines that the question had to do without. */
     function revealing(make) {
       return () => {
         if (M.state.asking) outline(true);

@@ -20,7 +20,7 @@
     const count = results.scatter.terms.length + results.scatter.missing;
 
     /** Both ways of looking, to switch between. */
-    function told() {
+    function description() {
       const seen = h("div", {});
       const look = () => seen.replaceChildren(chosen.way === "scatter" ? asScatter() : asCorrelation());
       look();
@@ -197,7 +197,7 @@
               `${M.count(count / layer.y.shape[1])} outputs of each filter saw this pixel, and there are ` +
               `${layer.y.shape[1]} filters.`,
           },
-          revealing(told),
+          revealing(description),
         ),
       ],
     };

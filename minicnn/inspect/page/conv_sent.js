@@ -17,8 +17,8 @@
     const kernel = { rows: [0, kernelH], columns: [0, kernelW], kind: "window" };
     const all = 2 * kernelH * kernelW * params.weight.shape[1];
 
-    const messagesTold = () => h("div", {}, toPixels(), toWeights());
-    const told = () => M.asked(oneMessage(), messagesTold);
+    const messageTables = () => h("div", {}, toPixels(), toWeights());
+    const description = () => M.asked(oneMessage(), messageTables);
 
     /** One product to work out, the largest of them. */
     function oneMessage() {
@@ -135,7 +135,7 @@
             "cell of dy does the same, and what arrives is added up.",
         ),
         // A window that lies in the padding alone sends nothing to any pixel: there is nothing to ask.
-        inside.length ? M.asked(heard(x.shape, window, p, q), revealing(told)) : messagesTold(),
+        inside.length ? M.asked(heard(x.shape, window, p, q), revealing(description)) : messageTables(),
       ],
     };
   }

@@ -19,7 +19,7 @@
     );
     const largest = d3.max(met, (term) => Math.abs(term.product)) ?? 0;
 
-    const told = () =>
+    const description = () =>
       h(
         "div",
         {},
@@ -128,7 +128,7 @@
                 ? `, but in ${outsideRows.length} rows and ${outsideColumns.length} columns of them it met the padding.`
                 : "."),
           },
-          revealing(told),
+          revealing(description),
         ),
       ],
     };
@@ -159,7 +159,7 @@
     const channels = layer.x.shape[1];
     const allChannels = channels > 1 ? `each of the ${channels} channels` : "the one channel";
     const count = result.terms.length + result.missing;
-    const told = () =>
+    const description = () =>
       h(
         "div",
         {},
@@ -227,7 +227,7 @@
             whole: true,
             why: `Of the kernel ${count / channels} cells lie on the map, and it has a slice for ${allChannels}.`,
           },
-          revealing(told),
+          revealing(description),
         ),
       ],
     };

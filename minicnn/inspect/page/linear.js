@@ -1,6 +1,6 @@
 /* The view of a linear layer: the gradient of its weights as the outer product of dy and x.
 
-   x lies above the matrix and dy beside it, cell by cell in line. What a cell tells stands in linear_told.js. */
+   x lies above the matrix and dy beside it, cell by cell in line. The description of a cell stands in linear_cell.js. */
 
 (() => {
   const M = window.MINICNN;
@@ -11,7 +11,7 @@
     "gradient is the product of the two numbers that it met: dy of its output and x of its input. All of them " +
     "together are the outer product of dy and x, one such table for each image, added up.";
 
-  const TELLS = { weight: M.linearWeight, x: M.linearInput, dx: M.linearInput, y: M.linearOutput, dy: M.linearSent };
+  const DESCRIBE = { weight: M.linearWeight, x: M.linearInput, dx: M.linearInput, y: M.linearOutput, dy: M.linearSent };
 
   function linearView(layer) {
     const n = M.state.image;
@@ -21,7 +21,7 @@
       inputs: inBlocks(layer.x.kept(1), BLOCK.inputs),
     };
     const chosen = { outputs: 0, inputs: 0 };
-    const told = M.panel();
+    const panel = M.panel();
     const body = h("div", { class: "maps-and-panel below" });
     let maps = {};
     let picked = null; // {kind, index}
@@ -29,7 +29,7 @@
     function build() {
       const outputs = blocks.outputs[chosen.outputs];
       const inputs = blocks.inputs[chosen.inputs];
-      const on = (kind) => (index) => tell(kind, index);
+      const on = (kind) => (index) => describe(kind, index);
 
       const matrix = (role, array, kind, about) =>
         M.map({
@@ -75,9 +75,9 @@
       };
       body.replaceChildren(
         M.sides([[crossed(maps.x, maps.y, weight), crossed(maps.again, maps.dy, dweight, maps.dx)]]),
-        told.element,
+        panel.element,
       );
-      tell(picked?.kind ?? "weight", picked?.index ?? M.strongest(dweight.plane));
+      describe(picked?.kind ?? "weight", picked?.index ?? M.strongest(dweight.plane));
     }
 
     const crossed = (top, side, middle, below) =>
@@ -90,9 +90,9 @@
         below ? h("div", { class: "crossed-row" }, below.element) : null,
       );
 
-    function tell(kind, index) {
+    function describe(kind, index) {
       picked = { kind, index };
-      const { on, cells, rows, columns, said, content, secret } = TELLS[kind](view, index);
+      const { on, cells, rows, columns, said, content, secret } = DESCRIBE[kind](view, index);
       for (const [name, map] of Object.entries(maps)) {
         const all = { row: 0, column: 0, rows: map.plane.rows, columns: map.plane.columns, kind: "window" };
         const marks = [];
@@ -105,11 +105,11 @@
         map.mark(marks.filter((mark) => mark.row !== undefined));
         map.show(on.includes(name) ? map.plane.find(index) : null);
       }
-      const asks = told.show(said, content);
+      const asks = panel.show(said, content);
       for (const [name, map] of Object.entries(maps)) map.hide(asks && name === secret);
     }
 
-    /** What to tell after a question, together with the map that had to be hidden. */
+    /** The description that follows a question, together with the map that had to be hidden. */
     function revealing(make) {
       return () => {
         for (const map of Object.values(maps)) map.hide(false);

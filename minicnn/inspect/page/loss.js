@@ -14,7 +14,7 @@
     const n = M.state.image;
     const label = record.labels[n];
     const classes = arrays.p.kept(1);
-    const told = M.panel();
+    const panel = M.panel();
     const table = h("div", {});
     const scale = arrays.scale.get(n);
 
@@ -32,7 +32,7 @@
       drawTable(k);
       const inArray = arrays.dlogits.get(n, k);
       const isTarget = k === label;
-      told.show(
+      panel.show(
         `The gradient of the score of class ${k} is ${number(inArray)}.`,
         h("h2", {}, `The score of class ${M.className(k)}`),
         h(
@@ -190,7 +190,7 @@
             "log of a sum, it turns −target into p − target.",
         ),
       ),
-      h("div", { class: "maps-and-panel" }, table, told.element),
+      h("div", { class: "maps-and-panel" }, table, panel.element),
       arrays.second_log_softmax ? M.logSoftmaxTwice(arrays, n) : null,
     );
 

@@ -58,7 +58,7 @@
       ),
     );
 
-  /** Where the panel lies below the maps: a way down to what it tells. */
+  /** Where the panel lies below the maps: a way down to it. */
   const toPanel = () =>
     h(
       "button",

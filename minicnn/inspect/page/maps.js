@@ -1,7 +1,7 @@
 /* A map: a plane of numbers as coloured cells, any of which can be read, pointed at and picked.
 
    With the pointer: point to read, click to pick. With the keyboard: the arrow keys move from cell to cell, Home and
-   End to the ends of a row, Enter or Space picks. A screen reader is told each cell's number on the way, and every map
+   End to the ends of a row, Enter or Space picks. A screen reader says each cell's number on the way, and every map
    can be opened as a table. */
 
 (() => {
@@ -171,7 +171,7 @@
         state.marks = marks.filter(Boolean);
         trace();
       },
-      /** Show a cell as picked without telling anybody. */
+      /** Show a cell as picked without a call of `onpick`. */
       show: (at) => {
         state.picked = at;
         if (at) state.cursor = at;

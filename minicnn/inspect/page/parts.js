@@ -171,9 +171,9 @@
     );
   }
 
-  /** A place for what is told about a pick. `show(said, …)` fills it, and has a screen reader say `said` alone: the
+  /** A place for the description of a picked cell. `show(said, …)` fills it, and has a screen reader say `said` alone: the
       rest may be hundreds of products, to be read by whoever goes there. It says whether a question has to be answered
-      before all is told. */
+      before all is shown. */
   function panel(about = "what the picked cell tells") {
     const [status, content] = [h("p", { class: "unseen", role: "status" }), h("div", {})];
     return {

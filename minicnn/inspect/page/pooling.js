@@ -1,7 +1,7 @@
 /* The view of a pooling layer: its windows on the map, who won them, and what they pay into a cell of dx.
 
-   The windows are those that the framework used, from the record; nothing here works out where they lie. What is told
-   about a cell stands in pooling_told.js. */
+   The windows are those that the framework used, from the record; nothing here works out where they lie. The
+   description of a cell stands in pooling_cell.js. */
 
 (() => {
   const M = window.MINICNN;
@@ -21,16 +21,16 @@
     const sums = M.sumsOf(layer);
     const { rows, columns, kind, adaptive } = layer.extra;
     const chosen = { n: M.state.image, c: layer.x.kept(1)[0] };
-    const told = M.panel();
+    const panel = M.panel();
     const body = h("div", { class: "maps-and-panel" });
     let maps = {};
     let picked = null; // {what, at}: "window" or "cell", and the true row and column
-    let answer = null; // what is told about it
+    let answer = null; // its description
 
     function build() {
       const { n, c } = chosen;
-      const onforward = (index) => tell("cell", index.slice(-2));
-      const ofOutput = (index) => tell("window", index.slice(-2));
+      const onforward = (index) => describe("cell", index.slice(-2));
+      const ofOutput = (index) => describe("window", index.slice(-2));
       const [x, dx] = M.inputMaps(layer, { n, c, onforward, onbackward: onforward });
       const [y, dy] = M.outputMaps(layer, { n, c, onforward: ofOutput, onbackward: ofOutput });
       maps = { x, dx, y, dy };
@@ -41,9 +41,9 @@
             [y, dy],
           ].map((pair) => pair.map((map) => map.element)),
         ),
-        told.element,
+        panel.element,
       );
-      tell(picked?.what ?? "window", picked?.at ?? M.strongest(dy.plane).slice(-2));
+      describe(picked?.what ?? "window", picked?.at ?? M.strongest(dy.plane).slice(-2));
     }
 
     /** What the words come from, and where the marks go. */
@@ -63,14 +63,14 @@
         const place = maps.dy.plane.place(p, q);
         return place && { ...place, kind: "window" };
       },
-      /** What to tell after a question, together with what it had to hide. */
+      /** The description that follows a question, together with what it had to hide. */
       revealing: (make) => () => {
         if (M.state.asking) outline(true);
         return make();
       },
     };
 
-    /** All windows in outline, each second one drawn a little smaller, so that overlaps can be told apart. */
+    /** All windows in outline, each second one drawn a little smaller, so that overlaps can be seen. */
     function everyWindow() {
       if (rows.length * columns.length > MANY) return [];
       return d3.cross(M.range(rows.length), M.range(columns.length), (p, q) =>
@@ -84,10 +84,10 @@
       return places.length > MANY ? [] : places.map(([p, q]) => view.winnerMark(sums.winner(n, c, p, q)));
     }
 
-    function tell(what, at) {
+    function describe(what, at) {
       picked = { what, at };
       answer = (what === "cell" ? M.poolingCell : M.poolingWindow)(view, at);
-      const asks = told.show(answer.said, answer.content);
+      const asks = panel.show(answer.said, answer.content);
       outline(!asks);
     }
 

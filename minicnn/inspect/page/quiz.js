@@ -1,4 +1,4 @@
-/* Asking before telling.
+/* Questions before answers.
 
    Where "ask me first" is on, an answer comes after a question: one types a number or clicks the cells, the page
    checks it and says how far off one is, and only then shows what it knows. One may always ask to be shown. */

@@ -27,11 +27,11 @@
       ];
     };
 
-    function tell(index, revealing) {
+    function describe(index, revealing) {
       const [value, from, inArray] = [layer.y.get(...index), layer.dy.get(...index), layer.dx.get(...index)];
       const result = sums.input(...index);
       const open = value > 0;
-      const told = () =>
+      const description = () =>
         h(
           "div",
           {},
@@ -76,7 +76,7 @@
                   "passes back through them, so what comes before cannot learn from this batch to wake them.",
               )
             : null,
-          M.asked(reluPatch(index), revealing(told)),
+          M.asked(reluPatch(index), revealing(description)),
         ],
       };
     }
@@ -104,7 +104,7 @@
       };
     }
 
-    return M.cellwise(layer, story, { tell, between: mask });
+    return M.cellwise(layer, story, { describe, between: mask });
   }
 
   M.reluView = reluView;

@@ -16,7 +16,7 @@
   ];
 
   /** The slider with its buttons. `go(position)` is called for every change; `show` moves it. */
-  function scrubber({ steps, tell, go }) {
+  function scrubber({ steps, describe, go }) {
     const last = steps.length - 1;
     const range = h("input", {
       type: "range",
@@ -83,7 +83,7 @@
       element,
       show: (position) => {
         range.value = position;
-        range.setAttribute("aria-valuetext", tell(position));
+        range.setAttribute("aria-valuetext", describe(position));
       },
     };
   }
@@ -96,11 +96,11 @@
     const steps = [...columns.step.values()];
     const now = { frames: [...M.decode(replay.array_step).values()], frame: 0, lr: 0 };
 
-    const moment = h("p", { class: "moment-told" });
-    const frameTold = h("p", { class: "aside" });
+    const moment = h("p", { class: "moment-text" });
+    const frameNote = h("p", { class: "aside" });
     const slider = scrubber({
       steps,
-      tell: (position) =>
+      describe: (position) =>
         `step ${steps[position]} of ${steps.at(-1)}, epoch ${columns.epoch.get(position)}, ` +
         `loss ${M.number(columns.loss.get(position))}`,
       go,
@@ -137,7 +137,7 @@
           h("span", {}, `${key} `, M.num(columns[key].get(position), { "data-replay": key })),
         ),
       );
-      frameTold.textContent =
+      frameNote.textContent =
         frame === steps[position]
           ? `Arrays of step ${frame}.`
           : `Arrays of step ${frame}: of step ${steps[position]} itself none were kept.`;
@@ -172,7 +172,7 @@
         norms.map(({ element }) => element),
       ),
       h("h2", {}, "Weights, gradients, updates"),
-      frameTold,
+      frameNote,
       h(
         "div",
         { class: "controls" },

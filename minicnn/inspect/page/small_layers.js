@@ -11,10 +11,10 @@
       "Nothing is computed: the same numbers are read in another shape. Backward gives dy the old shape back.";
     const sizes = layer.x.shape.slice(1);
 
-    function tell(index, revealing) {
+    function describe(index, revealing) {
       const d = place(index);
       const inArray = layer.dx.get(...index);
-      const told = () =>
+      const description = () =>
         h(
           "div",
           {},
@@ -46,7 +46,7 @@
               whole: true,
               why: `Before it stand the ${d} cells that come earlier in reading order.`,
             },
-            revealing(told),
+            revealing(description),
           ),
         ],
       };
@@ -62,7 +62,7 @@
         .join("");
 
     return M.cellwise(layer, story, {
-      tell,
+      describe,
       toOutput: (index) => [index[0], place(index)],
       toInput: ([n, d]) => [n, ...origin(d)],
     });
@@ -74,10 +74,10 @@
       "Scores become log-probabilities: from each score the same number is taken, the log of the sum of all " +
       "exp(x). A score reaches every output through that sum, so each dx hears of all dy.";
 
-    function tell([n, k], revealing) {
+    function describe([n, k], revealing) {
       const result = sums.input(n, k);
       const inArray = layer.dx.get(n, k);
-      const told = () =>
+      const description = () =>
         h(
           "div",
           {},
@@ -127,7 +127,7 @@
               answer: inArray,
               why: "It is dy − p · (sum of dy).",
             },
-            revealing(told),
+            revealing(description),
           ),
         ],
       };
@@ -151,7 +151,7 @@
       });
     }
 
-    return M.cellwise(layer, story, { tell });
+    return M.cellwise(layer, story, { describe });
   }
 
   Object.assign(M, { flattenView, logSoftmaxView });

@@ -1,4 +1,4 @@
-/* What a cell of a linear layer's maps tells: a weight, an input, an output, or a cell of dy.
+/* The description of a cell of a linear layer's maps: a weight, an input, an output, or a cell of dy.
 
    Every answer has the maps the cell is `on`, and marks: single `cells` by their indices, whole `rows` and `columns` of
    a matrix by the output and the input they belong to; `secret` is the map that would give the answer away. */
@@ -13,7 +13,7 @@
     const inArray = layer.grads.weight.get(k, d);
     const [x, dy] = [layer.x.get(n, d), layer.dy.get(n, k)];
     const images = layer.x.shape[0];
-    const told = () =>
+    const description = () =>
       h(
         "div",
         {},
@@ -72,7 +72,7 @@
             answer: dy * x,
             why: images > 1 ? "The gradient is the sum of these over the images." : "It is dy times x.",
           },
-          revealing(told),
+          revealing(description),
         ),
       ],
     };
@@ -81,7 +81,7 @@
   function linearInput({ layer, sums, n }, [, d]) {
     const result = sums.input(n, d);
     const inArray = layer.dx.get(n, d);
-    const told = () =>
+    const description = () =>
       h(
         "div",
         {},
@@ -135,7 +135,7 @@
             whole: true,
             why: "One for each output.",
           },
-          told,
+          description,
         ),
       ],
     };
@@ -145,7 +145,7 @@
     const from = layer.dy.get(n, k);
     const d = d3.greatest(layer.x.kept(1), (input) => Math.abs(layer.x.get(n, input)));
     const x = layer.x.get(n, d);
-    const told = () =>
+    const description = () =>
       h(
         "div",
         {},
@@ -178,7 +178,7 @@
             answer: from * x,
             why: `It is dy times x: ${number(from)} · ${number(x)}.`,
           },
-          revealing(told),
+          revealing(description),
         ),
       ],
     };
@@ -189,7 +189,7 @@
     const inArray = layer.y.get(n, k);
     const { bias } = layer.params;
     const count = result.terms.length + result.missing;
-    const told = () =>
+    const description = () =>
       h(
         "div",
         {},
@@ -229,7 +229,7 @@
             whole: true,
             why: `One for each input${bias ? "; the bias comes on top" : ""}.`,
           },
-          told,
+          description,
         ),
       ],
     };

@@ -1,4 +1,4 @@
-/* What a cell of a pooling's maps tells: which window an output had, and which windows pay into a cell. */
+/* The description of a cell of a pooling's maps: which window an output had, and which windows pay into a cell. */
 
 (() => {
   const M = window.MINICNN;
