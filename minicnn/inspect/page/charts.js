@@ -22,6 +22,10 @@
   const canvas = (width, height) =>
     d3.create("svg").attr("width", width).attr("height", height).attr("viewBox", [0, 0, width, height]);
 
+  /** Draw an axis of d3's on a plot, moved by x and y. */
+  const axis = (plot, [x, y], drawn) =>
+    plot.append("g").attr("class", "axis").attr("transform", `translate(${x},${y})`).call(drawn);
+
   /** One dot a layer, from the first at the top to the last at the bottom, on a logarithmic axis.
 
       Layers whose number is 0 have no place on such an axis: they are named with a 0 at its left end. */
@@ -34,16 +38,14 @@
       const x = d3.scaleLog([low / 1.5, high * 1.5], [left, width - right]);
       const y = (place) => top + (place + 0.5) * line;
       const plot = canvas(width, height);
-      plot
-        .append("g")
-        .attr("class", "axis")
-        .attr("transform", `translate(0,${top})`)
-        .call(
-          d3
-            .axisTop(x)
-            .ticks(Math.max(2, Math.floor((width - left - right) / 90)), "~g")
-            .tickSizeInner(-height + top),
-        );
+      axis(
+        plot,
+        [0, top],
+        d3
+          .axisTop(x)
+          .ticks(Math.max(2, Math.floor((width - left - right) / 90)), "~g")
+          .tickSizeInner(-height + top),
+      );
       const at = (row) => (row.value > 0 ? x(row.value) : left);
       plot
         .append("path")
@@ -103,12 +105,8 @@
       const x = d3.scaleLinear(domain, [left, width - 12]);
       const y = d3.scaleLinear([0, d3.max(counted, (bin) => bin.length)], [height - bottom, top]);
       const plot = canvas(width, height);
-      plot
-        .append("g")
-        .attr("class", "axis")
-        .attr("transform", `translate(0,${height - bottom})`)
-        .call(d3.axisBottom(x).ticks(Math.max(2, Math.floor(width / 80))));
-      plot.append("g").attr("class", "axis").attr("transform", `translate(${left},0)`).call(d3.axisLeft(y).ticks(3));
+      axis(plot, [0, height - bottom], d3.axisBottom(x).ticks(Math.max(2, Math.floor(width / 80))));
+      axis(plot, [left, 0], d3.axisLeft(y).ticks(3));
       plot
         .selectAll("rect")
         .data(counted)
@@ -241,5 +239,5 @@
     );
   }
 
-  Object.assign(M, { charts: { chart, canvas, shorten, depth, histogram, waterfall, bars } });
+  Object.assign(M, { charts: { chart, canvas, axis, shorten, depth, histogram, waterfall, bars } });
 })();

@@ -6,7 +6,7 @@
 (() => {
   const M = window.MINICNN;
   const { h } = M;
-  const { chart, canvas } = M.charts;
+  const { chart, canvas, axis } = M.charts;
   const TABLE_ROWS = 400; // more than that nobody reads
 
   const finite = (value) => Number.isFinite(value);
@@ -44,21 +44,15 @@
       const x = d3.scaleLinear(d3.extent(steps), [left, width - right]);
       const y = d3.scaleLinear(low < high ? [low, high] : [low - 0.5, high + 0.5], [height - bottom, top]).nice(4);
       const plot = canvas(width, height);
-      plot
-        .append("g")
-        .attr("class", "axis")
-        .attr("transform", `translate(0,${height - bottom})`)
-        .call(d3.axisBottom(x).ticks(Math.max(2, Math.floor(width / 90)), "d"));
-      plot
-        .append("g")
-        .attr("class", "axis")
-        .attr("transform", `translate(${left},0)`)
-        .call(
-          d3
-            .axisLeft(y)
-            .ticks(4, "~g")
-            .tickSizeInner(-(width - left - right)),
-        );
+      axis(plot, [0, height - bottom], d3.axisBottom(x).ticks(Math.max(2, Math.floor(width / 90)), "d"));
+      axis(
+        plot,
+        [left, 0],
+        d3
+          .axisLeft(y)
+          .ticks(4, "~g")
+          .tickSizeInner(-(width - left - right)),
+      );
       const curve = d3
         .line(
           (_, at) => x(steps[at]),
@@ -120,17 +114,15 @@
       const y = (row) => top + (row + 0.5) * line;
       const powers = x.ticks().filter((tick) => Number.isInteger(Math.log10(tick)));
       const plot = canvas(width, height);
-      plot
-        .append("g")
-        .attr("class", "axis")
-        .attr("transform", `translate(0,${top})`)
-        .call(
-          d3
-            .axisTop(x)
-            .tickValues(powers.length > 1 ? powers : x.ticks(3))
-            .tickFormat(d3.format("~e"))
-            .tickSizeInner(-height + top),
-        );
+      axis(
+        plot,
+        [0, top],
+        d3
+          .axisTop(x)
+          .tickValues(powers.length > 1 ? powers : x.ticks(3))
+          .tickFormat(d3.format("~e"))
+          .tickSizeInner(-height + top),
+      );
       const curve = plot.append("path").attr("class", `depth-line line-${kind}`);
       const point = plot
         .selectAll("g.point")

@@ -20,6 +20,7 @@ from minicnn.io.output import printable
 # One colour for each kind of number, the same in every lesson; they are seen on white and on black paper.
 COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}
 MARK = "#e08e00"
+GREY = "#8b8f99"
 DPI = 130
 # Inches: a cell's side, between two tables, above each for its title, around all, and about what a letter takes.
 CELL, GAP, TITLE, EDGE, LETTER = 0.46, 0.3, 0.32, 0.05, 0.088
@@ -96,7 +97,7 @@ def draw_cells(axes, array, title, kind="value", mark=()):
             continue
         strength = 0.55 * abs(number) / largest
         shade = [1 - strength * (1 - part) for part in to_rgb(COLOURS[kind])]
-        axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor="#8b8f99", clip_on=False))
+        axes.add_patch(Rectangle((s, r), 1, 1, facecolor=shade, edgecolor=GREY, clip_on=False))
         axes.text(s + 0.5, r + 0.5, as_text(number), ha="center", va="center", color="black", fontsize=size)
     for r, s in mark:
         axes.add_patch(Rectangle((s, r), 1, 1, fill=False, edgecolor=MARK, linewidth=3, clip_on=False, zorder=3))

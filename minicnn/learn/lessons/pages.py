@@ -11,10 +11,12 @@ import re
 from itertools import groupby
 from pathlib import Path
 
+from minicnn.inspect.page import FOLDER
 from minicnn.io.files import write_whole
 from minicnn.learn.lessons.files import lesson_paths, title_of
 from minicnn.learn.lessons.run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
 
+THEME = FOLDER / "theme.css"
 STYLE = Path(__file__).parent.parent / "page" / "lesson.css"
 
 # A table may be wider than a phone, and then scrolls by itself; its empty upper left corner is no heading.
@@ -30,7 +32,7 @@ PUNCTUATION = re.compile(r"(?<=</math>)(</span>)([.,:;?!)]+)")
 # A prime is a high sign already. As a superscript, as the converter has it, it would be raised twice and very small.
 PRIME = re.compile(r"<msup>((?:(?!</?msup>).)*)<mi>(&#x0203[234];)</mi></msup>")
 
-# What the colour of a picture's text and axes stands for, in light and in dark.
+# What the colour of a picture's text and axes stands for, in light and in dark: --ink of the theme.
 INK_STYLE = f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:#e9e6de}}}}</style>"
 
 
@@ -69,7 +71,7 @@ def page_of(path, cells):
 
 def whole_page(title, body, *styles):
     """A page with the style of the lessons, and after it that of more files, in it; `body` is HTML, `title` is not."""
-    style = "".join(path.read_text("utf-8") for path in (STYLE, *styles))
+    style = "".join(path.read_text("utf-8") for path in (THEME, STYLE, *styles))
     return (
         '<!doctype html>\n<html lang="en-GB">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

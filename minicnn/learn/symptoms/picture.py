@@ -136,7 +136,7 @@ def _pixel_gradient(axes, curves, healthy):
         gradient = of["pixel_gradient"][0]
         sheet[:, left : left + 8] = gradient / (gradient.max() or 1)
         rows, columns = np.nonzero(measures.blind(gradient))
-        axes.plot(columns + left, rows, "x", color="#D55E00", markersize=8, markeredgewidth=2)
+        axes.plot(columns + left, rows, "x", color=COLOURS[1], markersize=8, markeredgewidth=2)
     axes.imshow(sheet, cmap="Blues", vmin=0, vmax=1)
     axes.set(yticks=[], xlabel="mean |d loss / d pixel|, first epoch\ndark: its largest, ×: none at all")
     axes.set_xticks([3.5, 12.5], ["healthy run", "this run"])

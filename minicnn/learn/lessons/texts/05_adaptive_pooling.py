@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 import minicnn
 from minicnn import geometry
 from minicnn.learn.exercises.source import solution
-from minicnn.learn.lessons.figures import COLOURS, as_text, show
+from minicnn.learn.lessons.figures import COLOURS, GREY, as_text, show
 
 stubborn = minicnn.Sequential(
     conv=minicnn.Conv2d(1, 4, kernel_size=3, padding=1, rng=0),
@@ -89,9 +89,7 @@ figure = Figure(figsize=(7.5, 4.2), layout="constrained")
 rows = figure.subplots(3, 1, height_ratios=[4, 3, 5])
 for axes, (n, m) in zip(rows, [(14, 4), (5, 3), (3, 5)], strict=True):
     for cell in range(n):
-        axes.add_patch(
-            Rectangle((cell, 0), 1, 0.9, facecolor="white", edgecolor="#8b8f99")
-        )
+        axes.add_patch(Rectangle((cell, 0), 1, 0.9, facecolor="white", edgecolor=GREY))
         axes.text(cell + 0.5, 0.45, cell, ha="center", va="center", color="black")
     for p, (start, _, extent) in enumerate(geometry.adaptive_windows(n, m)):
         colour = COLOURS[("gradient", "weight", "value")[p % 3]]

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import minicnn
-from minicnn.learn.lessons.figures import show
+from minicnn.learn.lessons.figures import COLOURS, GREY, MARK, show
 
 
 def at(*numbers):
@@ -228,14 +228,21 @@ axes.plot(
     steps,
     lengths["right"],
     label="counted over the whole run",
-    color="#1b998b",
+    color=COLOURS["weight"],
     linewidth=2,
 )
 axes.plot(
-    steps, lengths["restarted"], label="t restarted every 100 steps", color="#d1495b"
+    steps,
+    lengths["restarted"],
+    label="t restarted every 100 steps",
+    color=COLOURS["gradient"],
 )
 axes.plot(
-    steps, uncorrected, label="no correction at all", color="#7f4fb5", linestyle="--"
+    steps,
+    uncorrected,
+    label="no correction at all",
+    color=COLOURS["value"],
+    linestyle="--",
 )
 axes.set(
     xlabel="step",
@@ -283,16 +290,16 @@ assert nesterov < with_momentum < plain
 # %% tags=["picture"]
 u, v = np.meshgrid(np.linspace(-11, 6, 200), np.linspace(-1.6, 1.6, 200))
 valley = (u**2 + 100 * v**2) / 2
-colours = ("#7f4fb5", "#d1495b", "#e08e00", "#1b998b")
+colours = (COLOURS["value"], COLOURS["gradient"], MARK, COLOURS["weight"])
 figure = Figure(figsize=(9, 6), layout="constrained")
 for axes, (name, path), colour in zip(
     figure.subplots(2, 2).flat, paths.items(), colours, strict=True
 ):
     axes.contour(
-        u, v, valley, levels=[1, 5, 15, 30, 50, 80], colors="#8b8f99", linewidths=0.7
+        u, v, valley, levels=[1, 5, 15, 30, 50, 80], colors=GREY, linewidths=0.7
     )
     axes.plot(path[:, 0], path[:, 1], ".-", color=colour)
-    axes.plot(0, 0, "+", color="#8b8f99", markersize=12)
+    axes.plot(0, 0, "+", color=GREY, markersize=12)
     axes.set(title=name, xlim=(-11, 6), ylim=(-1.6, 1.6))
 show(
     figure,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import minicnn
 from minicnn.data import Batches, load_digits, published_batch
-from minicnn.learn.lessons.figures import COLOURS, MARK, show
+from minicnn.learn.lessons.figures import COLOURS, GREY, MARK, show
 
 # %% [markdown]
 # ## A small case first
@@ -124,7 +124,7 @@ for run in runs:
     (line,) = axes.plot(run, ".-", color=COLOURS["weight"])
 line.set_label("minicnn, six seeds")
 axes.plot([0, 9], [2.3044, 2.2094], "s", color=COLOURS["gradient"], label="published")
-axes.axhline(np.log(10), color="#8b8f99", linestyle="--", label="log 10")
+axes.axhline(np.log(10), color=GREY, linestyle="--", label="log 10")
 axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
 axes.legend(frameon=False)
 show(

@@ -314,7 +314,7 @@ assert np.all(middle["gradient"]["B"] > middle["gradient"]["C"])
 
 # %% tags=["answer", "picture"]
 figure = Figure(figsize=(9, 3.2), layout="constrained")
-colours = ("#7f4fb5", "#d1495b", "#1b998b")
+colours = COLOURS.values()
 for axes, what in zip(figure.subplots(1, 2), ("gradient", "ratio"), strict=True):
     for layer, (name, colour) in enumerate(zip(LAYERS, colours, strict=True)):
         for run, style in (("C", "-"), ("B", "--")):
