@@ -18,7 +18,7 @@ from PIL import Image
 import minicnn
 from minicnn.data import ByCount, ImageFolder, Loader, shrink
 from minicnn.data.cache import PixelCache
-from minicnn.data.decode import as_floats, decode
+from minicnn.data.decode import decode, to_unit_range
 
 WHITE = (255, 255, 255)
 LOGGER = "minicnn.data.folder"
@@ -95,7 +95,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, suffix, channels):
     grey = np.uint16([[0, 1, 255, 256], [257, 32768, 65534, 65535]])
     result = decoded(save(tmp_path / f"a.{suffix}", grey), channels)
     np.testing.assert_array_equal(result, np.broadcast_to(grey, (channels, 2, 4)))
-    floats = as_floats(result)
+    floats = to_unit_range(result)
     assert floats.dtype == np.float32
     np.testing.assert_array_equal(floats[0], grey.astype(np.float32) / 65535)
 
@@ -109,7 +109,7 @@ def test_sixteen_bits_the_other_way_round(tmp_path):
 def test_floats_from_0_to_1_are_taken_as_they_are(tmp_path):
     result = decoded(save(tmp_path / "a.tif", np.float32([[0, 0.3], [1, 1e-7]])), 1)
     assert result.dtype == np.float32
-    np.testing.assert_array_equal(as_floats(result), np.float32([[[0, 0.3], [1, 1e-7]]]))
+    np.testing.assert_array_equal(to_unit_range(result), np.float32([[[0, 0.3], [1, 1e-7]]]))
 
 
 @pytest.mark.parametrize(

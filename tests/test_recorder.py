@@ -457,7 +457,7 @@ def test_a_file_that_does_not_fit_together_is_named(damage, message):
     description = json.loads(metadata["recording"])
     damage(arrays, description)
     write_safetensors(PATH, arrays, metadata | {"recording": json.dumps(description)})
-    with pytest.raises(ValueError, match=f"load_recording: {PATH} is damaged .*{message}.*record the run again"):
+    with pytest.raises(ValueError, match=f"{PATH}: the recording is damaged .*{message}.*record again"):
         load_recording(PATH)
     trainer, train, _ = small_run(record=Recorder(PATH, IMAGE))
     trainer.save("checkpoint", train)
@@ -469,9 +469,9 @@ def test_other_files_are_told_apart():
     with pytest.raises(FileNotFoundError, match="no file nowhere"):
         load_recording("nowhere")
     minicnn.save_weights(small_network(), "weights")
-    with pytest.raises(ValueError, match=r"expected a recording that Trainer\(record=…\) wrote, got weights"):
+    with pytest.raises(ValueError, match=r"weights: expected a recording that Trainer\(record=…\) wrote"):
         load_recording("weights")
     arrays, metadata = recorded_file()
     write_safetensors(PATH, arrays, metadata | {"format": "minicnn recording 2"})
-    with pytest.raises(ValueError, match="has format 2, this minicnn reads 1; install the newest"):
+    with pytest.raises(ValueError, match="expected a recording of format 1, got format 2; install the newest"):
         load_recording(PATH)

@@ -8,7 +8,7 @@ import json
 import numpy as np
 
 from minicnn.checks import as_int, shortened
-from minicnn.data.decode import as_floats, decode
+from minicnn.data.decode import decode, to_unit_range
 from minicnn.data.order import ByPixels
 from minicnn.fusion import fuse
 from minicnn.images import Images
@@ -93,7 +93,7 @@ class Classifier:
 
     def read(self, path):
         """The picture in a file, (C, H, W) float32 from 0 to 1. Raises ValueError with the reason for a bad file."""
-        return as_floats(decode(path, self.channels, WHITE, LARGEST_PICTURE, self.longest))
+        return to_unit_range(decode(path, self.channels, WHITE, LARGEST_PICTURE, self.longest))
 
     def as_input(self, picture):
         """The network's input for one picture (C, H, W) from 0 to 1, a new array."""

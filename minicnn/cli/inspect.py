@@ -8,7 +8,7 @@ import numpy as np
 from minicnn.classify.classifier import LARGEST_PICTURE, WHITE, Classifier
 from minicnn.cli.files import OutputFile
 from minicnn.data import load_digits, resize
-from minicnn.data.decode import as_floats, decode
+from minicnn.data.decode import decode, to_unit_range
 from minicnn.inspect import inspect as inspected
 from minicnn.inspect.sample import decoded
 from minicnn.network import SimpleNet
@@ -121,7 +121,7 @@ def _digit(digit, channels):
 def _picture(path, channels, longest):
     """The picture in a file, (channels, H, W) from 0 to 1. Raises ClickException, which names the file."""
     try:
-        return as_floats(decode(path, channels, WHITE, LARGEST_PICTURE, longest))
+        return to_unit_range(decode(path, channels, WHITE, LARGEST_PICTURE, longest))
     except ValueError as error:
         raise click.ClickException(f"{click.format_filename(path)}: {error}") from error
 

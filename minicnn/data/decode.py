@@ -53,7 +53,7 @@ def decode(path, channels, background, max_pixels, longest=None):
 
     Returns:
         uint8 of 0 to 255; of 16-bit and 32-bit integer grey images uint16 of 0 to 65535; of float images float32 of
-        0 to 1. `as_floats` makes all of them one. (Colour of 16 bits a channel is read as 8 bits by Pillow.)
+        0 to 1. `to_unit_range` makes all of them one. (Colour of 16 bits a channel is read as 8 bits by Pillow.)
 
     Raises:
         BadImageError: not a regular file, not readable, empty, not an image, larger than max_pixels, damaged, of
@@ -74,10 +74,10 @@ def decode(path, channels, background, max_pixels, longest=None):
         return np.stack([_shrunk(np.asarray(channel)[None], longest)[0] for channel in image.convert("RGB").split()])
 
 
-def as_floats(pixels):
+def to_unit_range(pixels):
     """float32 of 0 to 1 from what `decode` returns: integers are divided by the largest of their kind.
 
-    >>> as_floats(np.uint8([0, 255])), as_floats(np.uint16([0, 65535]))
+    >>> to_unit_range(np.uint8([0, 255])), to_unit_range(np.uint16([0, 65535]))
     (array([0., 1.], dtype=float32), array([0., 1.], dtype=float32))
     """
     if pixels.dtype == np.float32:

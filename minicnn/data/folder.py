@@ -10,7 +10,7 @@ import numpy as np
 from minicnn.checks import as_int
 from minicnn.data.augment import shrunk_size
 from minicnn.data.cache import PixelCache
-from minicnn.data.decode import BadImageError, as_floats, decode, read_size
+from minicnn.data.decode import BadImageError, decode, read_size, to_unit_range
 from minicnn.data.pillow import SUFFIXES, import_pillow
 from minicnn.data.split import split_by_class
 from minicnn.data.walk import class_folders, class_name, image_files, parts_of_a_set
@@ -159,7 +159,7 @@ class ImageFolder:
                 self._leave_out(path, str(error))
                 return None
             self._cache.keep(path, pixels)
-        return as_floats(pixels)
+        return to_unit_range(pixels)
 
     def split(self, n_second, rng):
         """Two disjoint random parts, (the rest, `n_second` images), drawn by `rng` (a Generator or a seed).

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from minicnn.checks import as_int, shortened
-from minicnn.io.safetensors import WRONG_CONTENT, description_in, read_safetensors
+from minicnn.checks import as_int
+from minicnn.io.recordings import RecordingForm
 from minicnn.plain import Array
 
-FORMAT, VERSION = "minicnn recording", 1
+FORM = RecordingForm("minicnn recording", 1, key="recording", writer="Trainer(record=…)")
 NORMS = ("weight_norm", "gradient_norm", "update_norm")
 SAMPLES = ("weight", "gradient", "update")
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
-Kept: TypeAlias = dict[str, list[list[int] | None]]  # for each axis the indices kept, or None for all
+Cells: TypeAlias = dict[str, list[list[int] | None]]  # for each axis the indices kept, or None for all
 
 
 class Recording(NamedTuple):
@@ -56,7 +56,7 @@ class Recording(NamedTuple):
     activation: dict[str, Array]
     image: Array | None
     shapes: Shapes
-    kept: Kept
+    kept: Cells
     filters: str | None
     interval: int
     array_interval: int
@@ -72,24 +72,7 @@ def load_recording(path: str | Path) -> Recording:
 
     Raises FileNotFoundError; ValueError where the file is damaged, is something else, or comes from a newer version.
     """
-    arrays, metadata = read_safetensors(path)
-    kind, _, version = metadata.get("format", "").rpartition(" ")
-    if kind != FORMAT:
-        raise ValueError(
-            f"load_recording: expected a recording that Trainer(record=…) wrote, got {path}, which is none"
-        )
-    if version != str(VERSION):
-        raise ValueError(
-            f"load_recording: {path} has format {shortened(version)}, this minicnn reads {VERSION}; "
-            "install the newest minicnn"
-        )
-    description = description_in(path, metadata, "recording")
-    try:
-        return _as_recording(arrays, description)
-    except WRONG_CONTENT as error:
-        raise ValueError(
-            f"load_recording: {path} is damaged ({type(error).__name__}: {shortened(error)}); record the run again"
-        ) from error
+    return FORM.read(path, _as_recording)
 
 
 def sampled(recording: Recording) -> dict[str, Array]:
@@ -103,13 +86,13 @@ def columns(n_params: int) -> dict[str, tuple[int, ...]]:
     return {"epoch": (), "lr": (), "loss": ()} | dict.fromkeys(NORMS, (n_params,))
 
 
-def step_shapes(names: Sequence[str], shapes: Shapes, kept: Kept) -> Shapes:
+def step_shapes(names: Sequence[str], shapes: Shapes, kept: Cells) -> Shapes:
     """The shapes of a step's arrays, by "weight/conv1.weight", "activation/relu1" and so on."""
     of_params = {f"{kind}/{name}": kept_shape(shapes, kept, f"parameter/{name}") for kind in SAMPLES for name in names}
     return of_params | {key: kept_shape(shapes, kept, key) for key in shapes if key.startswith("activation/")}
 
 
-def kept_shape(shapes: Shapes, kept: Kept, key: str) -> tuple[int, ...]:
+def kept_shape(shapes: Shapes, kept: Cells, key: str) -> tuple[int, ...]:
     axes = zip(shapes[key], kept[key], strict=True)
     return tuple(length if chosen is None else len(chosen) for length, chosen in axes)
 

@@ -1,6 +1,5 @@
 """Which cells of which arrays a recording keeps of a step, and what that takes in its file."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from minicnn.inspect.recording.file import (
-    FORMAT,
+    FORM,
     NORMS,
-    VERSION,
-    Kept,
+    Cells,
     Recording,
     Shapes,
     columns,
@@ -45,7 +43,7 @@ class Layout:
         self.filters = next((f"{name}.weight" for name in convolutions), None)
 
         self.shapes: Shapes = {}
-        self.kept: Kept = {}
+        self.kept: Cells = {}
         for name, param in params.items():
             most = FILTERS if name == self.filters else WEIGHTS.get(param.ndim, (4,) * param.ndim)
             self._choose(f"parameter/{name}", param.shape, most)
@@ -105,7 +103,7 @@ class Layout:
             "interval": interval,
             "array_interval": array_interval,
         }
-        return content, {"format": f"{FORMAT} {VERSION}", "recording": json.dumps(description)}
+        return content, FORM.metadata(description)
 
     def _choose(self, key: str, shape: Sequence[int], most: Sequence[int]) -> None:
         """Keep of each axis every index, or every second, third, …, until there are no more than `most` of them."""

@@ -77,7 +77,7 @@ class Recorder:
         self.image = None if image is None else _as_image(image)
         self.max_bytes = as_int(max_bytes, "Recorder: max_bytes", 1)
         require_writable(self.path)
-        self._kept: _Kept | None = None  # made when the network is known
+        self._kept: _KeptSteps | None = None  # made when the network is known
         self._last: TrainingStep | None = None  # the last step, should the run end with it
 
     def prepare(self, network: Sequential) -> None:
@@ -140,12 +140,12 @@ class Recorder:
         other._kept, other._last = kept, None
         return other
 
-    def _kept_of(self, network: Sequential) -> "_Kept":
+    def _kept_of(self, network: Sequential) -> "_KeptSteps":
         if self._kept is None:
             self._kept = self._nothing_of(network)
         return self._kept
 
-    def _nothing_of(self, network: Sequential) -> "_Kept":
+    def _nothing_of(self, network: Sequential) -> "_KeptSteps":
         """What to keep of each step, without a step yet, and with room for as many as fit."""
         image, outputs = None, {}
         if self.image is not None:
@@ -171,10 +171,10 @@ class Recorder:
                 f"got {self.max_bytes}"
             )
         # One place of each is for the last step. A step with arrays has its numbers too, so there are no more of them.
-        return _Kept(layout, Thinned(n_numbers - 1), Thinned(min(n_numbers, n_arrays) - 1))
+        return _KeptSteps(layout, Thinned(n_numbers - 1), Thinned(min(n_numbers, n_arrays) - 1))
 
 
-class _Kept(NamedTuple):
+class _KeptSteps(NamedTuple):
     """Which cells are kept of the arrays, and of the steps kept their numbers and their arrays."""
 
     layout: Layout

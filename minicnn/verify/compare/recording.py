@@ -5,18 +5,17 @@ a layer is to the output of the layer below, is kept once. What is not an array 
 optimiser and layers, and of the arrays that are not kept which one they are equal to.
 """
 
-import json
-
 import numpy as np
 
-from minicnn.checks import DTYPES, shortened
-from minicnn.io.safetensors import WRONG_CONTENT, description_in, read_safetensors, write_safetensors
+from minicnn.checks import DTYPES
+from minicnn.io.recordings import RecordingForm
+from minicnn.io.safetensors import write_safetensors
 from minicnn.layers import Flatten
 from minicnn.network import Sequential
 from minicnn.verify.compare.task import Spec, Task, made_loss, made_optimizer
 from minicnn.verify.compare.trace import Step, Trace
 
-FORMAT, VERSION = "minicnn comparison", 1
+FORM = RecordingForm("minicnn comparison", 1, key="comparison", writer="minicnn.verify.compare.record")
 OF_STEP = ("x", "y", "dy", "dx")
 BY_NAME = ("before", "statistics", "grads", "after")
 
@@ -39,8 +38,7 @@ def save(trace, path):
         "left_out": trace.left_out,
         "equal": equal,
     }
-    metadata = {"format": f"{FORMAT} {VERSION}", "comparison": json.dumps(description)}
-    write_safetensors(path, kept, metadata)
+    write_safetensors(path, kept, FORM.metadata(description))
 
 
 def load(path):
@@ -48,28 +46,7 @@ def load(path):
 
     Raises FileNotFoundError; ValueError where the file is damaged, is something else, or comes from a newer version.
     """
-    arrays, metadata = read_safetensors(path)
-    kind, _, version = metadata.get("format", "").rpartition(" ")
-    if kind != FORMAT:
-        raise ValueError(
-            f"{path}: expected a recording that minicnn.verify.compare.record wrote, "
-            "got a safetensors file that is none"
-        )
-    if version != str(VERSION):
-        raise ValueError(
-            f"{path}: expected a recording of format {VERSION}, got format {shortened(version)}; install the newest "
-            "minicnn, or record again"
-        )
-    description = description_in(path, metadata, "comparison")
-    try:
-        arrays |= {name: arrays[equal] for name, equal in description["equal"].items()}
-        trace = _as_trace(arrays, description)
-        _require_fitting(trace)
-    except WRONG_CONTENT as error:
-        raise ValueError(
-            f"{path}: the recording is damaged ({type(error).__name__}: {shortened(error)}); record again"
-        ) from error
-    return trace
+    return FORM.read(path, _as_trace)
 
 
 def _arrays(trace):
@@ -85,6 +62,7 @@ def _arrays(trace):
 
 def _as_trace(arrays, description):
     """The `Trace` of arrays by name and what was beside them. Raises KeyError and others where something is missing."""
+    arrays = arrays | {name: arrays[equal] for name, equal in description["equal"].items()}
     task = Task(
         arrays["x"],
         arrays["labels"],
@@ -93,14 +71,14 @@ def _as_trace(arrays, description):
         Spec(*description["optimizer"]),
     )
     steps = [
-        Step(**told, **{which: arrays.get(f"step/{number}/{which}") for which in OF_STEP})
-        for number, told in enumerate(description["steps"])
+        Step(**described, **{which: arrays.get(f"step/{number}/{which}") for which in OF_STEP})
+        for number, described in enumerate(description["steps"])
     ]
     by_name = {
         which: {name.removeprefix(f"{which}/"): array for name, array in arrays.items() if name.startswith(f"{which}/")}
         for which in BY_NAME
     }
-    return Trace(
+    trace = Trace(
         description["source"],
         task,
         steps,
@@ -111,6 +89,8 @@ def _as_trace(arrays, description):
         dx=arrays.get("dx"),
         left_out=description["left_out"],
     )
+    _require_fitting(trace)
+    return trace
 
 
 def _require_fitting(trace):
