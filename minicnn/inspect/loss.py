@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends import get_backend
+from minicnn.backends.protocol import Operations
 from minicnn.inspect.finite import require_finite
 from minicnn.inspect.passes import LayerPass
 from minicnn.inspect.sample import WHOLE, Part, Rest
@@ -15,9 +16,6 @@ from minicnn.layers import LogSoftmax
 from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.plain import Array
 from minicnn.verify.isolate import own_copy
-
-if TYPE_CHECKING:
-    from minicnn.backends.protocol import Operations
 
 
 @dataclass
@@ -71,7 +69,7 @@ def run_loss(backend: str, output: Array, labels: Any, loss: Any) -> LossPass:
     return LossPass(dy, loss, np.array(labels), predicted, value)
 
 
-def loss_view(passes: Sequence[LayerPass], ops: "Operations", loss_pass: LossPass) -> dict[str, Any] | None:
+def loss_view(passes: Sequence[LayerPass], ops: Operations, loss_pass: LossPass) -> dict[str, Any] | None:
     """What the view of log-softmax and loss needs, as `Part`s; None for other losses, and where dy was given.
 
     With q = -d loss / d log_p, which for plain labels is onehot / N, log-softmax backward is

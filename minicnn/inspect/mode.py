@@ -1,14 +1,10 @@
 """Whether batchnorm takes the statistics of the batch or those that it kept, and what that means for the answer."""
 
-from typing import TYPE_CHECKING
-
+from minicnn.backends.protocol import Operations
 from minicnn.layers import BatchNorm2d
 
-if TYPE_CHECKING:
-    from minicnn.backends.protocol import Operations
 
-
-def is_trained(layer: BatchNorm2d, ops: "Operations") -> bool:
+def is_trained(layer: BatchNorm2d, ops: Operations) -> bool:
     """Whether a batchnorm has statistics of images, or still those it was made with."""
     new = {"running_mean": 0, "running_var": 1}
     return any((ops.to_numpy(layer.state[key]) != value).any() for key, value in new.items() if key in layer.state)

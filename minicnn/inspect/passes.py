@@ -7,18 +7,16 @@ x = a[0] -> layer 0 -> a[1] -> layer 1 -> …  -> a[L] = output -> loss
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from minicnn.backends.protocol import Operations
 from minicnn.checks import DTYPES, refuse_images
 from minicnn.inspect.finite import require_finite
 from minicnn.layers import Layer
 from minicnn.network import Sequential
 from minicnn.plain import Array
-
-if TYPE_CHECKING:
-    from minicnn.backends.protocol import Operations
 
 NOT_KEPT = ("y_shape", "y_dtype", "training")  # in a layer's memory, but only to check dy or to choose a formula
 
@@ -49,7 +47,7 @@ class LayerPass:
         return {name: (layer.params[key], layer.grads.get(key)) for name, layer, key in self.layer.named_params()}
 
 
-def run_forward(layers: Sequence[tuple[str, Layer]], ops: "Operations", x: Array) -> list[LayerPass]:
+def run_forward(layers: Sequence[tuple[str, Layer]], ops: Operations, x: Array) -> list[LayerPass]:
     """A `LayerPass` for each layer, with all that is known after the forward pass."""
     passes: list[LayerPass] = []
     below = ops.asarray(x.copy())
@@ -72,7 +70,7 @@ def run_forward(layers: Sequence[tuple[str, Layer]], ops: "Operations", x: Array
     return passes
 
 
-def run_backward(passes: Sequence[LayerPass], ops: "Operations", dy: Array) -> None:
+def run_backward(passes: Sequence[LayerPass], ops: Operations, dy: Array) -> None:
     """Complete the passes from the last layer to the first."""
     above = ops.asarray(dy.copy())
     for one in reversed(passes):
@@ -116,7 +114,7 @@ def _in_a_line(layer: Layer) -> str:
 
 
 def _as_array(
-    ops: "Operations",
+    ops: Operations,
     array: Any,
     name: str,
     layer: Layer,

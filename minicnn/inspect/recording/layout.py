@@ -58,7 +58,7 @@ class Layout:
         self.arrays_bytes = 8 + self.dtype.itemsize * values
         arrays, metadata = self.file({}, {}, 1, 1)
         # The header names each array's shape and place, which have more digits in a file with steps.
-        n_bytes = sum([len(part) for part in as_bytes(arrays, metadata)])
+        n_bytes = sum(len(part) for part in as_bytes(arrays, metadata))
         self.fixed_bytes = n_bytes + 40 * len(arrays) + 40
 
     def cells(self, key: str, array: Array) -> Array:

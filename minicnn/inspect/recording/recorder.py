@@ -41,7 +41,7 @@ from minicnn.inspect.recording.training_step import TrainingStep
 from minicnn.io.files import require_writable
 from minicnn.io.safetensors import write_safetensors
 from minicnn.network import Sequential
-from minicnn.optim import SGD, Adam
+from minicnn.optim import Optimizer
 from minicnn.plain import Array
 
 MAX_BYTES = 4_000_000
@@ -85,7 +85,7 @@ class Recorder:
         self._kept_of(network)
 
     @contextmanager
-    def watching(self, network: Sequential, optimizer: SGD | Adam, epoch: int, loss: float) -> Iterator[None]:
+    def watching(self, network: Sequential, optimizer: Optimizer, epoch: int, loss: float) -> Iterator[None]:
         """Within, the optimiser makes its step, and is watched."""
         layout, numbers, arrays = self._kept_of(network)
         last = next(reversed(numbers.kept), 0)
