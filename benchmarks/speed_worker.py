@@ -144,7 +144,8 @@ def fma_peak():
     import numba
     import numpy as np
 
-    from minicnn.backends.cpu.convolution.vectors import LANES, fma, load, store
+    from minicnn.backends.cpu.convolution.registers import LANES
+    from minicnn.backends.cpu.convolution.vectors import fma, load, store
 
     @numba.njit
     def multiply_add(numbers, repeats):

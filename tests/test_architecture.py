@@ -119,3 +119,49 @@ def test_the_top_level_is_short():
     entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
     assert {Path(entry).stem for entry in entries - {"py.typed"}} == set(LEVEL_OF)
     assert len(entries | {"interop", "distributed"}) <= 24
+
+
+# The algorithms of the cpu backend's convolution, from the ground up: none imports one above it.
+LADDER = ["plain", "shifts", "tile", "matrix", "winograd"]
+
+
+def test_no_rung_of_the_ladder_imports_a_higher_one():
+    folder = "backends.cpu.convolution"
+    for path in FILES:
+        own = module_named(name_of(path)).removeprefix(f"{folder}.").split(".")[0]
+        for imported in imports_of(path, inside_functions=False):
+            rung = imported.removeprefix(f"{folder}.").split(".")[0]
+            if name_of(path).startswith(folder) and imported.startswith(folder) and rung in LADDER:
+                assert own in LADDER, f"{name_of(path)}, which all rungs share, imports {rung}"
+                assert LADDER.index(rung) <= LADDER.index(own), f"{name_of(path)} imports {rung}, a higher rung"
+
+
+# What may change with any release of Numba is in the first of these; the second is the same for numba.cuda.
+INTERNALS = ["backends.cpu.runtime.numba_internals", "backends.cuda.runtime.device"]
+DOCUMENTED = {"numba", "numba.extending", "llvmlite.ir", "llvmlite.binding"}
+
+
+def imported_from_numba(tree):
+    """(line, module, name) of what is imported from Numba or llvmlite; a module by itself has no name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = [(node.lineno, alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found = [(node.lineno, node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        yield from (place for place in found if place[1].partition(".")[0] in ("numba", "llvmlite"))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) not in INTERNALS], ids=name_of)
+def test_only_one_file_uses_what_numba_does_not_document(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    for line, module, name in imported_from_numba(tree):
+        is_documented = module in DOCUMENTED or f"{module}.{name}" in DOCUMENTED
+        assert is_documented, f"line {line}: {module} {name}"
+        assert name != "core", f"line {line}"
+        assert not name.startswith("_"), f"line {line}: {module} {name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "context":
+            # Numba's target context, which a function marked `intrinsic` is handed and only passes on.
+            assert not name_of(path).startswith("backends.cpu"), f"line {node.lineno}: context.{node.attr}"

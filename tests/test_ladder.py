@@ -5,7 +5,7 @@ import pytest
 
 from minicnn.backends.cpu import conv
 from minicnn.backends.cpu.convolution import matrix, plain, shifts, tile, winograd
-from minicnn.backends.cpu.convolution.vectors import LANES
+from minicnn.backends.cpu.convolution.registers import LANES
 from tests import cases
 
 # Beside the awkward table: many channels and filters, images of many blocks, and every remainder of a vector.

@@ -6,13 +6,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minicnn.backends.protocol import Report
+
 Step: TypeAlias = tuple[str, Callable[[np.dtype[Any]], None]]  # a file of the contract, and what runs its kernels once
 
 
 def run_steps(
     steps: Sequence[Step],
     dtype: DTypeLike,
-    report: Callable[[str, int, int], None] | None,
+    report: Report | None,
     files: Collection[str] | None,
 ) -> None:
     """Run the steps of these of the contract's files ("conv", "fused", …), by default of all, for arrays of `dtype`.

@@ -293,7 +293,7 @@ class Operations(Protocol):
 
         mean and var of `norm` are taken from the batch where they are None.
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/forward.py, cuda/fused.py
         """
 
     def fused_conv_predict(
@@ -301,7 +301,7 @@ class Operations(Protocol):
     ) -> Activation:
         """The Activation of one block in evaluation, from weight (F, C, KH, KW) and bias (F,) or None.
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/prediction.py, cuda/fused.py
         """
 
     def fused_conv_predict_max(
@@ -311,31 +311,31 @@ class Operations(Protocol):
 
         From weight (F, C, KH, KW) and bias (F,) or None.
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/prediction.py, cuda/fused.py
         """
 
     def fused_output(self, activation: Activation) -> Any:
         """a (N, F, OH, OW), an ordinary array or `Images`.
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/output.py, cuda/fused.py
         """
 
     def fused_output_backward(self, da: Array | Images, activation: Activation) -> Any:
         """The gradient for fused_conv_backward from da (N, F, OH, OW).
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/output.py, cuda/fused.py
         """
 
     def fused_max(self, activation: Activation) -> tuple[Array, Any]:
         """y (N, F), the maximum of each channel, and its peaks.
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/maximum.py, cuda/fused.py
         """
 
     def fused_max_backward(self, dy: Array, peaks: Any, activation: Activation) -> Any:
         """The gradient for fused_conv_backward from dy (N, F).
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/maximum.py, cuda/fused.py
         """
 
     def fused_conv_backward(
@@ -352,7 +352,7 @@ class Operations(Protocol):
 
         weight is (F, C, KH, KW). The last result is None unless it is needed.
 
-        reference/fused.py, cpu/fused.py, cuda/fused.py
+        reference/fused.py, cpu/fused/backward.py, cuda/fused.py
         """
 
 

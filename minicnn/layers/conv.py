@@ -50,7 +50,7 @@ class Conv2d(SpatialLayer):
 
     The arithmetic, in `minicnn/backends/`:
         reference/conv.py    to read
-        cpu/conv.py          to run, by `convolution/`: `winograd/`, `tile.py` or `matrix.py`
+        cpu/conv.py          to run, by `convolution/`: `winograd/`, `tile/` or `matrix.py`
         cuda/conv.py         to run on a GPU
     """
 

@@ -22,18 +22,20 @@ from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like, flat
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
 from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum
+from minicnn.images import Batch, Images
+from minicnn.plain import Array
 
 
 @guarded
-def batchnorm2d_statistics(x):
+def batchnorm2d_statistics(x: Array | Images) -> tuple[Array, Array]:
     """Mean and *biased* variance of each channel.
 
     Each plane is summed up about its own mean, while it is in the cache. The squared distances from the mean of the
     channel are those from the plane's mean, and for each pixel the square of how far the two means are apart.
     """
     bounds, n_channels = plane_bounds(x), x.shape[1]
-    plane_means, plane_squares = sums = np.empty((2, len(x), n_channels))
-    _plane_statistics(flat(x), bounds, equal_runs(bounds), sums.reshape(2, -1))
+    plane_means, plane_squares = np.empty((2, len(x), n_channels))
+    _plane_statistics(flat(x), bounds, equal_runs(bounds), plane_means.reshape(-1), plane_squares.reshape(-1))
 
     pixels = np.diff(bounds).reshape(-1, n_channels)
     count = pixels[:, 0].sum()
@@ -43,12 +45,14 @@ def batchnorm2d_statistics(x):
 
 
 @guarded
-def batchnorm2d_forward(x, weight, bias, mean, var, eps):
+def batchnorm2d_forward(x: Batch, weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> Batch:
     return _normalised(x, mean, weight * _inverse_std(var, eps), bias)
 
 
 @guarded
-def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
+def batchnorm2d_train_backward(
+    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float
+) -> tuple[Batch, Array, Array]:
     inverse_std = _inverse_std(var, eps)
     dweight, dbias = _parameter_gradients(dy, x, mean, inverse_std)
 
@@ -62,7 +66,9 @@ def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
 
 
 @guarded
-def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
+def batchnorm2d_eval_backward(
+    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float
+) -> tuple[Batch, Array, Array]:
     inverse_std = _inverse_std(var, eps)
     dweight, dbias = _parameter_gradients(dy, x, mean, inverse_std)
     dx = _normalised(dy, np.zeros_like(inverse_std), weight * inverse_std, np.zeros_like(inverse_std))
@@ -70,45 +76,48 @@ def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
 
 
 @guarded
-def update_running_statistics_(running_mean, running_var, mean, var, count, momentum):
+def update_running_statistics_(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float
+) -> None:
     """running = (1 - momentum) * running + momentum * batch, with the *unbiased* variance (n - 1), as PyTorch."""
     unbiased = var * (count / (count - 1))
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (unbiased - running_var)
 
 
-def _float64(channel_numbers):
+def _float64(channel_numbers: Array) -> Array:
     return np.asarray(channel_numbers, np.float64)
 
 
-def _inverse_std(var, eps):
+def _inverse_std(var: Array, eps: float) -> Array:
     return 1 / np.sqrt(_float64(var) + eps)
 
 
-def _normalised(x, mean, scale, bias):
+def _normalised(x: Batch, mean: Array, scale: Array, bias: Array) -> Batch:
     y, bounds = empty_like(x), plane_bounds(x)
     _forward(flat(x), bounds, equal_runs(bounds), _float64(mean), scale, _float64(bias), flat(y))
     return y
 
 
-def _parameter_gradients(dy, x, mean, inverse_std):
+def _parameter_gradients(dy: Array | Images, x: Array | Images, mean: Array, inverse_std: Array) -> tuple[Array, Array]:
     bounds, sums = plane_bounds(x), np.empty((2, len(x), x.shape[1]))
-    _plane_gradient_sums(flat(dy), flat(x), bounds, equal_runs(bounds), _float64(mean), sums.reshape(2, -1))
+    of_planes = (part.reshape(-1) for part in sums)
+    _plane_gradient_sums(flat(dy), flat(x), bounds, equal_runs(bounds), _float64(mean), *of_planes)
     of_dy, of_dy_times_distance = sums.sum(axis=1)
     return of_dy_times_distance * inverse_std, of_dy
 
 
 @parallel
-def _plane_statistics(x, bounds, runs, sums):
+def _plane_statistics(x: Array, bounds: Array, runs: Array, means: Array, squares: Array) -> None:
     for run in prange(runs.size - 1):
         for number in range(runs[run], runs[run + 1]):
             plane = x[bounds[number] : bounds[number + 1]]
             mean = _sum(plane) / plane.size
-            sums[0, number], sums[1, number] = mean, _squared_distances(plane, mean)
+            means[number], squares[number] = mean, _squared_distances(plane, mean)
 
 
 @serial_sum
-def _sum(plane):
+def _sum(plane: Array) -> float:
     total = 0.0
     for t in range(plane.size):
         total += plane[t]
@@ -116,7 +125,7 @@ def _sum(plane):
 
 
 @serial_sum
-def _squared_distances(plane, mean):
+def _squared_distances(plane: Array, mean: float) -> float:
     total = 0.0
     for t in range(plane.size):
         total += (plane[t] - mean) * (plane[t] - mean)
@@ -124,7 +133,7 @@ def _squared_distances(plane, mean):
 
 
 @parallel
-def _forward(x, bounds, runs, mean, scale, bias, y):
+def _forward(x: Array, bounds: Array, runs: Array, mean: Array, scale: Array, bias: Array, y: Array) -> None:
     for run in prange(runs.size - 1):
         for number in range(runs[run], runs[run + 1]):
             plane, c = slice(bounds[number], bounds[number + 1]), number % mean.size
@@ -132,21 +141,23 @@ def _forward(x, bounds, runs, mean, scale, bias, y):
 
 
 @serial
-def _normalise(x, mean, scale, bias, y):
+def _normalise(x: Array, mean: float, scale: float, bias: float, y: Array) -> None:
     for t in range(x.size):
         y[t] = (x[t] - mean) * scale + bias
 
 
 @parallel
-def _plane_gradient_sums(dy, x, bounds, runs, mean, sums):
+def _plane_gradient_sums(
+    dy: Array, x: Array, bounds: Array, runs: Array, mean: Array, of_dy: Array, of_dy_times_distance: Array
+) -> None:
     for run in prange(runs.size - 1):
         for number in range(runs[run], runs[run + 1]):
             plane, c = slice(bounds[number], bounds[number + 1]), number % mean.size
-            sums[0, number], sums[1, number] = _gradient_sums(dy[plane], x[plane], mean[c])
+            of_dy[number], of_dy_times_distance[number] = _gradient_sums(dy[plane], x[plane], mean[c])
 
 
 @serial_sum
-def _gradient_sums(dy, x, mean):
+def _gradient_sums(dy: Array, x: Array, mean: float) -> tuple[float, float]:
     """(sum of dy, sum of dy * (x - mean)) over one plane."""
     of_dy, of_dy_times_distance = 0.0, 0.0
     for t in range(x.size):
@@ -156,7 +167,9 @@ def _gradient_sums(dy, x, mean):
 
 
 @parallel
-def _train_backward(dy, x, bounds, runs, channels, dx):
+def _train_backward(
+    dy: Array, x: Array, bounds: Array, runs: Array, channels: tuple[Array, Array, Array, Array], dx: Array
+) -> None:
     mean, scale, via_mean, via_variance = channels
     for run in prange(runs.size - 1):
         for number in range(runs[run], runs[run + 1]):
@@ -165,6 +178,8 @@ def _train_backward(dy, x, bounds, runs, channels, dx):
 
 
 @serial
-def _train_backward_plane(dy, x, mean, scale, via_mean, via_variance, dx):
+def _train_backward_plane(
+    dy: Array, x: Array, mean: float, scale: float, via_mean: float, via_variance: float, dx: Array
+) -> None:
     for t in range(x.size):
         dx[t] = scale * (dy[t] - via_mean - (x[t] - mean) * via_variance)

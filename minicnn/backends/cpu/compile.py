@@ -4,15 +4,21 @@ Numba compiles a kernel at its first call and keeps it on disk for the next proc
 first run after an installation, and a fraction of one later.
 """
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minicnn.backends.compile import run_steps
-from minicnn.backends.contract import Norm
+from minicnn.backends.contract import Activation, Norm
 from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, linear, log_softmax, losses, optim, pooling
+from minicnn.backends.protocol import Report
 from minicnn.geometry import adaptive_windows
+from minicnn.plain import Array, Pair
 
 
-def compile_kernels(dtype, report=None, files=None):
+def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Collection[str] | None = None) -> None:
     """Make the kernels of the operations in `files` ready for arrays of `dtype`, by default of all.
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
@@ -36,17 +42,17 @@ def compile_kernels(dtype, report=None, files=None):
     run_steps(steps, dtype, report, files)
 
 
-def _convolutions_of_few_channels(dtype):
+def _convolutions_of_few_channels(dtype: np.dtype[Any]) -> None:
     """By the register tile."""
     _convolve(np.ones((2, 1, 4, 4), dtype))
 
 
-def _convolutions_of_many_channels(dtype):
+def _convolutions_of_many_channels(dtype: np.dtype[Any]) -> None:
     """By Winograd's kernels."""
     _convolve(np.ones((2, 8, 4, 4), dtype))
 
 
-def _convolve(x):
+def _convolve(x: Array) -> None:
     """All three passes, on two images, so that two threads have work."""
     weight, once = np.ones((x.shape[1], x.shape[1], 3, 3), x.dtype), (1, 1)
     conv.conv2d_forward(x, weight, None, once, once)
@@ -54,24 +60,24 @@ def _convolve(x):
     conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
 
 
-def _block(channels, dtype, mean=None):
+def _block(channels: int, dtype: np.dtype[Any], mean: Array | None = None) -> tuple[Array, Array, Norm, Pair, Pair]:
     """Arguments of a block with 8 filters; batchnorm takes its statistics from the batch unless `mean` is given."""
     weight, number = np.ones((8, channels, 3, 3), dtype), np.ones(8, dtype)
     return weight, number, Norm(number, number, mean, mean, 1.0), (1, 1), (1, 1)
 
 
-def _two_blocks(dtype):
+def _two_blocks(dtype: np.dtype[Any]) -> tuple[Array, Activation, Activation]:
     x = np.ones((2, 1, 4, 4), dtype)
     first = fused.fused_conv_forward(x, *_block(1, dtype))
     return x, first, fused.fused_conv_forward(first, *_block(8, dtype))
 
 
-def _fused_forward(dtype):
+def _fused_forward(dtype: np.dtype[Any]) -> None:
     *_, second = _two_blocks(dtype)
     fused.fused_max(second)
 
 
-def _fused_backward(dtype):
+def _fused_backward(dtype: np.dtype[Any]) -> None:
     x, first, second = _two_blocks(dtype)
     y, peaks = fused.fused_max(second)
     gradient = fused.fused_max_backward(y, peaks, second)
@@ -81,7 +87,7 @@ def _fused_backward(dtype):
         *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=below is first)
 
 
-def _fused_outputs(dtype):
+def _fused_outputs(dtype: np.dtype[Any]) -> None:
     x, _, second = _two_blocks(dtype)
     fused.fused_output_backward(fused.fused_output(second), second)
     mean = np.ones(8, dtype)
@@ -89,49 +95,49 @@ def _fused_outputs(dtype):
     fused.fused_conv_predict_max(first, *_block(8, dtype, mean))
 
 
-def _batchnorm(dtype):
+def _batchnorm(dtype: np.dtype[Any]) -> None:
     x, number = np.ones((1, 1, 2, 2), dtype), np.ones(1, dtype)
     batchnorm.batchnorm2d_statistics(x)
     batchnorm.batchnorm2d_forward(x, number, number, number, number, 0.1)
     batchnorm.batchnorm2d_train_backward(x, x, number, number, number, 0.1)
 
 
-def _relu(dtype):
+def _relu(dtype: np.dtype[Any]) -> None:
     x = np.ones(1, dtype)
     activation.relu_backward(x, activation.relu_forward(x))
 
 
-def _pooling(dtype):
+def _pooling(dtype: np.dtype[Any]) -> None:
     x, window = np.ones((1, 1, 2, 2), dtype), adaptive_windows(2, 1)
     y, argmax = pooling.max_pool2d_forward(x, window, window)
     pooling.max_pool2d_backward(y, argmax, window, window, (2, 2))
     pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, window, window), window, window, (2, 2))
 
 
-def _linear(dtype):
+def _linear(dtype: np.dtype[Any]) -> None:
     x, number = np.ones((1, 1), dtype), np.ones(1, dtype)
     y = linear.linear_forward(x, x, number)
     linear.linear_input_gradient(y, x)
     linear.linear_weight_gradient(y, x)
 
 
-def _log_softmax(dtype):
+def _log_softmax(dtype: np.dtype[Any]) -> None:
     log_p = log_softmax.log_softmax_forward(np.ones((1, 1), dtype))
     log_softmax.log_softmax_backward(log_p, log_p)
 
 
-def _losses(dtype):
+def _losses(dtype: np.dtype[Any]) -> None:
     log_p, number, labels = np.ones((1, 1), dtype), np.ones(1, dtype), np.zeros(1, np.int64)
     losses.nll_loss_forward(log_p, labels, number, 0.0)
     losses.nll_loss_backward(log_p, labels, number, 0.0)
 
 
-def _optimizers(dtype):
+def _optimizers(dtype: np.dtype[Any]) -> None:
     param, first, second, grad = np.ones((4, 1), dtype)
     optim.sgd_step_(param, first, grad, 0.1, 0.9, False, 0.0)
     optim.adam_step_(param, first, second, grad, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
 
 
-def _arrays(dtype):
+def _arrays(dtype: np.dtype[Any]) -> None:
     for size in (1, arrays.FEW + 1):
         arrays.sum_of_squares(np.ones(size, dtype))

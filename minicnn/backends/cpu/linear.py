@@ -11,53 +11,62 @@ gradient, which adds up the images in order. Every inner loop runs along d, whic
 multiply-adds each.
 """
 
+from typing import Any
+
 import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.convolution.vectors import TERMS
+from minicnn.backends.cpu.convolution.registers import TERMS
 from minicnn.backends.cpu.runtime.jit import by_pointer, serial, serial_sum
-from minicnn.backends.cpu.runtime.launch import launch
+from minicnn.backends.cpu.runtime.launch import launch, unpack
+from minicnn.plain import Array
 
 
 @guarded
-def linear_forward(x, weight, bias):
+def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
     y = np.empty((len(x), len(weight)), x.dtype)
-    launch(_dots_of_row, (x, weight, y), weight.shape, 0, 0, len(y), y.dtype)
+    launch(_dots_of_row, (x, weight, y), weight.shape, workers=len(y), dtype=y.dtype)
     if bias is not None:
         y += bias
     return y
 
 
 @guarded
-def linear_input_gradient(dy, weight):
-    dx = np.empty((len(dy), weight.shape[1]), dy.dtype)
-    launch(_row_of_product, (dy, weight, dx), weight.shape, 0, weight.shape[1], len(dx), dx.dtype)
-    return dx
+def linear_input_gradient(dy: Array, weight: Array) -> Array:
+    return _product(dy, weight)
 
 
 @guarded
-def linear_weight_gradient(dy, x):
-    dweight = np.empty((dy.shape[1], x.shape[1]), dy.dtype)
-    launch(_row_of_product, (dy.T, x, dweight), x.shape, 0, x.shape[1], len(dweight), dweight.dtype)
-    return dweight
+def linear_weight_gradient(dy: Array, x: Array) -> Array:
+    return _product(dy.T, x)
 
 
 @guarded
-def linear_bias_gradient(dy):
+def linear_bias_gradient(dy: Array) -> Array:
     return dy.sum(axis=0, dtype=np.float64).astype(dy.dtype)
 
 
+def _product(a: Array, b: Array) -> Array:
+    """a (rows, K) times b (K, D)."""
+    product = np.empty((len(a), b.shape[1]), b.dtype)
+    launch(_row_of_product, (a, b, product), b.shape, scratch_size=b.shape[1], workers=len(a), dtype=b.dtype)
+    return product
+
+
 @by_pointer
-def _dots_of_row(arrays, numbers, table, scratch, n):
-    """y[n, k] = sum over d of x[n, d] * weight[k, d], for all k. arrays: x, weight, y."""
-    x, weight, y = arrays[0], arrays[1], arrays[2]
-    K, D = numbers[0], numbers[1]
+def _dots_of_row(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, n: int) -> None:
+    """y[n, k] = sum over d of x[n, d] * weight[k, d], for all k.
+
+    arrays: x, weight, y; numbers: K, D.
+    """
+    x, weight, y = arrays[:3]
+    K, D = unpack(numbers, 2)
     for k in range(K):
         y[n * K + k] = _dot(weight[k * D : (k + 1) * D], x[n * D : (n + 1) * D])
 
 
 @serial_sum
-def _dot(a, b):
+def _dot(a: Array, b: Array) -> Any:
     total = a.dtype.type(0)
     for d in range(a.size):
         total += a[d] * b[d]
@@ -65,14 +74,14 @@ def _dot(a, b):
 
 
 @by_pointer
-def _row_of_product(arrays, numbers, table, scratch, row):
-    """total[row] = sum over k of a[row, k] * b[k]. arrays: a (rows, K), b (K, D), total (rows, D).
+def _row_of_product(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, row: int) -> None:
+    """product[row] = sum over k of a[row, k] * b[k]. arrays: a (rows, K), b (K, D), product; numbers: K, D.
 
     TERMS at a time are added up by themselves: one float32 sum of 20 000 loses a digit.
     """
-    a, b = arrays[0], arrays[1]
-    K, D = numbers[0], numbers[1]
-    total, part = arrays[2][row * D : (row + 1) * D], scratch
+    a, b, product = arrays[:3]
+    K, D = unpack(numbers, 2)
+    total, part = product[row * D : (row + 1) * D], scratch
     for first in range(0, max(K, 1), TERMS):
         of_terms = total if first == 0 else part
         for d in range(D):
@@ -84,7 +93,7 @@ def _row_of_product(arrays, numbers, table, scratch, row):
 
 
 @serial
-def _add_multiple(factor, a, total):
+def _add_multiple(factor: float, a: Array, total: Array) -> None:
     """total += factor * a"""
     for d in range(a.size):
         total[d] += factor * a[d]

@@ -11,24 +11,25 @@ import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.runtime.jit import serial
+from minicnn.plain import Array
 
 
 @guarded
-def log_softmax_forward(x):
+def log_softmax_forward(x: Array) -> Array:
     y = np.empty_like(x)
     _forward(x, y)
     return y
 
 
 @guarded
-def log_softmax_backward(dy, y):
+def log_softmax_backward(dy: Array, y: Array) -> Array:
     dx = np.empty_like(dy)
     _backward(dy, y, dx)
     return dx
 
 
 @serial
-def _forward(x, y):
+def _forward(x: Array, y: Array) -> None:
     for n in range(len(x)):
         maximum = x[n, 0]
         for value in x[n]:
@@ -43,7 +44,7 @@ def _forward(x, y):
 
 
 @serial
-def _backward(dy, y, dx):
+def _backward(dy: Array, y: Array, dx: Array) -> None:
     for n in range(len(dy)):
         total = 0.0
         for value in dy[n]:

@@ -11,22 +11,23 @@ import numpy as np
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.runtime.jit import serial
+from minicnn.plain import Array
 
 
 @guarded
-def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
+def nll_loss_forward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> float:
     return _forward(log_p, targets, class_weights, label_smoothing)
 
 
 @guarded
-def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
+def nll_loss_backward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> Array:
     d_log_p = np.empty_like(log_p)
     _backward(targets, class_weights, label_smoothing, d_log_p)
     return d_log_p
 
 
 @serial
-def _forward(log_p, targets, class_weights, label_smoothing):
+def _forward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> float:
     n_images, n_classes = log_p.shape
     weighted, total = 0.0, 0.0
     for n in range(n_images):
@@ -40,7 +41,7 @@ def _forward(log_p, targets, class_weights, label_smoothing):
 
 
 @serial
-def _backward(targets, class_weights, label_smoothing, d_log_p):
+def _backward(targets: Array, class_weights: Array, label_smoothing: float, d_log_p: Array) -> None:
     n_images, n_classes = d_log_p.shape
     total = 0.0
     for n in range(n_images):

@@ -21,16 +21,31 @@ import numpy as np
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.runtime.jit import CHUNK, by_pointer, chunks, inlined
 from minicnn.backends.cpu.runtime.launch import launch, unpack
+from minicnn.plain import Array
 
 
 @guarded
-def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
+def sgd_step_(
+    param: Array, velocity: Array, grad: Array, lr: float, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
     settings = np.array((lr, momentum, weight_decay, nesterov), param.dtype)
-    launch(_sgd_chunk, (param, velocity, grad, settings), (), 0, 0, chunks(param.size), param.dtype)
+    launch(_sgd_chunk, (param, velocity, grad, settings), (), workers=chunks(param.size), dtype=param.dtype)
 
 
 @guarded
-def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+def adam_step_(
+    param: Array,
+    m: Array,
+    v: Array,
+    grad: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+) -> None:
     # lr * m_hat / (sqrt(v_hat) + eps), with both bias corrections moved out of the loop into the settings.
     step_size = lr / (1 - beta1**step)
     v_hat_root = 1 / math.sqrt(1 - beta2**step)
@@ -38,21 +53,22 @@ def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled
     decay = 0 if decoupled else weight_decay
     settings = (step_size, v_hat_root, 1 - beta1, beta2, 1 - beta2, eps, keep, decay)
     arrays = (param, m, v, grad, np.array(settings, param.dtype))
-    launch(_adam_chunk, arrays, (), 0, 0, chunks(param.size), param.dtype)
+    launch(_adam_chunk, arrays, (), workers=chunks(param.size), dtype=param.dtype)
 
 
 @inlined
-def _own_chunk(array, chunk):
+def _own_chunk(array: Array, chunk: int) -> Array:
     """The numbers that a worker owns. A loop over these alone is done several numbers at a time: no index can be
     negative, and what was written is not read again."""
     return array[chunk * CHUNK : (chunk + 1) * CHUNK]
 
 
 @by_pointer
-def _sgd_chunk(arrays, numbers, table, scratch, chunk):
+def _sgd_chunk(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, chunk: int) -> None:
     """arrays: param, velocity, grad, settings."""
-    lr, momentum, weight_decay, nesterov = unpack(arrays[3], 4)
-    param, velocity, grad = _own_chunk(arrays[0], chunk), _own_chunk(arrays[1], chunk), _own_chunk(arrays[2], chunk)
+    params, velocities, grads, settings = arrays[:4]
+    lr, momentum, weight_decay, nesterov = unpack(settings, 4)
+    param, velocity, grad = _own_chunk(params, chunk), _own_chunk(velocities, chunk), _own_chunk(grads, chunk)
     for t in range(param.size):
         g = grad[t] + weight_decay * param[t]
         new_velocity = momentum * velocity[t] + g
@@ -61,11 +77,12 @@ def _sgd_chunk(arrays, numbers, table, scratch, chunk):
 
 
 @by_pointer
-def _adam_chunk(arrays, numbers, table, scratch, chunk):
+def _adam_chunk(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, chunk: int) -> None:
     """arrays: param, m, v, grad, settings."""
-    step_size, v_hat_root, one_minus_beta1, beta2, one_minus_beta2, eps, keep, decay = unpack(arrays[4], 8)
-    param, m = _own_chunk(arrays[0], chunk), _own_chunk(arrays[1], chunk)
-    v, grad = _own_chunk(arrays[2], chunk), _own_chunk(arrays[3], chunk)
+    params, ms, vs, grads, settings = arrays[:5]
+    step_size, v_hat_root, one_minus_beta1, beta2, one_minus_beta2, eps, keep, decay = unpack(settings, 8)
+    param, m = _own_chunk(params, chunk), _own_chunk(ms, chunk)
+    v, grad = _own_chunk(vs, chunk), _own_chunk(grads, chunk)
     for t in range(param.size):
         p = keep * param[t]
         g = grad[t] + decay * p

@@ -12,6 +12,8 @@ Who owns what: each worker owns a run of planes (see `planes`), channel c of ima
 reach into another plane, adding needs no atomics. Cost: each cell is read once for each window that covers it.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 from numba import prange
 
@@ -19,13 +21,22 @@ from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
 from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum
-from minicnn.images import sizes_of
+from minicnn.backends.protocol import Windows
+from minicnn.images import Batch, sizes_of
+from minicnn.plain import Array, Sizes
+
+START, STOP, EXTENT = range(3)  # of a window: the columns of a table
+# Of an image: its width, and where its windows stand in the tables of all images below one another.
+WIDTH, FIRST_ROW, STOP_ROW, FIRST_COLUMN, STOP_COLUMN = range(5)
+PLACE = 5
 
 LONG = 8  # cells in a window's row from which on they are compared several at a time
 
+AllWindows: TypeAlias = tuple[Array, Array, Array]  # the rows of all images, their columns, and a place for each image
+
 
 @guarded
-def max_pool2d_forward(x, rows, columns):
+def max_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> tuple[Batch, Batch]:
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
     y, argmax = empty_batch(x, x.shape[1], output_size, x.dtype), empty_batch(x, x.shape[1], output_size, np.int32)
@@ -35,7 +46,7 @@ def max_pool2d_forward(x, rows, columns):
 
 
 @guarded
-def max_pool2d_backward(dy, argmax, rows, columns, input_size):
+def max_pool2d_backward(dy: Batch, argmax: Batch, rows: Windows, columns: Windows, input_size: Sizes) -> Batch:
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     dx_bounds = plane_bounds(dx)
     _max_backward(flat(dy), flat(argmax), plane_bounds(dy), flat(dx), dx_bounds, equal_runs(dx_bounds))
@@ -43,7 +54,7 @@ def max_pool2d_backward(dy, argmax, rows, columns, input_size):
 
 
 @guarded
-def avg_pool2d_forward(x, rows, columns):
+def avg_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> Batch:
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
     y, x_bounds = empty_batch(x, x.shape[1], output_size, x.dtype), plane_bounds(x)
     _avg_forward(flat(x), x_bounds, windows, flat(y), plane_bounds(y), equal_runs(x_bounds))
@@ -51,7 +62,7 @@ def avg_pool2d_forward(x, rows, columns):
 
 
 @guarded
-def avg_pool2d_backward(dy, rows, columns, input_size):
+def avg_pool2d_backward(dy: Batch, rows: Windows, columns: Windows, input_size: Sizes) -> Batch:
     windows, _ = _windows(rows, columns, input_size, len(dy))
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     dx_bounds = plane_bounds(dx)
@@ -59,21 +70,19 @@ def avg_pool2d_backward(dy, rows, columns, input_size):
     return dx
 
 
-def _windows(rows, columns, input_size, n_images):
+def _windows(rows: Windows, columns: Windows, input_size: Sizes, n_images: int) -> tuple[AllWindows, Array]:
     """What a kernel needs to find the windows of each image, and the output size, (OH, OW) or (N, 2).
 
-    That is the tables of all images below one another, and for each image (N, 5) its width, where its rows begin and
-    end among the rows, and its columns among the columns.
+    That is the tables of all images below one another, and places (N, PLACE).
     """
-    all_rows, *rows_from_to, heights = _below_one_another(rows)
-    all_columns, *columns_from_to, widths = _below_one_another(columns)
-    places = np.empty((n_images, 5), np.int64)
-    for position, numbers in enumerate([np.asarray(input_size)[..., 1], *rows_from_to, *columns_from_to]):
-        places[:, position] = numbers
+    places = np.empty((n_images, PLACE), np.int64)
+    places[:, WIDTH] = np.asarray(input_size)[..., 1]
+    all_rows, places[:, FIRST_ROW], places[:, STOP_ROW], heights = _below_one_another(rows)
+    all_columns, places[:, FIRST_COLUMN], places[:, STOP_COLUMN], widths = _below_one_another(columns)
     return (all_rows, all_columns, places), np.stack([heights, widths], axis=-1)
 
 
-def _below_one_another(tables):
+def _below_one_another(tables: Windows) -> tuple[Array, int | Array, int | Array, int | Array]:
     """One table made of those of all images, and where each begins, where it ends, and how long it is.
 
     Images of one size share a table, and the three are numbers.
@@ -86,14 +95,23 @@ def _below_one_another(tables):
 
 
 @serial
-def _windows_of(n, all_rows, all_columns, places):
+def _windows_of(n: int, all_rows: Array, all_columns: Array, places: Array) -> tuple[int, Array, Array]:
     """Width, rows and columns of image n."""
     place = places[n]
-    return place[0], all_rows[place[1] : place[2]], all_columns[place[3] : place[4]]
+    rows = all_rows[place[FIRST_ROW] : place[STOP_ROW]]
+    return place[WIDTH], rows, all_columns[place[FIRST_COLUMN] : place[STOP_COLUMN]]
 
 
 @parallel
-def _max_forward(x, x_bounds, windows, y, argmax, y_bounds, runs):
+def _max_forward(
+    x: Array,
+    x_bounds: Array,
+    windows: AllWindows,
+    y: Array,
+    argmax: Array,
+    y_bounds: Array,
+    runs: Array,
+) -> None:
     all_rows, all_columns, places = windows
     n_channels = x_bounds.size // len(places)
     for run in prange(runs.size - 1):
@@ -105,14 +123,14 @@ def _max_forward(x, x_bounds, windows, y, argmax, y_bounds, runs):
 
 
 @serial
-def _max_forward_plane(x, width, rows, columns, y, argmax):
+def _max_forward_plane(x: Array, width: int, rows: Array, columns: Array, y: Array, argmax: Array) -> None:
     out = 0
     for p in range(len(rows)):
         for q in range(len(columns)):
-            left, right = columns[q, 0], columns[q, 1]
-            winner = rows[p, 0] * width + left
+            left, right = columns[q, START], columns[q, STOP]
+            winner = rows[p, START] * width + left
             best = x[winner]
-            for r in range(rows[p, 0], rows[p, 1]):
+            for r in range(rows[p, START], rows[p, STOP]):
                 row = x[r * width + left : r * width + right]
                 if row.size >= LONG and not _some_beat(row, best):
                     continue  # as in most rows of a large window
@@ -125,7 +143,7 @@ def _max_forward_plane(x, width, rows, columns, y, argmax):
 
 
 @serial
-def _some_beat(row, best):
+def _some_beat(row: Array, best: float) -> bool:
     """Whether any cell is larger than `best`, or is NaN. Counting them all is faster than stopping at the first."""
     count = 0
     for s in range(row.size):
@@ -134,7 +152,7 @@ def _some_beat(row, best):
 
 
 @parallel
-def _max_backward(dy, argmax, dy_bounds, dx, dx_bounds, runs):
+def _max_backward(dy: Array, argmax: Array, dy_bounds: Array, dx: Array, dx_bounds: Array, runs: Array) -> None:
     for run in prange(runs.size - 1):
         for number in range(runs[run], runs[run + 1]):
             out = slice(dy_bounds[number], dy_bounds[number + 1])
@@ -142,14 +160,14 @@ def _max_backward(dy, argmax, dy_bounds, dx, dx_bounds, runs):
 
 
 @serial
-def _max_backward_plane(dy, argmax, dx):
+def _max_backward_plane(dy: Array, argmax: Array, dx: Array) -> None:
     dx[:] = 0
     for out in range(dy.size):
         dx[argmax[out]] += dy[out]
 
 
 @parallel
-def _avg_forward(x, x_bounds, windows, y, y_bounds, runs):
+def _avg_forward(x: Array, x_bounds: Array, windows: AllWindows, y: Array, y_bounds: Array, runs: Array) -> None:
     all_rows, all_columns, places = windows
     n_channels = x_bounds.size // len(places)
     for run in prange(runs.size - 1):
@@ -160,23 +178,23 @@ def _avg_forward(x, x_bounds, windows, y, y_bounds, runs):
 
 
 @serial_sum
-def _avg_forward_plane(x, width, rows, columns, y):
+def _avg_forward_plane(x: Array, width: int, rows: Array, columns: Array, y: Array) -> None:
     out = 0
     for p in range(len(rows)):
         for q in range(len(columns)):
             window_sum = 0.0  # float64: windows may be whole images
-            for r in range(rows[p, 0], rows[p, 1]):
-                row = x[r * width + columns[q, 0] : r * width + columns[q, 1]]
+            for r in range(rows[p, START], rows[p, STOP]):
+                row = x[r * width + columns[q, START] : r * width + columns[q, STOP]]
                 row_sum = x.dtype.type(0)
                 for s in range(row.size):
                     row_sum += row[s]
                 window_sum += row_sum
-            y[out] = window_sum / (rows[p, 2] * columns[q, 2])
+            y[out] = window_sum / (rows[p, EXTENT] * columns[q, EXTENT])
             out += 1
 
 
 @parallel
-def _avg_backward(dy, dy_bounds, windows, dx, dx_bounds, runs):
+def _avg_backward(dy: Array, dy_bounds: Array, windows: AllWindows, dx: Array, dx_bounds: Array, runs: Array) -> None:
     all_rows, all_columns, places = windows
     n_channels = dx_bounds.size // len(places)
     for run in prange(runs.size - 1):
@@ -187,14 +205,14 @@ def _avg_backward(dy, dy_bounds, windows, dx, dx_bounds, runs):
 
 
 @serial
-def _avg_backward_plane(dy, width, rows, columns, dx):
+def _avg_backward_plane(dy: Array, width: int, rows: Array, columns: Array, dx: Array) -> None:
     dx[:] = 0
     out = 0
     for p in range(len(rows)):
         for q in range(len(columns)):
-            share = dx.dtype.type(dy[out] / (rows[p, 2] * columns[q, 2]))
+            share = dx.dtype.type(dy[out] / (rows[p, EXTENT] * columns[q, EXTENT]))
             out += 1
-            for r in range(rows[p, 0], rows[p, 1]):
-                row = dx[r * width + columns[q, 0] : r * width + columns[q, 1]]
+            for r in range(rows[p, START], rows[p, STOP]):
+                row = dx[r * width + columns[q, START] : r * width + columns[q, STOP]]
                 for s in range(row.size):
                     row[s] += share

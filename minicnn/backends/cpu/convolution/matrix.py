@@ -17,10 +17,22 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads
 
-from minicnn.backends.cpu.convolution.pieces import cut, numbers_of, one_to_a_block, piece_number
-from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, fill, gather_gemm, load, store
+from minicnn.backends.cpu.convolution.gather_gemm import Factors, Gathered, Out, gather_gemm
+from minicnn.backends.cpu.convolution.pieces import (
+    Layout,
+    Piece,
+    View,
+    cut,
+    numbers_of,
+    one_to_a_block,
+    piece_number,
+    sizes_from,
+)
+from minicnn.backends.cpu.convolution.registers import LANES, ROWS, TERMS
+from minicnn.backends.cpu.convolution.vectors import fill, load, store
 from minicnn.backends.cpu.runtime.jit import by_pointer, serial
 from minicnn.backends.cpu.runtime.launch import launch, unpack
+from minicnn.plain import Array, Pair
 
 WIDE = 2 * LANES  # pixels in a tile
 PATCH_NUMBERS = 64 * 1024  # of the input that are copied at a time
@@ -42,10 +54,10 @@ JOB_NUMBERS = len(Job._fields)
 
 
 @by_pointer
-def forward_kernel(arrays, numbers, table, scratch, worker):
+def forward_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int) -> None:
     """The output of this worker's blocks. arrays: x, weight (F, taps), y."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    x, weight, y = arrays[0], arrays[1], arrays[2]
+    x, weight, y = arrays[:3]
     edge, patch = scratch[: ROWS * WIDE], scratch[ROWS * WIDE :]  # a tile that does not fit into y; the input
     rows, taps = table[: job.F + ROWS], table[job.F + ROWS :]
     for f in range(job.F + ROWS):
@@ -62,14 +74,12 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
             for f in range(0, job.F, ROWS):
                 high, wide = min(ROWS, job.F - f), min(WIDE, pixels - t)
                 if high == ROWS and wide == WIDE:
-                    out, out_at, out_stride = y, y_at + f * plane + t, plane
+                    out = Out(y, y_at + f * plane + t, plane, LANES)
                 else:
-                    out, out_at, out_stride = edge, 0, WIDE
+                    out = Out(edge, 0, WIDE, LANES)
                 for c in range(0, job.taps, TERMS):
-                    n, patch_at, add = min(TERMS, job.taps - c), t * job.taps + c * WIDE, c > 0
-                    gather_gemm(
-                        2, out, out_at, out_stride, LANES, weight, 0, rows, f, taps, c, n, patch, patch_at, WIDE, add
-                    )
+                    weights = Gathered(weight, 0, rows, f, taps, c, min(TERMS, job.taps - c))
+                    gather_gemm(2, out, weights, Factors(patch, t * job.taps + c * WIDE, WIDE), c > 0)
                 if high == ROWS and wide == WIDE:
                     continue
                 for a in range(high):
@@ -78,7 +88,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
 
 
 @serial
-def _fill_patch(job, piece, x, patch):
+def _fill_patch(job: Job, piece: Piece, x: Array, patch: Array) -> None:
     """patch (tiles of WIDE pixels, taps, WIDE): the pixels of the piece, each tile's together. The last tile may hold
     leftovers beyond the piece, which are computed with and not written anywhere."""
     high, wide = piece.p1 - piece.p0, piece.q1 - piece.q0
@@ -106,12 +116,12 @@ def _fill_patch(job, piece, x, patch):
                     t += 1
 
 
-def supports(kernel_size, padding):
+def supports(kernel_size: Pair, padding: Pair) -> bool:
     return tuple(kernel_size) == (1, 1) and tuple(padding) == (0, 0)
 
 
-def run(x, y, weight, bias, stride):
-    """Fill the `Batch` y from x, both with (C, H, W) images; weight (F, C) or for the input gradient (C, F)."""
+def run(x: View, y: View, weight: Array, bias: Array | None, stride: Pair) -> None:
+    """Fill the `View` y from x, both with (C, H, W) images; weight (F, C) or for the input gradient (C, F)."""
     F, C = weight.shape
     if bias is not None:
         weight = np.column_stack([weight, bias])
@@ -120,15 +130,21 @@ def run(x, y, weight, bias, stride):
     layout = _layout(x.sizes.tobytes(), y.sizes.tobytes(), pixels)
     workers = min(get_num_threads(), layout.n_blocks)
     tiles = -(-int(np.diff(layout.costs).max()) // WIDE)
-    table_size, scratch_size = F + ROWS + taps, (ROWS + tiles * taps) * WIDE
-    numbers = numbers_of(Job(C, taps, F, *stride), layout, workers)
-    launch(forward_kernel, (x.arrays[0], weight, y.arrays[0]), numbers, table_size, scratch_size, workers, weight.dtype)
+    launch(
+        forward_kernel,
+        (*x.arrays[:1], weight, *y.arrays[:1]),
+        numbers_of(Job(C, taps, F, *stride), layout, workers),
+        table_size=F + ROWS + taps,
+        scratch_size=(ROWS + tiles * taps) * WIDE,
+        workers=workers,
+        dtype=weight.dtype,
+    )
 
 
 @lru_cache(maxsize=64)
-def _layout(x_sizes, y_sizes, pixels):
+def _layout(x_bytes: bytes, y_bytes: bytes, pixels: int) -> Layout:
     """Pieces of at most `pixels` pixels: whole rows, or a part of one."""
-    x_sizes, y_sizes = (np.frombuffer(sizes, np.int64).reshape(-1, 2) for sizes in (x_sizes, y_sizes))
+    x_sizes, y_sizes = sizes_from(x_bytes), sizes_from(y_bytes)
     width = y_sizes[:, 1]
     return one_to_a_block(
         cut(x_sizes, y_sizes, np.column_stack([np.maximum(1, pixels // width), np.minimum(width, pixels)]))

@@ -11,18 +11,21 @@ that they fill a vector. They read it through a source and write what they made 
         takes patch[p, q, lane] for filter window.channel + lane at pixel (window.row + p, window.column + q); a row
         of the patch holds `pitch` pixels. `record` numbers this piece of the image, for sinks that keep a sum of each.
 
-Kernels call them by address. Those here copy from and to (N, C, H, W); the ones in `fused.py` do batchnorm and relu on
-the way, and nothing else about a kernel changes.
+Kernels call them by address. Those here copy from and to (N, C, H, W); those of `fused` do batchnorm and relu on the
+way, and nothing else about a kernel changes.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 
-from minicnn.backends.cpu.convolution.vectors import LANES, fill, load, store, transpose
+from minicnn.backends.cpu.convolution.registers import LANES
+from minicnn.backends.cpu.convolution.vectors import fill, load, store, transpose
 from minicnn.backends.cpu.runtime.jit import by_pointer, serial
 from minicnn.backends.cpu.runtime.launch import address, flat
+from minicnn.plain import Array
 
 SOURCE_ARRAYS = 4  # every source and every sink gets this many
 
@@ -44,27 +47,27 @@ class Window(NamedTuple):
 
 
 @serial
-def lanes_up(channels):
+def lanes_up(channels: int) -> int:
     """`channels` rounded up to whole vectors."""
     return (channels + LANES - 1) // LANES * LANES
 
 
-def source_address(function, dtype):
+def source_address(function: Callable[..., None], dtype: Any) -> int:
     """Where the machine code of a source starts."""
     return address(function, dtype, _source_signature)
 
 
-def sink_address(function, dtype):
+def sink_address(function: Callable[..., None], dtype: Any) -> int:
     """Where the machine code of a sink starts."""
     return address(function, dtype, _sink_signature)
 
 
-def four(*arrays):
+def four(*arrays: Array | None) -> tuple[Array | None, ...]:
     """The arrays of a source or a sink, filled up to SOURCE_ARRAYS."""
     return arrays + (None,) * (SOURCE_ARRAYS - len(arrays))
 
 
-def padded_bias(bias, filters, dtype):
+def padded_bias(bias: Array | None, filters: int, dtype: Any) -> Array:
     """The bias, or zeros, with zeros up to whole vectors."""
     padded = np.zeros(lanes_up(filters), dtype)
     if bias is not None:
@@ -72,7 +75,7 @@ def padded_bias(bias, filters, dtype):
     return padded
 
 
-def _source_signature(dtype):
+def _source_signature(dtype: Any) -> tuple[Any, ...]:
     arrays, image, window = (
         types.UniTuple(flat(dtype), SOURCE_ARRAYS),
         types.NamedUniTuple(types.int64, len(Image._fields), Image),
@@ -81,7 +84,7 @@ def _source_signature(dtype):
     return arrays, image, window, flat(dtype)
 
 
-def _sink_signature(dtype):
+def _sink_signature(dtype: Any) -> tuple[Any, ...]:
     *places, patch = _source_signature(dtype)
     return *places, types.int64, types.int64, patch
 
@@ -96,7 +99,7 @@ class Inside(NamedTuple):
 
 
 @serial
-def clear_outside(image, window, lanes, patch):
+def clear_outside(image: Image, window: Window, lanes: int, patch: Array) -> Inside:
     """Zero what the patch, of `lanes` numbers a pixel, has outside the image. Returns what is `Inside`.
 
     Columns are cleared from row to row: a loop over neighbours would become a call of memset, 10 ns for a few bytes.
@@ -123,7 +126,7 @@ def clear_outside(image, window, lanes, patch):
 
 
 @serial
-def copy(source, source_at, target, target_at, count):
+def copy(source: Array, source_at: int, target: Array, target_at: int, count: int) -> None:
     """target[target_at + k] = source[source_at + k], k < count, by vectors; the last overlaps the one before."""
     if count < LANES:
         for k in range(count):
@@ -135,9 +138,9 @@ def copy(source, source_at, target, target_at, count):
 
 
 @by_pointer
-def nchw_source(arrays, image, window, patch):
+def nchw_source(arrays: tuple[Array, ...], image: Image, window: Window, patch: Array) -> None:
     """patch[r, s, lane] = x[n, c + lane, r, s], a block of LANES × LANES numbers at a time where one fits."""
-    x = arrays[0]
+    (x,) = arrays[:1]
     top, bottom, low, high = clear_outside(image, window, LANES, patch)
     plane = image.height * image.width
     lanes = min(LANES, image.channels - window.channel)
@@ -160,9 +163,9 @@ def nchw_source(arrays, image, window, patch):
 
 
 @by_pointer
-def plane_source(arrays, image, window, patch):
+def plane_source(arrays: tuple[Array, ...], image: Image, window: Window, patch: Array) -> None:
     """patch[r, s] = x[n, c, r, s]: one plane without lanes, for the register tile on images (N, C, H, W)."""
-    x = arrays[0]
+    (x,) = arrays[:1]
     top, bottom, low, high = clear_outside(image, window, 1, patch)
     for r in range(top, bottom):
         x_at = image.start + (window.channel * image.height + window.row + r) * image.width + window.column
@@ -170,9 +173,9 @@ def plane_source(arrays, image, window, patch):
 
 
 @by_pointer
-def nchw_sink(arrays, image, window, pitch, record, patch):
+def nchw_sink(arrays: tuple[Array, ...], image: Image, window: Window, pitch: int, record: int, patch: Array) -> None:
     """y[n, f + lane, p, q] = patch[p, q, lane]."""
-    y = arrays[0]
+    (y,) = arrays[:1]
     plane = image.height * image.width
     lanes = min(LANES, image.channels - window.channel)
     for p in range(window.rows):

@@ -16,10 +16,11 @@ from numba import prange
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.runtime.jit import parallel, serial
 from minicnn.geometry import output_size
+from minicnn.plain import Array, Pair
 
 
 @partial(guarded, name="conv2d_forward")
-def forward(x, weight, bias, stride, padding):
+def forward(x: Array, weight: Array, bias: Array | None, stride: Pair, padding: Pair) -> Array:
     out_size = map(output_size, x.shape[2:], weight.shape[2:], stride, padding)
     y = np.zeros((len(x), len(weight), *out_size), x.dtype)
     _forward(x, weight, stride, padding, y)
@@ -29,28 +30,28 @@ def forward(x, weight, bias, stride, padding):
 
 
 @partial(guarded, name="conv2d_input_gradient")
-def input_gradient(dy, weight, input_size, stride, padding):
+def input_gradient(dy: Array, weight: Array, input_size: Pair, stride: Pair, padding: Pair) -> Array:
     dx = np.zeros((len(dy), weight.shape[1], *input_size), dy.dtype)
     _input_gradient(dy, weight, stride, padding, dx)
     return dx
 
 
 @partial(guarded, name="conv2d_weight_gradient")
-def weight_gradient(dy, x, kernel_size, stride, padding):
+def weight_gradient(dy: Array, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
     dweight = np.zeros((dy.shape[1], x.shape[1], *kernel_size), dy.dtype)
     _weight_gradient(dy, x, stride, padding, dweight)
     return dweight
 
 
 @parallel
-def _forward(x, weight, stride, padding, y):
+def _forward(x: Array, weight: Array, stride: Pair, padding: Pair, y: Array) -> None:
     for n in prange(len(x)):
         for f in range(len(weight)):
             _convolve(x[n], weight[f], stride, padding, y[n, f])
 
 
 @serial
-def _convolve(x, weight, stride, padding, y):
+def _convolve(x: Array, weight: Array, stride: Pair, padding: Pair, y: Array) -> None:
     """One image (C, H, W) and one filter (C, KH, KW), adding to y (OH, OW)."""
     n_channels, kernel_h, kernel_w = weight.shape
     for c in range(n_channels):
@@ -64,14 +65,14 @@ def _convolve(x, weight, stride, padding, y):
 
 
 @parallel
-def _input_gradient(dy, weight, stride, padding, dx):
+def _input_gradient(dy: Array, weight: Array, stride: Pair, padding: Pair, dx: Array) -> None:
     for n in prange(len(dy)):
         for f in range(len(weight)):
             _to_pixels(dy[n, f], weight[f], stride, padding, dx[n])
 
 
 @serial
-def _to_pixels(dy, weight, stride, padding, dx):
+def _to_pixels(dy: Array, weight: Array, stride: Pair, padding: Pair, dx: Array) -> None:
     """One image and one filter: dy (OH, OW), weight (C, KH, KW), adding to dx (C, H, W)."""
     n_channels, kernel_h, kernel_w = weight.shape
     for c in range(n_channels):
@@ -86,14 +87,14 @@ def _to_pixels(dy, weight, stride, padding, dx):
 
 
 @parallel
-def _weight_gradient(dy, x, stride, padding, dweight):
+def _weight_gradient(dy: Array, x: Array, stride: Pair, padding: Pair, dweight: Array) -> None:
     for f in prange(len(dweight)):
         for n in range(len(x)):
             _to_weights(dy[n, f], x[n], stride, padding, dweight[f])
 
 
 @serial
-def _to_weights(dy, x, stride, padding, dweight):
+def _to_weights(dy: Array, x: Array, stride: Pair, padding: Pair, dweight: Array) -> None:
     """One image and one filter: dy (OH, OW), x (C, H, W), adding to dweight (C, KH, KW)."""
     n_channels, kernel_h, kernel_w = dweight.shape
     for c in range(n_channels):

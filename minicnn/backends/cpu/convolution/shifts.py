@@ -33,13 +33,14 @@ from numba import prange
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum, unravel
 from minicnn.geometry import output_size
+from minicnn.plain import Array, Pair
 
 FILTERS = 4
 BLOCK_CELLS = 1024
 
 
 @partial(guarded, name="conv2d_forward")
-def forward(x, weight, bias, stride, padding):
+def forward(x: Array, weight: Array, bias: Array | None, stride: Pair, padding: Pair) -> Array:
     n_filters = weight.shape[0]
     out_h, out_w = _output_sizes(x.shape[2:], weight.shape[2:], stride, padding)
     if bias is None:
@@ -51,7 +52,7 @@ def forward(x, weight, bias, stride, padding):
 
 
 @partial(guarded, name="conv2d_input_gradient")
-def input_gradient(dy, weight, input_size, stride, padding):
+def input_gradient(dy: Array, weight: Array, input_size: Pair, stride: Pair, padding: Pair) -> Array:
     n_channels = weight.shape[1]
     pitch, length = _plane_layout(input_size, weight.shape[2:], stride, padding)
     dx = np.empty((dy.shape[0], n_channels, *input_size), dy.dtype)
@@ -60,24 +61,25 @@ def input_gradient(dy, weight, input_size, stride, padding):
 
 
 @partial(guarded, name="conv2d_weight_gradient")
-def weight_gradient(dy, x, kernel_size, stride, padding):
+def weight_gradient(dy: Array, x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
     planes, pitch = _phase_planes(x, kernel_size, stride, padding)
     dweight = np.empty((dy.shape[1], x.shape[1], *kernel_size), dy.dtype)
     _weight_gradient(_pitched(dy, pitch), planes, pitch, stride, dweight)
     return dweight
 
 
-def _output_sizes(input_size, kernel_size, stride, padding):
-    return tuple(map(output_size, input_size, kernel_size, stride, padding))
+def _output_sizes(input_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair) -> Pair:
+    out_h, out_w = map(output_size, input_size, kernel_size, stride, padding)
+    return out_h, out_w
 
 
-def _plane_layout(input_size, kernel_size, stride, padding):
+def _plane_layout(input_size: Pair, kernel_size: Pair, stride: Pair, padding: Pair) -> Pair:
     """(pitch, length) of a phase plane: rows `pitch` apart, and the cells past the last row that shifts reach."""
     rows, pitch = (-(-(n + 2 * pad) // step) for n, pad, step in zip(input_size, padding, stride, strict=True))
     return pitch, rows * pitch + (kernel_size[1] - 1) // stride[1]
 
 
-def _phase_planes(x, kernel_size, stride, padding):
+def _phase_planes(x: Array, kernel_size: Pair, stride: Pair, padding: Pair) -> tuple[Array, int]:
     """x (N, C, H, W) as phase planes (N, C, sh, sw, length), zero where the padding is."""
     pitch, length = _plane_layout(x.shape[2:], kernel_size, stride, padding)
     planes = np.zeros((*x.shape[:2], *stride, length), x.dtype)
@@ -85,7 +87,7 @@ def _phase_planes(x, kernel_size, stride, padding):
     return planes, pitch
 
 
-def _pitched(dy, pitch):
+def _pitched(dy: Array, pitch: int) -> Array:
     """dy (N, F, OH, OW) with its rows `pitch` cells apart and zeros between: (N, F, OH * pitch)."""
     n_images, n_filters, out_h, out_w = dy.shape
     pitched = np.zeros((n_images, n_filters, out_h, pitch), dy.dtype)
@@ -93,14 +95,14 @@ def _pitched(dy, pitch):
     return pitched.reshape(n_images, n_filters, out_h * pitch)
 
 
-def _whole_blocks(weight):
+def _whole_blocks(weight: Array) -> Array:
     """The weights with zero filters added, so that their number divides by FILTERS."""
     missing = -len(weight) % FILTERS
     return np.concatenate([weight, np.zeros((missing, *weight.shape[1:]), weight.dtype)])
 
 
 @parallel
-def _to_planes(x, padding, pitch, planes):
+def _to_planes(x: Array, padding: Pair, pitch: int, planes: Array) -> None:
     n_images, n_channels = x.shape[:2]
     for item in prange(n_images * n_channels):
         n, c = unravel(item, n_channels)
@@ -108,7 +110,7 @@ def _to_planes(x, padding, pitch, planes):
 
 
 @serial
-def _split(image, padding, pitch, planes):
+def _split(image: Array, padding: Pair, pitch: int, planes: Array) -> None:
     """Deal the cells of a channel (H, W) out to its phase planes (sh, sw, length)."""
     stride_h, stride_w = planes.shape[:2]
     height, width = image.shape
@@ -120,7 +122,7 @@ def _split(image, padding, pitch, planes):
 
 
 @serial
-def _join(planes, padding, pitch, image):
+def _join(planes: Array, padding: Pair, pitch: int, image: Array) -> None:
     """The way back: collect a channel (H, W) from its phase planes (sh, sw, length)."""
     stride_h, stride_w = planes.shape[:2]
     height, width = image.shape
@@ -132,7 +134,7 @@ def _join(planes, padding, pitch, image):
 
 
 @parallel
-def _forward(planes, pitch, weight, bias, stride, y):
+def _forward(planes: Array, pitch: int, weight: Array, bias: Array, stride: Pair, y: Array) -> None:
     n_images = len(y)
     n_blocks = len(weight) // FILTERS
     for item in prange(n_images * n_blocks):
@@ -142,7 +144,7 @@ def _forward(planes, pitch, weight, bias, stride, y):
 
 
 @serial
-def _forward_block(planes, pitch, weight, bias, stride, y):
+def _forward_block(planes: Array, pitch: int, weight: Array, bias: Array, stride: Pair, y: Array) -> None:
     """FILTERS filters of one image: planes (C, sh, sw, length), weight (FILTERS, C, KH, KW), y (≤ FILTERS, OH, OW)."""
     _, n_channels, kernel_h, kernel_w = weight.shape
     n_filters, out_h, out_w = y.shape
@@ -171,7 +173,7 @@ def _forward_block(planes, pitch, weight, bias, stride, y):
 
 
 @parallel
-def _input_gradient(dy, pitch, length, weight, stride, padding, dx):
+def _input_gradient(dy: Array, pitch: int, length: int, weight: Array, stride: Pair, padding: Pair, dx: Array) -> None:
     n_images, n_channels = dx.shape[:2]
     for item in prange(n_images * n_channels):
         n, c = unravel(item, n_channels)
@@ -181,7 +183,7 @@ def _input_gradient(dy, pitch, length, weight, stride, padding, dx):
 
 
 @serial
-def _input_gradient_channel(dy, pitch, weight, d_planes):
+def _input_gradient_channel(dy: Array, pitch: int, weight: Array, d_planes: Array) -> None:
     """One channel of one image: dy (F, OH * pitch), weight (F, KH, KW), adding into d_planes (sh, sw, length)."""
     n_filters, kernel_h, kernel_w = weight.shape
     stride_h, stride_w = d_planes.shape[:2]
@@ -199,7 +201,7 @@ def _input_gradient_channel(dy, pitch, weight, d_planes):
 
 
 @parallel
-def _weight_gradient(dy, planes, pitch, stride, dweight):
+def _weight_gradient(dy: Array, planes: Array, pitch: int, stride: Pair, dweight: Array) -> None:
     n_filters, n_channels = dweight.shape[:2]
     n_blocks = (n_filters + FILTERS - 1) // FILTERS
     for item in prange(n_blocks * n_channels):
@@ -211,7 +213,7 @@ def _weight_gradient(dy, planes, pitch, stride, dweight):
 
 
 @serial_sum
-def _weight_gradient_image(dy, planes, pitch, stride, dweight):
+def _weight_gradient_image(dy: Array, planes: Array, pitch: int, stride: Pair, dweight: Array) -> None:
     """One image's share, dy (≤ FILTERS, OH * pitch) with planes (sh, sw, length), added to dweight."""
     n_filters, kernel_h, kernel_w = dweight.shape
     stride_h, stride_w = stride

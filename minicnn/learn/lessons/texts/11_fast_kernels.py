@@ -23,7 +23,7 @@ import minicnn
 from minicnn.backends import reference
 from minicnn.backends.cpu import conv
 from minicnn.backends.cpu.convolution import plain, shifts, tile, winograd
-from minicnn.backends.cpu.convolution.vectors import ROWS
+from minicnn.backends.cpu.convolution.registers import ROWS
 from minicnn.learn.lessons.figures import COLOURS, show, tables
 
 # %% [markdown]
@@ -277,7 +277,7 @@ assert plain_products == 4 * winograd_products
 # Nothing is free. The transforms of $F(4, 3)$ add numbers with weights of up to 8, and differences of large numbers
 # lose digits. And a whole tile of 4 × 4 outputs shares its products: a pixel that is not a number would spoil all 16,
 # also those that do not look at it, and a huge one would drown its neighbours. So each tile is looked at as it is
-# transformed, and where its numbers are too far apart, it is summed plainly (`convolution/balance.py`).
+# transformed, and where its numbers are too far apart, it is summed plainly (`convolution/winograd/balance.py`).
 #
 # ## All four, measured
 
@@ -408,6 +408,6 @@ assert all(np.array_equal(one, many) for one, many in zip(*results, strict=True)
 # - `__init__.py`: the rungs, with what each was measured at.
 # - `plain.py`: three passes, each seven loops around another line.
 # - `shifts.py`: the long rows, for any stride. A stride of 2 deals the image out to four planes.
-# - `vectors.py`: the tile, one function for all passes.
+# - `gather_gemm.py`: the tile, one function for all passes.
 # - `winograd/transforms.py`: the five transforms you can read; the rest is about keeping everything close to the
 #   processor.

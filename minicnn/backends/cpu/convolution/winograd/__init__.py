@@ -28,18 +28,20 @@ multiplications.
 Error: the transforms add numbers with weights up to 8, which costs digits: in float32 the largest error is 1e-6 to
 1e-5 of the largest output (16 to 1024 channels; the register tile's is 1e-7 to 1e-6), in float64 1e-14. Where the
 numbers of a tile are so far apart that small outputs would be lost beside large ones, or not finite, the tile is summed
-plainly, see `balance`: so an output is off by at most 2e-4 of the sum of its products' magnitudes, a weight's gradient
-by 1e-3, and NaN and infinity are where the plain sum has them. Weights that are not `fit` go to the register tile.
+plainly, see `balance.py`: so an output is off by at most 2e-4 of the sum of its products' magnitudes, a weight's
+gradient by 1e-3, and NaN and infinity are where the plain sum has them. Weights that are not `fit` go to the register
+tile.
 
     transforms.py         the five transforms, to read first
     plan.py               how the output is cut into blocks of tiles
     tiles.py  weights.py  V, Q and U: tiles and weights transformed
     forward.py            M = V U and its way back to the output; the input gradient is the same
     weight_gradient.py    dU = Vᵀ Q and its way back to the kernel
-    menders.py            what is shared by the plain sums of tiles that look unbalanced
+    balance.py            which tiles and weights are not transformed, and the plain sums of such tiles
+    fallback.py           how the kernels call for these sums
 """
 
-from minicnn.backends.cpu.convolution.balance import fit
+from minicnn.backends.cpu.convolution.winograd.balance import fit
 from minicnn.backends.cpu.convolution.winograd.forward import run
 from minicnn.backends.cpu.convolution.winograd.plan import kernel_parts, plan_forward, plan_input_gradient
 from minicnn.backends.cpu.convolution.winograd.transforms import (
@@ -50,6 +52,7 @@ from minicnn.backends.cpu.convolution.winograd.transforms import (
     weight_adjoint_1d,
 )
 from minicnn.backends.cpu.convolution.winograd.weight_gradient import run_weight_gradient
+from minicnn.plain import Array, Pair
 
 __all__ = [
     "input_1d",
@@ -65,12 +68,12 @@ __all__ = [
 ]
 
 
-def supports(inputs, kernel_size, stride, padding, weight=None):
+def supports(inputs: int, kernel_size: Pair, stride: Pair, padding: Pair, weight: Array | None = None) -> bool:
     """Whether these kernels can do it, and fast: with few input channels the transforms cost more than they save, and
     so do kernels of which a 3 × 3 part is mostly zeros. Where `weight` is given, it must be fit to be transformed."""
-    parts = kernel_parts(tuple(kernel_size))
+    parts = kernel_parts(kernel_size)
     return (
-        tuple(stride) == (1, 1)
+        stride == (1, 1)
         and inputs >= 8
         and 3 * parts[0] * parts[1] <= kernel_size[0] * kernel_size[1]
         and all(pad < kernel for pad, kernel in zip(padding, kernel_size, strict=True))

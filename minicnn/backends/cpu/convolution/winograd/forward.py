@@ -5,21 +5,24 @@ import math
 import numpy as np
 from numba import get_num_threads
 
-from minicnn.backends.cpu.convolution.balance import (
+from minicnn.backends.cpu.convolution.gather_gemm import Factors, Gathered, Out, gather_gemm
+from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, padded_bias, sink_address
+from minicnn.backends.cpu.convolution.pieces import View, numbers_of, piece_number
+from minicnn.backends.cpu.convolution.registers import LANES, ROWS, TERMS
+from minicnn.backends.cpu.convolution.vectors import load, store
+from minicnn.backends.cpu.convolution.winograd.balance import (
     pack_weight,
     places_of_pixels,
     places_of_taps,
     sum_plainly,
     windows_balanced,
 )
-from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, padded_bias, sink_address
-from minicnn.backends.cpu.convolution.pieces import numbers_of, piece_number
-from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, TERMS, gather_gemm, load, store
-from minicnn.backends.cpu.convolution.winograd.menders import menders_for, read_tile, tile_patch_size, tile_sides
+from minicnn.backends.cpu.convolution.winograd.fallback import fallbacks_for, read_tile, tile_patch_size, tile_sides
 from minicnn.backends.cpu.convolution.winograd.plan import (
     JOB_NUMBERS,
     POINTS,
     Job,
+    Plan,
     inputs_in_order,
     kernel_parts,
     pitch_of,
@@ -27,45 +30,56 @@ from minicnn.backends.cpu.convolution.winograd.plan import (
     tiles_of,
     tiles_of_block,
 )
-from minicnn.backends.cpu.convolution.winograd.tiles import SUMS, count_unbalanced, input_tiles, job_of
-from minicnn.backends.cpu.convolution.winograd.transforms import output_transform
+from minicnn.backends.cpu.convolution.winograd.tiles import SUMS, count_unbalanced, job_of
+from minicnn.backends.cpu.convolution.winograd.transforms import Grid, output_transform
 from minicnn.backends.cpu.convolution.winograd.weights import transformed_weight
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.plain import Array
 
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
+BIAS_POINT = 7  # product (1, 1): Aᵀ turns a constant there into a constant tile
 M_SIZE = KEPT_TILES * (POINTS * 2 * LANES + LANES)
 
 
-def run(plan, x, y, weight, bias):
+def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
     dtype, parts = weight.dtype, kernel_parts(plan.kernel_size)
     n_inputs, n_taps = parts[0] * parts[1] * x.channels, math.prod(plan.kernel_size) * x.channels
     V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
     workers = min(get_num_threads(), plan.layout.n_blocks)
-    guard, unmended = not x.bounded, np.empty(workers, dtype)
-    constants = transformed_weight(weight, plan.flip), padded_bias(bias, y.channels, dtype), weight, unmended
+    guard, missing = not x.bounded, np.empty(workers, dtype)
+    constants = transformed_weight(weight, plan.flip), padded_bias(bias, y.channels, dtype), weight, missing
     table_size = n_inputs + plan.tiles + ROWS + 3 * plan.tiles + 1 + 16 + ROWS + n_taps
     scratch_size = plan.patch_size + V_size + M_SIZE + (plan.tiles * SUMS if guard else 0)
 
-    for mender in menders_for(forward_mender, dtype):
-        job = job_of(plan, x, y, sink_address(y.access, dtype), (input_tiles,), guard, mender, V_size, dtype)
-        numbers = numbers_of(job, plan.layout, workers)
-        for_mender = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if mender else 0
-        arrays = (*x.arrays, *y.arrays, *constants)
-        launch(forward_kernel, arrays, numbers, table_size, scratch_size + for_mender, workers, dtype)
-        if not (guard and unmended.any()):
+    for fallback in fallbacks_for(forward_fallback, dtype):
+        sink = sink_address(y.access, dtype)
+        job = job_of(plan, x, y, dtype, sink=sink, gradient=False, guard=guard, fallback=fallback, V_size=V_size)
+        for_fallback = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if fallback else 0
+        launch(
+            forward_kernel,
+            (*x.arrays, *y.arrays, *constants),
+            numbers_of(job, plan.layout, workers),
+            table_size=table_size,
+            scratch_size=scratch_size + for_fallback,
+            workers=workers,
+            dtype=dtype,
+        )
+        if not (guard and missing.any()):
             break
 
 
 @by_pointer
-def forward_kernel(arrays, numbers, table, scratch, worker):
+def forward_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int) -> None:
     """The output of this worker's blocks.
 
-    arrays: 4 of the source, 4 of the sink, U, bias, weight, and whether there were tiles but no mender (workers).
+    arrays: 4 of the source, 4 of the sink, U, bias, weight, and for each worker whether there were tiles to be summed
+    plainly but no fallback.
     """
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    source_arrays, sink_arrays, U, bias, unmended = arrays[0:4], arrays[4:8], arrays[8], arrays[9], arrays[11]
+    source_arrays, sink_arrays = arrays[0:4], arrays[4:8]
+    U, bias, _, missing = arrays[8:12]
     padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     patch = scratch[: job.patch_size]  # of the input, later of the output
     V = scratch[job.patch_size : job.patch_size + job.V_size]
@@ -76,7 +90,7 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
     places = table[len(taps) + len(rows) :]  # of each tile in the patch of the output, and its row's length
     unbalanced = places[2 * job.tiles :]
     unbalanced[job.tiles] = 0  # nothing is prepared for plain sums yet
-    unmended[worker] = 0
+    missing[worker] = 0
     inputs_in_order(job, taps)
     for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
@@ -100,14 +114,14 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
                 _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M)
                 for t in range(t0, t1):
                     for f in range(0, width, LANES):
-                        patch_at = (f * 16 * tiles) + places[2 * t] * LANES
-                        M_at = (t - t0) * pitch_of(width) + f
-                        output_transform(M, M_at, 6 * width, width, patch, patch_at, places[2 * t + 1] * LANES, LANES)
+                        place, row = places[2 * t], places[2 * t + 1]
+                        products = Grid(M, (t - t0) * pitch_of(width) + f, 6 * width, width)
+                        output_transform(products, Grid(patch, (f * 16 * tiles) + place * LANES, row * LANES, LANES))
             if n_unbalanced > 0:
-                if job.mender != 0:
-                    call(job.mender, (arrays, numbers, table, scratch, b, f0))
+                if job.fallback != 0:
+                    call(job.fallback, (arrays, numbers, table, scratch, b, f0))
                 else:
-                    unmended[worker] = 1
+                    missing[worker] = 1
             for f in range(0, width, LANES):
                 patch_at = f * 16 * tiles
                 for index in range(first, stop):
@@ -120,35 +134,46 @@ def forward_kernel(arrays, numbers, table, scratch, worker):
 
 
 @inlined
-def _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M):
-    """M[t, k] = V[t, k] U[k] for tiles t0 to t1 and `width` filters from f0 on.
-
-    The bias goes into product (1, 1): Aᵀ turns a constant there into a constant tile.
-    """
+def _products(
+    job: Job,
+    V: Array,
+    U: Array,
+    bias: Array,
+    f0: int,
+    width: int,
+    t0: int,
+    t1: int,
+    taps: Array,
+    rows: Array,
+    M: Array,
+) -> None:
+    """M[t, k] = V[t, k] U[k] for tiles t0 to t1 and `width` filters from f0 on. The bias goes into the
+    product at BIAS_POINT."""
     padded_F, inputs, n_taps = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C), len(taps)
     pitch = pitch_of(width)
     for t in range(t1 - t0):
         for f in range(width):
-            M[t * pitch + 7 * width + f] = bias[f0 + f]
+            M[t * pitch + BIAS_POINT * width + f] = bias[f0 + f]
     for k in range(POINTS):
         for first in range(0, n_taps, TERMS):
             n = min(TERMS, n_taps - first)
-            U_at = (k * padded_F + f0) * n_taps + first * width
-            add = k == 7 or first > 0
+            w, add = Factors(U, (k * padded_F + f0) * n_taps + first * width, width), k == BIAS_POINT or first > 0
             for t in range(t0, t1, ROWS):
-                at, V_at = (t - t0) * pitch + k * width, k * inputs
+                out = Out(M, (t - t0) * pitch + k * width, pitch, LANES)
+                x = Gathered(V, k * inputs, rows, t, taps, first, n)
                 if width > LANES:
-                    gather_gemm(2, M, at, pitch, LANES, V, V_at, rows, t, taps, first, n, U, U_at, width, add)
+                    gather_gemm(2, out, x, w, add)
                 else:
-                    gather_gemm(1, M, at, pitch, LANES, V, V_at, rows, t, taps, first, n, U, U_at, width, add)
+                    gather_gemm(1, out, x, w, add)
 
 
 @by_pointer
-def forward_mender(arrays, numbers, table, scratch, b, f0):
+def forward_fallback(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, b: int, f0: int) -> None:
     """Put the plain sums of block b's unbalanced tiles, of two vectors of filters from f0 on, into the patch of the
     output. Everything is the `forward_kernel`'s."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    source_arrays, bias, weight = arrays[0:4], arrays[9], arrays[10]
+    source_arrays = arrays[0:4]
+    _, bias, weight, _ = arrays[8:12]
     patch = scratch[: job.patch_size]
     M = scratch[job.patch_size + job.V_size :]
     tile_patch = M[M_SIZE + job.tiles * SUMS :]

@@ -6,9 +6,18 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.backends.cpu.convolution.patches import lanes_up
-from minicnn.backends.cpu.convolution.pieces import Layout, cut, grouped, piece_number
-from minicnn.backends.cpu.convolution.vectors import LANES, ROWS
+from minicnn.backends.cpu.convolution.pieces import (
+    Layout,
+    Piece,
+    cut,
+    grouped,
+    piece_number,
+    sides_of,
+    sizes_from,
+)
+from minicnn.backends.cpu.convolution.registers import LANES, ROWS
 from minicnn.backends.cpu.runtime.jit import inlined, serial
+from minicnn.plain import Array, Pair
 
 POINTS = 36  # products for a tile
 MAX_TILES = 64  # tiles in a block
@@ -21,40 +30,46 @@ class Plan(NamedTuple):
     layout: Layout
     tiles: int  # in the largest block
     patch_size: int  # numbers in the largest patch, of the input or of the output
-    kernel_size: tuple
-    padding: tuple
+    kernel_size: Pair
+    padding: Pair
     flip: bool  # the input gradient: filters and channels exchanged, the kernel turned
 
     @property
-    def pieces(self):
+    def pieces(self) -> int:
         """How many pieces a sink or a source of a gradient meets."""
         return len(self.layout.pieces)
 
 
-def plan_forward(kernel_size, stride, padding, inputs, x_sizes, y_sizes, number_bytes):
+def plan_forward(
+    kernel_size: Pair, stride: Pair, padding: Pair, inputs: int, x_sizes: Array, y_sizes: Array, number_bytes: int
+) -> Plan:
     """How to convolve images of x_sizes (N, 2) into y_sizes, `inputs` channels of numbers of so many bytes."""
     return _plan(kernel_size, padding, False, inputs, x_sizes, y_sizes, number_bytes)
 
 
-def plan_input_gradient(kernel_size, stride, padding, inputs, dy_sizes, dx_sizes, number_bytes):
+def plan_input_gradient(
+    kernel_size: Pair, stride: Pair, padding: Pair, inputs: int, dy_sizes: Array, dx_sizes: Array, number_bytes: int
+) -> Plan:
     """The same for the convolution from dy to dx; `inputs` are the filters."""
-    padding = tuple(kernel - 1 - pad for kernel, pad in zip(kernel_size, padding, strict=True))
-    return _plan(kernel_size, padding, True, inputs, dy_sizes, dx_sizes, number_bytes)
+    (KH, KW), (pad_h, pad_w) = kernel_size, padding
+    return _plan(kernel_size, (KH - 1 - pad_h, KW - 1 - pad_w), True, inputs, dy_sizes, dx_sizes, number_bytes)
 
 
-def _plan(kernel_size, padding, flip, channels, x_sizes, y_sizes, number_bytes):
+def _plan(
+    kernel_size: Pair, padding: Pair, flip: bool, channels: int, x_sizes: Array, y_sizes: Array, number_bytes: int
+) -> Plan:
     parts = kernel_parts(kernel_size)
     tile_bytes = POINTS * parts[0] * parts[1] * lanes_up(channels) * number_bytes
     budget = max(16, min(MAX_TILES, BLOCK_BYTES // tile_bytes // 16 * 16))
-    return Plan(*_layout(x_sizes.tobytes(), y_sizes.tobytes(), parts, budget), tuple(kernel_size), padding, flip)
+    return Plan(*_layout(x_sizes.tobytes(), y_sizes.tobytes(), parts, budget), kernel_size, padding, flip)
 
 
 @lru_cache(maxsize=64)
-def _layout(x_sizes, y_sizes, parts, budget):
+def _layout(x_bytes: bytes, y_bytes: bytes, parts: Pair, budget: int) -> tuple[Layout, int, int]:
     """The layout in blocks of at most `budget` tiles; the tiles of the largest, and the largest patch."""
-    x_sizes, y_sizes = (np.frombuffer(sizes, np.int64).reshape(-1, 2) for sizes in (x_sizes, y_sizes))
+    x_sizes, y_sizes = sizes_from(x_bytes), sizes_from(y_bytes)
     pieces = cut(x_sizes, y_sizes, np.array([_piece_size(*size, budget) for size in y_sizes.tolist()]))
-    tiles_h, tiles_w = (pieces[:, [8, 10]] - pieces[:, [7, 9]] + 3).T // 4
+    tiles_h, tiles_w = ((side + 3) // 4 for side in sides_of(pieces))
     layout = grouped(pieces, tiles_h * tiles_w, budget)
     tiles = int(np.diff(layout.costs).max())
     patch_size = int(((4 * tiles_h + 3 * parts[0] - 1) * (4 * tiles_w + 3 * parts[1] - 1)).max())
@@ -62,7 +77,7 @@ def _layout(x_sizes, y_sizes, parts, budget):
 
 
 @lru_cache(maxsize=4096)
-def _piece_size(out_height, out_width, budget):
+def _piece_size(out_height: int, out_width: int, budget: int) -> Pair:
     """Rows and columns of pieces of at most `budget` tiles, all of about the same size."""
     tiles_h, tiles_w = -(-out_height // 4), -(-out_width // 4)
     wide = min(tiles_w, 8)
@@ -72,24 +87,25 @@ def _piece_size(out_height, out_width, budget):
     return 4 * high, 4 * wide
 
 
-def _even_share(total, most):
+def _even_share(total: int, most: int) -> int:
     """The size of a share when `total` is cut into as few shares of at most `most` as there can be."""
     return -(-total // -(-total // most))
 
 
 @lru_cache(maxsize=256)
-def kernel_parts(kernel_size):
+def kernel_parts(kernel_size: Pair) -> Pair:
     """How many 3 × 3 kernels a kernel is the sum of, down and across."""
-    return tuple(-(-kernel // 3) for kernel in kernel_size)
+    KH, KW = kernel_size
+    return -(-KH // 3), -(-KW // 3)
 
 
 @serial
-def rows_up(rows):
+def rows_up(rows: int) -> int:
     return (rows + ROWS - 1) // ROWS * ROWS
 
 
 @serial
-def pitch_of(padded_channels):
+def pitch_of(padded_channels: int) -> int:
     """From one tile to the next in V, M and Q, which are laid out (tiles, 36, channels): one vector more than that, so
     that the same product of many tiles does not fall into one cache set."""
     return POINTS * padded_channels + LANES
@@ -118,7 +134,7 @@ class Job(NamedTuple):
     pad_w: int
     flip: int  # see `transform_weight_kernel`
     guard: int  # whether tiles may be unbalanced
-    mender: int  # address of what sums unbalanced tiles plainly, 0 where it is not compiled yet
+    fallback: int  # address of what sums unbalanced tiles plainly, 0 where it is not compiled yet
     patch_size: int
     V_size: int
     tiles: int
@@ -131,13 +147,13 @@ JOB_NUMBERS = len(Job._fields)
 
 
 @inlined
-def tiles_of(piece):
+def tiles_of(piece: Piece) -> Pair:
     """How many tiles down and across."""
     return (piece.p1 - piece.p0 + 3) // 4, (piece.q1 - piece.q0 + 3) // 4
 
 
 @inlined
-def tiles_of_block(numbers, job, block):
+def tiles_of_block(numbers: Array, job: Job, block: int) -> int:
     """How many tiles its pieces have together."""
     count = 0
     for index in range(numbers[job.blocks_at + block], numbers[job.blocks_at + block + 1]):
@@ -147,13 +163,13 @@ def tiles_of_block(numbers, job, block):
 
 
 @inlined
-def tile_outputs(piece, p, q):
+def tile_outputs(piece: Piece, p: int, q: int) -> Pair:
     """How many rows and columns of tile (p, q) are within the image."""
     return min(4, piece.p1 - piece.p0 - 4 * p), min(4, piece.q1 - piece.q0 - 4 * q)
 
 
 @inlined
-def inputs_in_order(job, places):
+def inputs_in_order(job: Job, places: Array) -> None:
     """places[i] = where input i, channel i modulo C of part i // C, stands among the inputs up to whole vectors."""
     for ab in range(job.parts_h * job.parts_w):
         for c in range(job.C):

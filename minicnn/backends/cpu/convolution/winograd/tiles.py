@@ -1,29 +1,36 @@
 """The transforms of a block's tiles: long, so compiled by themselves, once for both kernels."""
 
+from typing import Any
+
 import numpy as np
 from numba import types
 
-from minicnn.backends.cpu.convolution.balance import PARTS, add_squares, balanced
 from minicnn.backends.cpu.convolution.patches import SOURCE_ARRAYS, Image, Window, lanes_up, source_address
-from minicnn.backends.cpu.convolution.pieces import piece_number
-from minicnn.backends.cpu.convolution.vectors import LANES, fill, store
+from minicnn.backends.cpu.convolution.pieces import View, piece_number
+from minicnn.backends.cpu.convolution.registers import LANES
+from minicnn.backends.cpu.convolution.vectors import fill, store
+from minicnn.backends.cpu.convolution.winograd.balance import PARTS, add_squares, balanced
 from minicnn.backends.cpu.convolution.winograd.plan import (
     JOB_NUMBERS,
     Job,
+    Plan,
     kernel_parts,
     pitch_of,
     tile_outputs,
     tiles_of,
 )
-from minicnn.backends.cpu.convolution.winograd.transforms import input_transform, output_adjoint_transform
+from minicnn.backends.cpu.convolution.winograd.transforms import Grid, input_transform, output_adjoint_transform
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import address, call, flat, unpack
+from minicnn.plain import Array
 
 SUMS = 2 * PARTS * LANES  # of squares for each tile: of the kernel's first 3 × 3 part, and of the others
 
 
 @by_pointer
-def input_tiles(source_arrays, numbers, block, patch, V, sums, unbalanced):
+def input_tiles(
+    source_arrays: tuple[Array, ...], numbers: Array, block: int, patch: Array, V: Array, sums: Array, unbalanced: Array
+) -> None:
     """V[t, k, input] = (Bᵀ d B)[k] for every tile t of a block; where tiles are guarded also its sums of squares, and
     whether these look `unbalanced`."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
@@ -48,9 +55,8 @@ def input_tiles(source_arrays, numbers, block, patch, V, sums, unbalanced):
                     for a in range(job.parts_h):
                         for b in range(job.parts_w):
                             patch_at = ((4 * p + 3 * a) * columns + 4 * q + 3 * b) * LANES
-                            V_at = at + (a * job.parts_w + b) * padded
-                            row, row_V = columns * LANES, 6 * inputs
-                            input_transform(patch, patch_at, row, LANES, V, V_at, row_V, inputs)
+                            V_at, row = at + (a * job.parts_w + b) * padded, columns * LANES
+                            input_transform(Grid(patch, patch_at, row, LANES), Grid(V, V_at, 6 * inputs, inputs))
                             if job.guard:
                                 sums_at = t * SUMS + (0 if a + b == 0 else PARTS * LANES)
                                 add_squares(patch, patch_at, row, 6, sums, sums_at)
@@ -64,7 +70,9 @@ def input_tiles(source_arrays, numbers, block, patch, V, sums, unbalanced):
 
 
 @by_pointer
-def gradient_tiles(source_arrays, numbers, block, patch, Q, sums, unbalanced):
+def gradient_tiles(
+    source_arrays: tuple[Array, ...], numbers: Array, block: int, patch: Array, Q: Array, sums: Array, unbalanced: Array
+) -> None:
     """Q[t, k, f] = (A dy Aᵀ)[k] for every tile t of a block; where tiles are guarded also its sums of squares, and
     whether these, too, look `unbalanced`."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
@@ -86,7 +94,7 @@ def gradient_tiles(source_arrays, numbers, block, patch, Q, sums, unbalanced):
                 for q in range(tiles_w):
                     patch_at = (4 * p * 4 * tiles_w + 4 * q) * LANES
                     row = 4 * tiles_w * LANES
-                    output_adjoint_transform(patch, patch_at, row, LANES, Q, at, 6 * padded, padded)
+                    output_adjoint_transform(Grid(patch, patch_at, row, LANES), Grid(Q, at, 6 * padded, padded))
                     if job.guard:
                         add_squares(patch, patch_at, row, 4, sums, t * SUMS)
                     at += pitch_of(padded)
@@ -98,13 +106,13 @@ def gradient_tiles(source_arrays, numbers, block, patch, Q, sums, unbalanced):
                     t += 1
 
 
-def tiles_signature(dtype):
+def tiles_signature(dtype: Any) -> tuple[Any, ...]:
     source_arrays, numbers = types.UniTuple(flat(dtype), SOURCE_ARRAYS), flat(np.int64)
     return source_arrays, numbers, types.intp, flat(dtype), flat(dtype), flat(dtype), numbers
 
 
 @inlined
-def count_unbalanced(unbalanced, tiles):
+def count_unbalanced(unbalanced: Array, tiles: int) -> int:
     """How many tiles look unbalanced."""
     count = 0
     for t in range(tiles):
@@ -113,15 +121,15 @@ def count_unbalanced(unbalanced, tiles):
 
 
 @inlined
-def clear(array, at, vectors):
-    """So many vectors from `at` on."""
+def clear(array: Array, at: int, vectors: int) -> None:
+    """Set this many vectors to 0, from `at` on."""
     zero = fill(array, 0.0)
     for vector in range(vectors):
         store(array, at + vector * LANES, zero)
 
 
 @inlined
-def tile_to_compare(t, p, q, tiles_w, rows, columns):
+def tile_to_compare(t: int, p: int, q: int, tiles_w: int, rows: int, columns: int) -> int:
     """The tile with which tile t, of rows × columns outputs, must be balanced: itself, or at the border, where it has
     less than two quarters in one direction, the one beside or above it. A weight that meets nothing of a tile at the
     border must not suffer from it."""
@@ -134,10 +142,41 @@ def tile_to_compare(t, p, q, tiles_w, rows, columns):
     return other
 
 
-def job_of(plan, x, y, y_address, transforms, guard, mender, V_size, dtype):
-    channels = (x.channels, x.pitch, y.channels, y.pitch)
-    kernel = (*plan.kernel_size, *kernel_parts(plan.kernel_size), *plan.padding, plan.flip)
-    sizes = (plan.patch_size, V_size, plan.tiles)
-    transforms = [address(transform, dtype, tiles_signature) for transform in transforms]
-    addresses = source_address(x.access, dtype), y_address, *transforms, *[0] * (2 - len(transforms))
-    return Job(*addresses, *channels, *kernel, guard, mender, *sizes)
+def job_of(
+    plan: Plan,
+    x: View,
+    y: View,
+    dtype: Any,
+    *,
+    sink: int,
+    gradient: bool,
+    guard: bool,
+    fallback: int,
+    V_size: int,
+) -> Job:
+    """The numbers of a kernel; `sink` is the address by which it gets at y, `gradient` whether it transforms that."""
+    KH, KW = plan.kernel_size
+    parts_h, parts_w = kernel_parts(plan.kernel_size)
+    pad_h, pad_w = plan.padding
+    return Job(
+        source=source_address(x.access, dtype),
+        sink=sink,
+        input_tiles=address(input_tiles, dtype, tiles_signature),
+        gradient_tiles=address(gradient_tiles, dtype, tiles_signature) if gradient else 0,
+        C=x.channels,
+        x_pitch=x.pitch,
+        F=y.channels,
+        y_pitch=y.pitch,
+        KH=KH,
+        KW=KW,
+        parts_h=parts_h,
+        parts_w=parts_w,
+        pad_h=pad_h,
+        pad_w=pad_w,
+        flip=plan.flip,
+        guard=guard,
+        fallback=fallback,
+        patch_size=plan.patch_size,
+        V_size=V_size,
+        tiles=plan.tiles,
+    )

@@ -3,21 +3,18 @@
 In one dimension they are plain Python on anything that has + - *: here on vectors in registers, LANES tiles at once.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from minicnn.backends.cpu.convolution.vectors import (
-    constant,
-    itemsize,
-    load_vector,
-    pointer_to,
-    store_vector,
-    vector_type,
-)
+from minicnn.backends.cpu.convolution.emit import constant, itemsize, load_vector, store_vector, vector_type
+from minicnn.backends.cpu.runtime.numba_internals import element_pointer, intrinsic, llvm_type, no_result
+from minicnn.plain import Array
 
 
-def input_1d(d):
+def input_1d(d: Sequence[Any]) -> list[Any]:
     """Bᵀ d, 6 → 6."""
     even, odd = d[4] - 4 * d[2], d[3] - 4 * d[1]
     even2, odd2 = d[4] - d[2], d[3] - d[1]
@@ -31,21 +28,21 @@ def input_1d(d):
     ]
 
 
-def output_1d(m):
+def output_1d(m: Sequence[Any]) -> list[Any]:
     """Aᵀ m, 6 → 4."""
     even, odd = m[1] + m[2], m[1] - m[2]
     even2, odd2 = m[3] + m[4], m[3] - m[4]
     return [m[0] + even + even2, odd + 2 * odd2, even + 4 * even2, odd + 8 * odd2 + m[5]]
 
 
-def output_adjoint_1d(y):
+def output_adjoint_1d(y: Sequence[Any]) -> list[Any]:
     """A y, 4 → 6."""
     even, odd = y[0] + y[2], y[1] + y[3]
     even2, odd2 = y[0] + 4 * y[2], 2 * y[1] + 8 * y[3]
     return [y[0], even + odd, even - odd, even2 + odd2, even2 - odd2, y[3]]
 
 
-def weight_1d(g):
+def weight_1d(g: Sequence[Any]) -> list[Any]:
     """G g, 3 → 6."""
     even, even2 = -1 / 6 * (g[0] + g[2]), 1 / 24 * g[0] + 1 / 6 * g[2]
     return [
@@ -58,7 +55,7 @@ def weight_1d(g):
     ]
 
 
-def weight_adjoint_1d(u):
+def weight_adjoint_1d(u: Sequence[Any]) -> list[Any]:
     """Gᵀ u, 6 → 3."""
     a, b = u[1] + u[2], u[3] + u[4]
     return [
@@ -71,66 +68,73 @@ def weight_adjoint_1d(u):
 class _Vector:
     """A vector in a register of the code that is being generated: + - * emit instructions."""
 
-    def __init__(self, builder, value):
+    def __init__(self, builder: ir.IRBuilder, value: Any) -> None:
         self.builder, self.value = builder, value
 
-    def _emit(self, operation, a, b):
+    def _emit(self, operation: str, a: Any, b: Any) -> "_Vector":
         return _Vector(self.builder, getattr(self.builder, operation)(a, b, flags=("contract",)))
 
-    def __add__(self, other):
+    def __add__(self, other: "_Vector") -> "_Vector":
         return self._emit("fadd", self.value, other.value)
 
-    def __sub__(self, other):
+    def __sub__(self, other: "_Vector") -> "_Vector":
         return self._emit("fsub", self.value, other.value)
 
-    def __rmul__(self, number):
+    def __rmul__(self, number: float) -> "_Vector":
         return self._emit("fmul", self.value, constant(self.value.type, float(number)))
 
 
-def _tile_transform(one_d, size):
-    """An intrinsic that applies `one_d` to the columns and then to the rows of LANES tiles, size × size, side by side.
+class Grid(NamedTuple):
+    """Where the numbers of a tile lie in an array: number (i, j) at flat index at + i * row_step + j * column_step.
+    There, LANES tiles lie side by side."""
 
-    Element (i, j) is read at source_at + i * source_row + j * source_column, and the result's is written likewise.
-    """
+    array: Array
+    at: int
+    row_step: int
+    column_step: int
+
+
+def _tile_transform(one_d: Callable[[Sequence[Any]], list[Any]], size: int) -> Callable[[Grid, Grid], None]:
+    """An intrinsic that applies `one_d` to the columns and then to the rows of LANES tiles, size × size, side by side.
+    It reads them from one `Grid` and writes the result to another."""
 
     @intrinsic
-    def tile_transform(
-        typingctx, source, source_at, source_row, source_column, target, target_at, target_row, target_column
-    ):
-        def codegen(context, builder, sig, args):
-            _emit_transform(context, builder, source, target, args, one_d, size)
-            return context.get_dummy_value()
+    def tile_transform(typingctx: Any, source: Any, target: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            tile = _Tile(context, builder, source, args[0])
+            columns = [one_d([tile.load(i, j) for i in range(size)]) for j in range(size)]
+            result = _Tile(context, builder, target, args[1])
+            for p in range(len(columns[0])):
+                for q, number in enumerate(one_d([column[p] for column in columns])):
+                    result.store(p, q, number)
+            return no_result(context)
 
-        return types.void(source, *_PLACE, target, *_PLACE), codegen
+        return types.void(source, target), codegen
 
     return tile_transform
 
 
-_PLACE = (types.intp,) * 3  # of a tile in an array: where it starts, from row to row, from column to column
+class _Tile:
+    """The numbers of a `Grid` in the code that is being generated, each of them a vector."""
 
+    def __init__(self, context: Any, builder: ir.IRBuilder, grid_type: Any, grid: Any) -> None:
+        self._context, self._builder = context, builder
+        self._array_type = Grid(*grid_type).array
+        self._grid = Grid(*(builder.extract_value(grid, position) for position in range(len(Grid._fields))))
 
-def _emit_transform(context, builder, source, target, args, one_d, size):
-    """The instructions of a transform."""
-    source_array, source_at, source_row, source_column = args[:4]
-    target_array, target_at, target_row, target_column = args[4:]
-    vector, size_of_one = vector_type(context, source), itemsize(source)
+    def load(self, i: int, j: int) -> _Vector:
+        vector, number_bytes = vector_type(self._context, self._array_type), itemsize(self._array_type)
+        return _Vector(self._builder, load_vector(self._builder, vector, self._place(i, j), number_bytes))
 
-    def element(array_type, array, start, row, column, i, j):
-        i, j = (ir.Constant(context.get_value_type(types.intp), number) for number in (i, j))
-        offset = builder.add(builder.mul(row, i), builder.mul(column, j))
-        return pointer_to(context, builder, array_type, array, builder.add(start, offset))
+    def store(self, i: int, j: int, vector: _Vector) -> None:
+        store_vector(self._builder, vector.value, self._place(i, j), itemsize(self._array_type))
 
-    def load_element(i, j):
-        place = element(source, source_array, source_at, source_row, source_column, i, j)
-        return _Vector(builder, load_vector(builder, vector, place, size_of_one))
-
-    columns = []
-    for j in range(size):
-        columns.append(one_d([load_element(i, j) for i in range(size)]))
-    for p in range(len(columns[0])):
-        for q, result in enumerate(one_d([column[p] for column in columns])):
-            place = element(target, target_array, target_at, target_row, target_column, p, q)
-            store_vector(builder, result.value, place, size_of_one)
+    def _place(self, i: int, j: int) -> Any:
+        builder, index = self._builder, llvm_type(self._context, types.intp)
+        row = builder.mul(self._grid.row_step, ir.Constant(index, i))
+        column = builder.mul(self._grid.column_step, ir.Constant(index, j))
+        at = builder.add(self._grid.at, builder.add(row, column))
+        return element_pointer(self._context, builder, self._array_type, self._grid.array, at)
 
 
 input_transform = _tile_transform(input_1d, 6)

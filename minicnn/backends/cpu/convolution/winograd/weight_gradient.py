@@ -5,11 +5,18 @@ import math
 import numpy as np
 from numba import get_num_threads
 
-from minicnn.backends.cpu.convolution.balance import PARTS, places_of_pixels, places_of_taps, quarters_balanced
+from minicnn.backends.cpu.convolution.gather_gemm import Factors, Gathered, Out, gather_gemm
 from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, source_address
-from minicnn.backends.cpu.convolution.pieces import SMALL, number_of_shares, numbers_of, piece_number
-from minicnn.backends.cpu.convolution.vectors import LANES, ROWS, gather_gemm, load, store
-from minicnn.backends.cpu.convolution.winograd.menders import menders_for, read_tile, tile_patch_size, tile_sides
+from minicnn.backends.cpu.convolution.pieces import SMALL, View, number_of_shares, numbers_of, piece_number
+from minicnn.backends.cpu.convolution.registers import LANES, ROWS
+from minicnn.backends.cpu.convolution.vectors import load, store
+from minicnn.backends.cpu.convolution.winograd.balance import (
+    PARTS,
+    places_of_pixels,
+    places_of_taps,
+    quarters_balanced,
+)
+from minicnn.backends.cpu.convolution.winograd.fallback import fallbacks_for, read_tile, tile_patch_size, tile_sides
 from minicnn.backends.cpu.convolution.winograd.plan import (
     JOB_NUMBERS,
     POINTS,
@@ -27,20 +34,19 @@ from minicnn.backends.cpu.convolution.winograd.tiles import (
     SUMS,
     clear,
     count_unbalanced,
-    gradient_tiles,
-    input_tiles,
     job_of,
     tile_to_compare,
 )
-from minicnn.backends.cpu.convolution.winograd.transforms import weight_adjoint_transform
+from minicnn.backends.cpu.convolution.winograd.transforms import Grid, weight_adjoint_transform
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
+from minicnn.plain import Array, Pair
 
-NONE, PLAIN, UNMENDED = 0, 1, -1  # what became of the unbalanced tiles of a share
+NONE, PLAIN, MISSING = 0, 1, -1  # what became of the unbalanced tiles of a share: there are none, or summed, or not
 
 
-def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
+def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padding: Pair, dtype: np.dtype) -> Array:
     """dweight (F, C, KH, KW) of the batches x and dy, each read through its source."""
     plan = plan_forward(kernel_size, stride, padding, max(x.channels, dy.channels), x.sizes, dy.sizes, dtype.itemsize)
     parts = kernel_parts(kernel_size)
@@ -58,31 +64,45 @@ def run_weight_gradient(x, dy, kernel_size, stride, padding, dtype):
     if guard:
         scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
 
-    for mender in menders_for(weight_gradient_mender, dtype):
-        transforms = input_tiles, gradient_tiles
-        job = job_of(plan, x, dy, source_address(dy.access, dtype), transforms, guard, mender, V_size, dtype)
-        numbers = numbers_of(job, plan.layout, shares)
-        arrays = (*x.arrays, *dy.arrays, sums, plain_sums, state)
-        launch(weight_gradient_kernel, arrays, numbers, table_size, scratch_size, shares, dtype)
-        if not (guard and (state == UNMENDED).any()):
+    for fallback in fallbacks_for(weight_gradient_fallback, dtype):
+        sink = source_address(dy.access, dtype)
+        job = job_of(plan, x, dy, dtype, sink=sink, gradient=True, guard=guard, fallback=fallback, V_size=V_size)
+        launch(
+            weight_gradient_kernel,
+            (*x.arrays, *dy.arrays, sums, plain_sums, state),
+            numbers_of(job, plan.layout, shares),
+            table_size=table_size,
+            scratch_size=scratch_size,
+            workers=shares,
+            dtype=dtype,
+        )
+        if not (guard and (state == MISSING).any()):
             break
     dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
     workers = min(x.channels, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
-    numbers = (*dweight.shape, shares, workers)
-    arrays = (sums, plain_sums, state, dweight)
-    launch(finish_weight_gradient_kernel, arrays, numbers, 1, (9 + POINTS) * LANES, workers, dtype)
+    launch(
+        finish_weight_gradient_kernel,
+        (sums, plain_sums, state, dweight),
+        (*dweight.shape, shares, workers),
+        scratch_size=(9 + POINTS) * LANES,
+        workers=workers,
+        dtype=dtype,
+    )
     return dweight
 
 
 @by_pointer
-def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
+def weight_gradient_kernel(
+    arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int
+) -> None:
     """Partial sum number `worker` of dU = Vᵀ Q.
 
     arrays: 4 of the source of x, 4 of the source of dy, the sums, those of unbalanced tiles, and for each share what
-    became of these: NONE, PLAIN or UNMENDED.
+    became of these: NONE, PLAIN or MISSING.
     """
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    x_arrays, dy_arrays, state = arrays[0:4], arrays[4:8], arrays[10]
+    x_arrays, dy_arrays = arrays[0:4], arrays[4:8]
+    shares, _, state = arrays[8:11]
     padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
@@ -91,7 +111,7 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
     n_rows = job.parts_h * job.parts_w * job.C
     height = rows_up(n_rows)
     part_size = POINTS * height * padded_F
-    dU = arrays[8][worker * part_size : (worker + 1) * part_size]
+    dU = shares[worker * part_size : (worker + 1) * part_size]
     rows, taps, unbalanced = table[:height], table[height:], table[height + job.tiles :]
     state[worker] = NONE
     inputs_in_order(job, rows)
@@ -107,33 +127,36 @@ def weight_gradient_kernel(arrays, numbers, table, scratch, worker):
         call(job.gradient_tiles, (dy_arrays, numbers, b, patch, Q, sums[job.tiles * SUMS :], unbalanced))
         tiles = tiles_of_block(numbers, job, b)
         if job.guard and count_unbalanced(unbalanced, tiles) > 0:
-            if job.mender != 0:
-                call(job.mender, (arrays, numbers, table, scratch, b, worker))
+            if job.fallback != 0:
+                call(job.fallback, (arrays, numbers, table, scratch, b, worker))
             else:
-                state[worker] = UNMENDED
+                state[worker] = MISSING
         for t in range(tiles):
             taps[t] = t * pitch_of(inputs)
         pitch, add = pitch_of(padded_F), b > first_block
         for k in range(POINTS):
             for f0 in range(0, padded_F, 2 * LANES):
-                V_at, Q_at = k * inputs, k * padded_F + f0
+                w = Factors(Q, k * padded_F + f0, pitch)
                 for row in range(0, n_rows, ROWS):
-                    at = (k * height + row) * padded_F + f0
+                    out = Out(dU, (k * height + row) * padded_F + f0, padded_F, LANES)
+                    x = Gathered(V, k * inputs, rows, row, taps, 0, tiles)
                     if padded_F - f0 > LANES:
-                        gather_gemm(2, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
+                        gather_gemm(2, out, x, w, add)
                     else:
-                        gather_gemm(1, dU, at, padded_F, LANES, V, V_at, rows, row, taps, 0, tiles, Q, Q_at, pitch, add)
+                        gather_gemm(1, out, x, w, add)
 
 
 @by_pointer
-def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
+def finish_weight_gradient_kernel(
+    arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int
+) -> None:
     """dg = Gᵀ [sum of the shares of dU, in order] G + the plain sums, in order. Worker i owns the channels i,
     i + workers, …
 
     arrays: sums (shares, 36, inputs rounded up, F rounded up), plain sums (shares, taps rounded up, F rounded up),
     which of these are there (shares), dweight; numbers: F, C, KH, KW, shares, workers.
     """
-    sums, plain, state, dweight = arrays[0], arrays[1], arrays[2], arrays[3]
+    sums, plain, state, dweight = arrays[:4]
     F, C, KH, KW, shares, workers = unpack(numbers, 6)
     parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
     padded, height = lanes_up(F), rows_up(parts_h * parts_w * C)
@@ -151,7 +174,8 @@ def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
                         for share in range(1, shares):
                             value = value + load(sums, share * size + at)
                         store(scratch, (9 + k) * LANES, value)
-                    weight_adjoint_transform(scratch, 9 * LANES, 6 * LANES, LANES, scratch, 0, 3 * LANES, LANES)
+                    products = Grid(scratch, 9 * LANES, 6 * LANES, LANES)
+                    weight_adjoint_transform(products, Grid(scratch, 0, 3 * LANES, LANES))
                     for i in range(3 * a, min(KH, 3 * a + 3)):
                         for j in range(3 * b, min(KW, 3 * b + 3)):
                             g = ((i - 3 * a) * 3 + j - 3 * b) * LANES
@@ -164,11 +188,14 @@ def finish_weight_gradient_kernel(arrays, numbers, table, scratch, worker):
 
 
 @by_pointer
-def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
+def weight_gradient_fallback(
+    arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, b: int, worker: int
+) -> None:
     """Take block b's unbalanced tiles out of V and Q, and add their products to the plain sums of the share.
     Everything is the `weight_gradient_kernel`'s."""
     job = Job(*unpack(numbers, JOB_NUMBERS))
-    x_arrays, dy_arrays, state = arrays[0:4], arrays[4:8], arrays[10]
+    x_arrays, dy_arrays = arrays[0:4], arrays[4:8]
+    _, plain_sums, state = arrays[8:11]
     padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
@@ -181,7 +208,7 @@ def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
     n_rows = job.C * job.KH * job.KW
     pixels = rows[rows_up(n_rows) :]
     size = rows_up(n_rows) * padded_F
-    plain = arrays[9][worker * size : (worker + 1) * size]
+    plain = plain_sums[worker * size : (worker + 1) * size]
     high, wide = tile_sides(job)
     vectors = PARTS if job.parts_h * job.parts_w == 1 else 2 * PARTS
     t = -1
@@ -217,9 +244,8 @@ def weight_gradient_mender(arrays, numbers, table, scratch, b, worker):
                     window = Window(f, piece.p0 + 4 * p, piece.q0 + 4 * q, rows_left, columns_left)
                     call(job.sink, (dy_arrays, image, window, patch))
                     for row in range(0, n_rows, ROWS):
-                        at = row * padded_F + f
-                        gather_gemm(
-                            1, plain, at, padded_F, 0, tile_patch, 0, rows, row, pixels, 0, count, patch, 0, LANES, True
-                        )
+                        out = Out(plain, row * padded_F + f, padded_F, 0)
+                        x = Gathered(tile_patch, 0, rows, row, pixels, 0, count)
+                        gather_gemm(1, out, x, Factors(patch, 0, LANES), True)
                 clear(V, t * pitch_of(inputs), pitch_of(inputs) // LANES)
                 clear(Q, t * pitch_of(padded_F), pitch_of(padded_F) // LANES)

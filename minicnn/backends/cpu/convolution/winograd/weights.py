@@ -4,34 +4,38 @@ from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.patches import lanes_up
 from minicnn.backends.cpu.convolution.pieces import SMALL
-from minicnn.backends.cpu.convolution.vectors import LANES
+from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.winograd.plan import POINTS, kernel_parts
-from minicnn.backends.cpu.convolution.winograd.transforms import weight_transform
+from minicnn.backends.cpu.convolution.winograd.transforms import Grid, weight_transform
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
+from minicnn.plain import Array
 
 
-def transformed_weight(weight, flip):
+def transformed_weight(weight: Array, flip: bool) -> Array:
     """U = G g Gᵀ as the forward kernel reads it."""
-    F, C = weight.shape[:2]
+    F, C, KH, KW = weight.shape
     inputs, outputs = (F, C) if flip else (C, F)
-    parts = kernel_parts(weight.shape[2:])
+    parts = kernel_parts((KH, KW))
     U = empty(POINTS * parts[0] * parts[1] * inputs * lanes_up(outputs), weight.dtype)
     workers = min(lanes_up(outputs) // LANES, get_num_threads()) if C * F >= SMALL else 1
-    launch(transform_weight_kernel, (weight, U), (*weight.shape, flip, workers), 1, 9 * LANES, workers, weight.dtype)
+    numbers = (F, C, KH, KW, flip, workers)
+    launch(transform_weight_kernel, (weight, U), numbers, scratch_size=9 * LANES, workers=workers, dtype=weight.dtype)
     return U
 
 
 @by_pointer
-def transform_weight_kernel(arrays, numbers, table, scratch, worker):
+def transform_weight_kernel(
+    arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int
+) -> None:
     """U = G g Gᵀ, laid out (36, blocks of 2 vectors of outputs, inputs, lanes) as `gather_gemm` reads it.
 
     Worker i owns the vectors i, i + workers, … of outputs.
     arrays: weight (F, C, KH, KW), U; numbers: F, C, KH, KW, flip, workers.
     flip 0: from channels to filters. flip 1: from filters to channels, the kernel turned (input gradient).
     """
-    weight, U = arrays[0], arrays[1]
+    weight, U = arrays[:2]
     F, C, KH, KW, flip, workers = unpack(numbers, 6)
     channels, outputs = (F, C) if flip else (C, F)
     parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
@@ -54,4 +58,4 @@ def transform_weight_kernel(arrays, numbers, table, scratch, worker):
                                     g = weight[at + ((KH - 1 - i) * KW + KW - 1 - j if flip else i * KW + j)]
                                 scratch[((i - 3 * a) * 3 + j - 3 * b) * LANES + lane] = g
                     U_at = first * inputs + ((a * parts_w + b) * channels + c) * width + o - first
-                    weight_transform(scratch, 0, 3 * LANES, LANES, U, U_at, 6 * step, step)
+                    weight_transform(Grid(scratch, 0, 3 * LANES, LANES), Grid(U, U_at, 6 * step, step))

@@ -20,20 +20,11 @@ Weights have their own rule, `fit`: finite, of moderate size, and not one of a f
 
 import numpy as np
 
-from minicnn.backends.cpu.convolution.vectors import (
-    LANES,
-    ROWS,
-    TERMS,
-    fill,
-    fma,
-    gather_gemm,
-    lesser,
-    load,
-    store,
-    sum_of_lanes,
-    where_greater,
-)
+from minicnn.backends.cpu.convolution.gather_gemm import Factors, Gathered, Out, gather_gemm
+from minicnn.backends.cpu.convolution.registers import LANES, ROWS, TERMS
+from minicnn.backends.cpu.convolution.vectors import fill, fma, lesser, load, store, sum_of_lanes, where_greater
 from minicnn.backends.cpu.runtime.jit import compiled_once, inlined, serial
+from minicnn.plain import Array
 
 SPREAD = 256.0
 LARGEST = 1e15  # of a number that is transformed, so that no product of two overflows in float32
@@ -43,7 +34,7 @@ PARTS = 5  # of a tile: the rim and four quarters
 
 
 @compiled_once
-def add_squares(patch, at, row, size, sums, sums_at):
+def add_squares(patch: Array, at: int, row: int, size: int, sums: Array, sums_at: int) -> None:
     """Add the squares of a tile's numbers, size × size from `at` on, to PARTS vectors of sums: first those of the rim,
     which a tile of 4 × 4, of a gradient, has not, then those of the quarters."""
     middle = at + (size - 4) // 2 * (row + LANES)
@@ -70,7 +61,7 @@ def add_squares(patch, at, row, size, sums, sums_at):
 
 
 @compiled_once
-def balanced(sums, at, vectors, lower, right, other_at):
+def balanced(sums: Array, at: int, vectors: int, lower: bool, right: bool, other_at: int) -> bool:
     """The first look. sums: from `at` on, those of the rim, of the quarters, and of what else belongs to the tile,
     `vectors` in all, lanes of channels apart. `lower`, `right`: whether outputs meet the lower and the right quarters.
     Another tile, or the same, lies at other_at: what exceeds its first quarter by so much is not balanced either.
@@ -89,11 +80,12 @@ def balanced(sums, at, vectors, lower, right, other_at):
         if right:
             least = lesser(load(sums, at + 4 * LANES), least)
     # Neither infinity - infinity nor NaN is at least 0; a NaN is in the total.
-    return sum_of_lanes(fma(least, fill(sums, SPREAD**2), fill(sums, 0.0) - total)) >= 0
+    good: bool = sum_of_lanes(fma(least, fill(sums, SPREAD**2), fill(sums, 0.0) - total)) >= 0
+    return good
 
 
 @inlined
-def quarters_balanced(sums, at, vectors, lower, right, other_at):
+def quarters_balanced(sums: Array, at: int, vectors: int, lower: bool, right: bool, other_at: int) -> bool:
     """The same with the lanes added up."""
     total = 0.0
     for vector in range(vectors):
@@ -106,7 +98,7 @@ def quarters_balanced(sums, at, vectors, lower, right, other_at):
 
 
 @inlined
-def windows_balanced(patch, C, high, wide, KH, KW, rows, columns):
+def windows_balanced(patch: Array, C: int, high: int, wide: int, KH: int, KW: int, rows: int, columns: int) -> bool:
     """The second look, at the window of each of rows × columns outputs. patch: the numbers (C / LANES, high, wide,
     LANES) of a tile, and room for high * wide more."""
     squares = patch[(C + LANES - 1) // LANES * LANES * high * wide :]
@@ -130,7 +122,7 @@ def windows_balanced(patch, C, high, wide, KH, KW, rows, columns):
 
 
 @inlined
-def places_of_taps(C, high, wide, KH, KW, taps):
+def places_of_taps(C: int, high: int, wide: int, KH: int, KW: int, taps: Array) -> None:
     """taps[c, i, j] = where the patch has the number that a tap of the tile's first output meets."""
     for c in range(C):
         for i in range(KH):
@@ -140,7 +132,7 @@ def places_of_taps(C, high, wide, KH, KW, taps):
 
 
 @inlined
-def places_of_pixels(rows, columns, wide, pixels):
+def places_of_pixels(rows: int, columns: int, wide: int, pixels: Array) -> None:
     """pixels[p, q] = how far from there the numbers lie that output (p, q) meets; the last again, up to whole ROWS."""
     for p in range(rows):
         for q in range(columns):
@@ -150,7 +142,7 @@ def places_of_pixels(rows, columns, wide, pixels):
 
 
 @inlined
-def pack_weight(weight, inputs, outputs, kernel, flip, packed):
+def pack_weight(weight: Array, inputs: int, outputs: int, kernel: int, flip: int, packed: Array) -> None:
     """packed (outputs / LANES, inputs, kernel, LANES) from weight (F, C, kernel); flip as in
     `transform_weight_kernel`."""
     at = 0
@@ -166,7 +158,19 @@ def pack_weight(weight, inputs, outputs, kernel, flip, packed):
 
 
 @inlined
-def sum_plainly(patch, C, pixels_of_channel, kernel, packed, bias, f0, width, pixels, taps, M):
+def sum_plainly(
+    patch: Array,
+    C: int,
+    pixels_of_channel: int,
+    kernel: int,
+    packed: Array,
+    bias: Array,
+    f0: int,
+    width: int,
+    pixels: Array,
+    taps: Array,
+    M: Array,
+) -> None:
     """M[f / LANES, pixel] = the 16 outputs of a tile for the `width` filters from f0 on."""
     size = (16 + ROWS) * LANES
     for f in range(0, width, LANES):
@@ -181,17 +185,15 @@ def sum_plainly(patch, C, pixels_of_channel, kernel, packed, bias, f0, width, pi
         n_taps = (stop - c) * kernel
         if n_taps > 0:
             for f in range(0, width, LANES):
-                w_at = ((f0 + f) * C + c * LANES) * kernel
+                w = Factors(packed, ((f0 + f) * C + c * LANES) * kernel, LANES)
                 for t in range(0, 16, ROWS):
-                    M_at = f // LANES * size + t * LANES
-                    gather_gemm(
-                        1, M, M_at, LANES, 0, patch, 0, pixels, t, taps, c * kernel, n_taps, packed, w_at, LANES, True
-                    )
+                    out = Out(M, f // LANES * size + t * LANES, LANES, 0)
+                    gather_gemm(1, out, Gathered(patch, 0, pixels, t, taps, c * kernel, n_taps), w, True)
         c = max(stop, c + 1)
 
 
 @inlined
-def _has_numbers(patch, c, pixels):
+def _has_numbers(patch: Array, c: int, pixels: int) -> bool:
     """Whether channel c has any that is not 0."""
     at = c // LANES * LANES * pixels + c % LANES
     t = 0
@@ -200,7 +202,7 @@ def _has_numbers(patch, c, pixels):
     return t < pixels
 
 
-def fit(weight):
+def fit(weight: Array) -> bool:
     """Whether weights (F, …) can be transformed, see the head of this file."""
     integers, largest, spread = _BITS[weight.itemsize]
     return _fit(weight.reshape(len(weight), -1).view(integers), largest, spread)
@@ -214,7 +216,7 @@ _BITS = {
 
 
 @serial
-def _fit(bits, largest, spread):
+def _fit(bits: Array, largest: int, spread: int) -> bool:
     """bits (F, numbers): the numbers' bits, which without their sign have the numbers' order, infinity and NaN last.
     Integers are compared several at a time where floating-point numbers are not."""
     good, without_sign = True, np.iinfo(bits.dtype).max
