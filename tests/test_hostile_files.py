@@ -26,7 +26,7 @@ import safetensors.numpy
 import minicnn
 from minicnn.data import ImageFolder, load_cifar10, load_fashion_mnist
 from minicnn.inspect import load_recording
-from minicnn.learn.practice.own import load as load_own
+from minicnn.learn.practice.comparison import load as load_functions
 from minicnn.training.checkpoint import load_run
 from minicnn.verify.compare.recording import load as load_comparison
 from tests.test_data import CIFAR_FILES
@@ -361,7 +361,10 @@ CASES = {
     },
     "CIFAR-10, a pipe": (pipe_in("cifar-10-python.tar.gz"), load_cifar10),
     **{f"pictures, {what}": (pictures(make), read_pictures) for what, make in PICTURES.items()},
-    "a learner's file, a pipe": (pipe_in("01_linear.py"), lambda folder: load_own(folder, ["linear_weight_gradient"])),
+    "a learner's file, a pipe": (
+        pipe_in("01_linear.py"),
+        lambda folder: load_functions(folder, ["linear_weight_gradient"]),
+    ),
 }
 
 

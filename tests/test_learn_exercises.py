@@ -37,12 +37,14 @@ def test_files_are_python_with_blanks_or_solved(exercise):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_is_a_small_step(task):
-    _, asked = TASKS[task]
-    assert 1 <= len(lines_of(asked.solution())) - len(lines_of(asked.asked)) <= MOST_LINES
-    assert "TODO" in asked.stub()
-    kept = set(lines_of(asked.stub()))
+    _, definition = TASKS[task]
+    assert 1 <= len(lines_of(definition.solution())) - len(lines_of(definition.docstring)) <= MOST_LINES
+    assert "TODO" in definition.stub()
+    kept = set(lines_of(definition.stub()))
     removed = [
-        line for line in lines_of(source.solution(asked.module, asked.function, asked.asked)) if line not in kept
+        line
+        for line in lines_of(source.solution(definition.module, definition.function, definition.docstring))
+        if line not in kept
     ]
     assert removed, "nothing is left to write"
 
@@ -50,9 +52,9 @@ def test_a_task_is_a_small_step(task):
 @pytest.mark.parametrize("task", TASKS)
 def test_solution_is_the_frameworks_function(task):
     """Its text, run apart, gives the very numbers of the function that the framework calls."""
-    _, asked = TASKS[task]
-    own = import_module(asked.module)
-    for part in asked.function.split("."):
+    _, definition = TASKS[task]
+    own = import_module(definition.module)
+    for part in definition.function.split("."):
         own = getattr(own, part)
     own = getattr(own, "py_func", own)
     for seed in SEEDS:
@@ -79,10 +81,10 @@ def test_mistakes_are_many_and_each_is_said():
     for task in TASKS:
         assert len(of_task(task)) >= 3
     for mistake in MISTAKES:
-        assert mistake.says.endswith(".")
-        assert mistake.asks.rstrip("”.").endswith("?") or "?" in mistake.asks
+        assert mistake.message.endswith(".")
+        assert mistake.hint.rstrip("”.").endswith("?") or "?" in mistake.hint
         for right in mistake.edits:  # a question does not give the answer away
-            assert right not in mistake.asks
+            assert right not in mistake.hint
 
 
 def test_edits_must_fit_once():

@@ -31,8 +31,8 @@ def assert_rejected_and_named(mistakes, folder):
     for mistake, verdict in zip(mistakes, verdicts, strict=True):
         assert verdict.status == "wrong", f"{mistake.task}, {mistake.name}: {verdict}"
         assert verdict.mistakes == (mistake.name,), f"{mistake.task}, {mistake.name}: {verdict.mistakes}"
-        assert mistake.says in verdict.details
-        assert f"Ask yourself: {mistake.asks}" in verdict.details
+        assert mistake.message in verdict.details
+        assert f"Ask yourself: {mistake.hint}" in verdict.details
 
 
 def test_some_mistakes_are_rejected_and_named_in_a_process_of_their_own(tmp_path):

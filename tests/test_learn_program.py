@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import minicnn
 from minicnn.cli.program import program
 from minicnn.learn.exercises import EXERCISES, TASKS
-from minicnn.learn.practice.own import load, operations_among, train
+from minicnn.learn.practice.comparison import load, operations_among, train
 
 ROOT = Path(minicnn.__file__).parent.parent
 

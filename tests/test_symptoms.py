@@ -72,11 +72,11 @@ def test_without_its_one_fault_a_run_is_the_healthy_one_to_the_last_bit(number):
     cause = cause_of(number)
     overridden = {name for name in vars(cause.experiment) if not name.startswith("__")}
     assert overridden == {cause.place}
-    mended, healthy = symptoms.run(number, mended=True), run(0)
-    assert (mended.number, mended.mended) == (number, True)
-    assert mended.curves.keys() == healthy.curves.keys()
+    fixed, healthy = symptoms.run(number, fixed=True), run(0)
+    assert (fixed.number, fixed.fixed) == (number, True)
+    assert fixed.curves.keys() == healthy.curves.keys()
     for name, values in healthy.curves.items():
-        np.testing.assert_array_equal(mended.curves[name], values)
+        np.testing.assert_array_equal(fixed.curves[name], values)
     assert any(not np.array_equal(run(number).curves[name], values) for name, values in healthy.curves.items())
 
 
@@ -228,7 +228,7 @@ def test_a_wrong_answer_is_contradicted_with_numbers_and_reveals_nothing(number)
         right, said = symptoms.check(run(number), name, run(0))
         said = " ".join(said.split())
         assert not right
-        for secret in (cause.name, cause.title, cause.mend, cause.shown[:40]):
+        for secret in (cause.name, cause.title, cause.fix, cause.shown[:40]):
             assert secret not in said
         failing = [sign for sign in wrong.signature if not sign.holds(curves)]
         assert failing
@@ -255,7 +255,7 @@ def test_a_right_answer_is_explained_with_numbers(number):
     for sign in cause.signature:
         assert f"{sign.measure.what}: {sign.measure.text(curves)}, expected {sign.expected}" in said
     assert cause.shown in said
-    assert cause.mend in said
+    assert cause.fix in said
     assert cause.confused
     for other, difference in cause.confused.items():
         assert other != cause.name
@@ -334,8 +334,8 @@ def test_looking_at_a_case(tmp_path, monkeypatch):
     with Image.open("symptom-8.png") as picture:
         assert picture.size == (2040, 1440)
 
-    mended = call(8, "--mended", "-o", "m.png")
-    rows = [" ".join(line.split()) for line in mended.stdout.splitlines()]
+    fixed = call(8, "--fixed", "-o", "m.png")
+    rows = [" ".join(line.split()) for line in fixed.stdout.splitlines()]
     for measure in MEASURES:
         assert " ".join([measure.what, *[measure.text(run(0).curves)] * 2]) in rows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.png", "symptom-8.png"]

@@ -108,13 +108,13 @@ def test_numbers_are_small_and_differ_from_seed_to_seed(name):
 def test_a_sheet_gives_nothing_away_and_its_key_has_everything(name):
     sheet = worksheet(name, 5)
     wanted = answers(sheet)
-    said = [line for grid in grids(sheet) for line in grid.sums] + [question.because for question in sheet.questions]
+    said = [line for grid in grids(sheet) for line in grid.sums] + [question.answer for question in sheet.questions]
     for form in (as_page, as_markdown):
         plain, key = (unescape(form(name, 5, answers)) for answers in (False, True))
         assert not [text for text in said if text in plain]
         assert not [text for text in said if text not in key]
         assert f"minicnn learn worksheet {name} --seed 5 --answers" in plain
-        for text in (sheet.title, sheet.says, *(part.asks for part in sheet.parts)):
+        for text in (sheet.title, sheet.introduction, *(part.instruction for part in sheet.parts)):
             assert text in plain
             assert text in key
     page = as_page(name, 5)

@@ -18,10 +18,10 @@ from minicnn.training.progress import reporter
 @click.argument("number", type=click.IntRange(min(NUMBERS), max(NUMBERS)), required=False)
 @click.option("--answer", type=click.Choice(list(CAUSES)), metavar="CAUSE", help="What you think is wrong.")
 @click.option("--reveal", is_flag=True, help="Say what is wrong.")
-@click.option("--mended", is_flag=True, help="Run it without its fault.")
+@click.option("--fixed", is_flag=True, help="Run it without its fault.")
 @click.option("-o", "--output", type=OutputFile(".png"), help="The picture.  [default: symptom-NUMBER.png]")
 @click.pass_context
-def symptoms(context, number, answer, reveal, mended, output):
+def symptoms(context, number, answer, reveal, fixed, output):
     """Train the network of case NUMBER, in which one thing is wrong, and draw its curves beside a healthy run's.
 
     Without NUMBER, list the cases. The same curves come each time, in a few seconds; nothing is stored but the
@@ -35,19 +35,19 @@ def symptoms(context, number, answer, reveal, mended, output):
       minicnn learn symptoms 4 --answer dead-relu
     """
     if number is None:
-        if answer or reveal or mended or output:
+        if answer or reveal or fixed or output:
             raise click.UsageError("expected the NUMBER of a case with an option.", context)
         _list_cases()
         return
-    if (answer is not None) + reveal + mended > 1:
-        raise click.UsageError("--answer, --reveal and --mended exclude each other.", context)
+    if (answer is not None) + reveal + fixed > 1:
+        raise click.UsageError("--answer, --reveal and --fixed exclude each other.", context)
     if output and (answer or reveal):
         raise click.UsageError("--output goes with the picture, which --answer and --reveal do not draw.", context)
     if answer or reveal:
         _judge(context, number, answer)
         return
-    output = output or OutputFile(".png").convert(f"symptom-{number}{'-mended' if mended else ''}.png", None, context)
-    _show(number, mended, output)
+    output = output or OutputFile(".png").convert(f"symptom-{number}{'-fixed' if fixed else ''}.png", None, context)
+    _show(number, fixed, output)
 
 
 def _list_cases():
@@ -57,9 +57,9 @@ def _list_cases():
     click.echo("\nLook at one: minicnn learn symptoms 1")
 
 
-def _show(number, mended, output):
+def _show(number, fixed, output):
     import_matplotlib()  # rather now than after the work
-    case, well = _run_both(number, mended)
+    case, well = _run_both(number, fixed)
     save_picture(draw(case, well), output)
     click.echo(_wrapped(f'case {number}: "{complaint(number)}"') + "\n")
     table = Table("", box=None, pad_edge=False)
@@ -69,7 +69,7 @@ def _show(number, mended, output):
         table.add_row(measure.what, measure.text(case.curves), measure.text(well.curves))
     Console(markup=False, emoji=False, highlight=False).print(table)
     click.echo(f"\npicture: {click.format_filename(output)}")
-    if mended:
+    if fixed:
         click.echo("without its fault the run is the healthy one, number by number")
         return
     click.echo("\nWhat can be wrong:")
@@ -83,11 +83,11 @@ def _wrapped(text, indent=0):
     return fill(text, shutil.get_terminal_size().columns - 1, subsequent_indent=" " * indent)
 
 
-def _run_both(number, mended=False):
+def _run_both(number, fixed=False):
     """The run of a case, and the healthy one."""
     with reporter() as report:
         compile_kernels(report.compiling)
-    return run(number, mended=mended), healthy()
+    return run(number, fixed=fixed), healthy()
 
 
 def _judge(context, number, answer):

@@ -9,9 +9,9 @@ from rich.table import Column, Table
 
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader import check
+from minicnn.learn.practice.comparison import load, operations_among
+from minicnn.learn.practice.comparison import train as trained
 from minicnn.learn.practice.folder import tasks_called
-from minicnn.learn.practice.own import load, operations_among
-from minicnn.learn.practice.own import train as trained
 
 
 @click.command(short_help="Train SimpleNet with your own functions in it.")

@@ -55,8 +55,8 @@ def _graded(folder, tasks, seconds):
     if len(tasks) > 1:
         return [verdict for task in tasks for verdict in _graded(folder, [task], seconds)]
     exercise, _ = TASKS[tasks[0]]
-    said = "The process that graded it was ended, or held up, by the code that was handed in."
-    return [Verdict(tasks[0], exercise.name, "broken", "its code stopped the grader", (said,)).as_dict()]
+    details = ("The process that graded it was ended, or held up, by the code that was handed in.",)
+    return [Verdict(tasks[0], exercise.name, "broken", "its code stopped the grader", details).as_dict()]
 
 
 def _by_a_process(folder, tasks, seconds):
@@ -72,8 +72,8 @@ def _by_a_process(folder, tasks, seconds):
     )
     with process:
         try:
-            said, _ = process.communicate(timeout=seconds * len(tasks) + GRACE)
-            verdicts = json.loads(said)
+            written, _ = process.communicate(timeout=seconds * len(tasks) + GRACE)
+            verdicts = json.loads(written)
             return verdicts if [verdict["task"] for verdict in verdicts] == list(tasks) else None
         except (subprocess.TimeoutExpired, ValueError, TypeError, KeyError, RecursionError):
             return None

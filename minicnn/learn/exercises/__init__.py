@@ -1,6 +1,6 @@
 """The exercises: files of functions to be written, made out of the framework's own.
 
-catalogue.py   which functions, in which order, and what is asked
+catalogue.py   which functions, in which order, and the text of each task
 exercise.py    what an exercise and a task are, and their text
 source.py      the framework's functions as text, with blanks or with a mistake
 cases.py       what a function is called with to see whether it is right

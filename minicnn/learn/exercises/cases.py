@@ -35,19 +35,19 @@ def results(task, function, arguments):
 
     Raises TypeError where it returned another number of things than asked for, or something that is no number.
     """
-    _, asked = TASKS[task]
+    _, definition = TASKS[task]
     returned = _returned(function, arguments, task)
-    if not asked.outputs:
+    if not definition.outputs:
         named = {}
-    elif len(asked.outputs) == 1:
-        named = {asked.outputs[0]: returned}
+    elif len(definition.outputs) == 1:
+        named = {definition.outputs[0]: returned}
     else:
-        if not isinstance(returned, (tuple, list)) or len(returned) != len(asked.outputs):
+        if not isinstance(returned, (tuple, list)) or len(returned) != len(definition.outputs):
             got = f"{len(returned)} of them" if isinstance(returned, (tuple, list)) else type(returned).__name__
-            raise TypeError(f"expected the function to return {', '.join(asked.outputs)}, got {got}")
-        named = dict(zip(asked.outputs, returned, strict=True))
+            raise TypeError(f"expected the function to return {', '.join(definition.outputs)}, got {got}")
+        named = dict(zip(definition.outputs, returned, strict=True))
     arrays = {name: _as_numbers(value, name) for name, value in named.items()}
-    return arrays | _changed(arguments, asked)
+    return arrays | _changed(arguments, definition)
 
 
 def _returned(function, arguments, task):
@@ -69,10 +69,10 @@ def _as_numbers(value, name):
     return np.array(array, dtype=np.float64, order="C")
 
 
-def _changed(arguments, asked):
+def _changed(arguments, definition):
     """The arguments that the task changes in place, and the gradients of networks among the arguments."""
-    names = asked.arguments()
-    arrays = {name: arguments[names.index(name)].copy() for name in asked.changes}
+    names = definition.arguments()
+    arrays = {name: arguments[names.index(name)].copy() for name in definition.changes}
     for network in arguments:
         if isinstance(network, minicnn.Sequential):
             arrays |= {
@@ -343,9 +343,9 @@ def _sequential_backward(rng):
         yield label, (network, rng.standard_normal(y.shape))
     alone = _float64(minicnn.Sequential(a=minicnn.Linear(3, 2, rng=seed)))
     yield "one layer", (alone, rng.standard_normal(alone.forward(rng.standard_normal((4, 3))).shape))
-    asked = _float64(minicnn.Sequential(a=_First(3, 3, rng=seed), b=minicnn.Linear(3, 2, rng=seed)))
-    y = asked.forward(rng.standard_normal((4, 3)))
-    yield "need_dx is False", (asked, rng.standard_normal(y.shape), False)
+    first_asked = _float64(minicnn.Sequential(a=_First(3, 3, rng=seed), b=minicnn.Linear(3, 2, rng=seed)))
+    y = first_asked.forward(rng.standard_normal((4, 3)))
+    yield "need_dx is False", (first_asked, rng.standard_normal(y.shape), False)
 
 
 def _cross_entropy_loss_backward(rng):

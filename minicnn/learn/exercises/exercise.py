@@ -2,7 +2,7 @@
 
 An exercise is one file of the learner's. Some functions stand in it as they are, worked examples to build on; the
 others are tasks, first with a blank or two in them, later blank but for the first line. The text of the functions is
-the framework's (`source`); here stands only what is said to the learner.
+the framework's (`source`); here are only the instructions.
 """
 
 import re
@@ -17,7 +17,7 @@ class Task:
 
     Attributes:
         module, function: where it stands in the framework; "Sequential.backward" for a method.
-        asked: what the learner is told: meaning, formula in words, shapes.
+        docstring: of the function as the learner gets it: meaning, formula in words, shapes.
         outputs: the names of what it returns.
         changes: the names of the arguments that it changes in place.
         from_blank: whether all of it is to be written, and not only what its markers speak of.
@@ -26,7 +26,7 @@ class Task:
 
     module: str
     function: str
-    asked: str
+    docstring: str
     outputs: tuple = ()
     changes: tuple = ()
     from_blank: bool = False
@@ -39,7 +39,7 @@ class Task:
 
     def solution(self):
         """The text of the function as the framework has it."""
-        text = _renamed(source.solution(self.module, self.function, self.asked), self.function, self.name)
+        text = _renamed(source.solution(self.module, self.function, self.docstring), self.function, self.name)
         return "\n\n".join([text, *(source.solution(self.module, helper) for helper in self.helpers)])
 
     def arguments(self):
@@ -49,7 +49,7 @@ class Task:
     def stub(self):
         """The text of the function as the learner gets it."""
         with_blanks = source.blank if self.from_blank else source.completion
-        return _renamed(with_blanks(self.module, self.function, self.asked), self.function, self.name)
+        return _renamed(with_blanks(self.module, self.function, self.docstring), self.function, self.name)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Exercise:
 
     Attributes:
         number, name, title: of the file and in listings; `lesson` is the lesson that goes with it.
-        says: what the file says at its top.
+        introduction: the text at the top of the file.
         tasks: what is to be written.
         given: (module, function) of the functions that stand in it complete.
         header: the first lines of its code, imports and constants.
@@ -68,7 +68,7 @@ class Exercise:
     name: str
     title: str
     lesson: str
-    says: str
+    introduction: str
     tasks: tuple
     given: tuple = ()
     header: str = "import numpy as np"
@@ -88,9 +88,9 @@ class Exercise:
 
     def _text(self, of_task):
         many = f"{len(self.tasks)} tasks" if len(self.tasks) > 1 else "one task"
-        says = self.says.strip("\n")
+        introduction = self.introduction.strip("\n")
         head = (
-            f'"""Exercise {self.number}: {self.title}, {many}.\n\n{says}\n\n'
+            f'"""Exercise {self.number}: {self.title}, {many}.\n\n{introduction}\n\n'
             f'Read first: lessons/{self.lesson}.py\nThen check:  minicnn learn check {self.name}\n"""\n'
         )
         parts = [head + "\n" + self.header + "\n"]

@@ -125,14 +125,14 @@ def _function_lines(module, name, docstring):
     for part in name.split("."):
         node = next(child for child in node.body if getattr(child, "name", None) == part)
     lines = source.splitlines()
-    own = ast.get_docstring(node)
-    start = node.body[0 if own is None else 1].lineno - 1
-    while lines[start - 1].lstrip().startswith("#"):  # what is said of its first line
+    own_docstring = ast.get_docstring(node)
+    start = node.body[0 if own_docstring is None else 1].lineno - 1
+    while lines[start - 1].lstrip().startswith("#"):  # the comment on its first line
         start -= 1
     decorators = [lines[decorator.lineno - 1] for decorator in node.decorator_list]
     signature = " " * node.col_offset + _signature(node)
-    said = _quoted(docstring or own, " " * (node.col_offset + 4))
-    return textwrap.dedent("\n".join([*decorators, signature, *said, *lines[start : node.end_lineno]])).splitlines()
+    quoted = _quoted(docstring or own_docstring, " " * (node.col_offset + 4))
+    return textwrap.dedent("\n".join([*decorators, signature, *quoted, *lines[start : node.end_lineno]])).splitlines()
 
 
 def _signature(function):

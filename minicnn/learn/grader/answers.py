@@ -66,8 +66,8 @@ def agree(expected, got):
 
 def function(task, mistakes):
     """The framework's function, or one with mistakes, as Python that is not compiled."""
-    exercise, asked = TASKS[task]
-    text = asked.solution()
+    exercise, definition = TASKS[task]
+    text = definition.solution()
     for mistake in mistakes:
         text = source.exchanged(text, mistake.edits)
     namespace = dict(_given(exercise.name))

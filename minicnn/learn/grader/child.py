@@ -123,11 +123,11 @@ class _Watch:
             self.ours = self.ours or f"{code.co_name} in {Path(code.co_filename).relative_to(PACKAGE)}"
 
     def _is_the_answer(self, frame):
-        """Whether a frame of the framework is the function that the task asks for."""
-        asked, name = TASKS[self.task][1].function, frame.f_code.co_name
-        owner, _, method = asked.rpartition(".")
+        """Whether a frame of the framework is the function of the task."""
+        function, name = TASKS[self.task][1].function, frame.f_code.co_name
+        owner, _, method = function.rpartition(".")
         if not owner:
-            return name == asked
+            return name == function
         classes = [parent.__name__ for parent in type(frame.f_locals.get("self")).__mro__]
         return name == method and owner in classes
 
@@ -141,9 +141,9 @@ class _Watch:
 
     def _compiled_answer(self):
         """The framework's function, where Numba compiled it for a call: such calls are not seen as Python's."""
-        asked = TASKS[self.task][1]
-        answer = getattr(import_module(asked.module), asked.function, None)
-        return asked.function if getattr(answer, "overloads", None) else None
+        definition = TASKS[self.task][1]
+        answer = getattr(import_module(definition.module), definition.function, None)
+        return definition.function if getattr(answer, "overloads", None) else None
 
 
 def _described(error, file):

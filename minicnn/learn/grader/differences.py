@@ -1,9 +1,9 @@
-"""What a wrong array looks like beside the right one: the worst number, what lies around it, and what is striking."""
+"""What a wrong array looks like beside the right one: the worst number, what lies around it, and what stands out."""
 
 import numpy as np
 
 NEIGHBOURS = 2  # on each side of the worst number, along the last two axes
-SMALLEST = 3  # numbers in an array, up to which what strikes one about it may be chance
+SMALLEST = 3  # numbers in an array, up to which a pattern may be chance
 
 # How far a number may be from the right one, as a share of the largest number of the array; everything is float64, so
 # that any order of summation passes and float32 does not.
@@ -63,53 +63,53 @@ def digits_that_differ(expected, got, least):
     return next((d for d in range(least, 17) if f"{expected:.{d}g}" != f"{got:.{d}g}"), 17)
 
 
-def striking(wrong):
-    """What strikes one about all of the wrong numbers, a list of sentences about the first of the wrong arrays.
+def patterns(wrong):
+    """What all the wrong numbers have in common, as a list of sentences about the first of the wrong arrays.
 
     `wrong` is a list of (expected, got, name, arguments) for the cases that are wrong, the arguments a dict by name.
-    Only what is true of the others as well is said, since a few numbers may look like anything by chance.
+    Only what is true of the others as well is reported, since a few numbers may look like anything by chance.
     """
     (_, first), *others = [(one[0].size, _sentences(*one)) for one in wrong]
     others = [sentences for size, sentences in others if size > SMALLEST]
-    said = []
+    found = []
     for kind, sentence in first.items():
         if kind in OF_ONE_CASE or all(kind in sentences for sentences in others):
             same = all(sentences.get(kind) == sentence for sentences in others)
-            said.append(
+            found.append(
                 sentence if same or kind != "factor" else sentence[:-1] + " here, and by another in other cases."
             )
-    return said
+    return found
 
 
 OF_ONE_CASE = ("shape", "not finite", "first axis")  # what is true of one case, whatever the others are
 
 
 def _sentences(expected, got, name, arguments):
-    """A dict from what kind of thing is striking to the sentence that says it; maybe empty."""
+    """A dict from the kind of pattern to a sentence about it; maybe empty."""
     if expected.shape != got.shape:
         return {"shape": _about_the_shape(expected, got)}
     if not np.isfinite(got).all():
         kinds = [kind for kind, test in (("NaN", np.isnan), ("infinity", np.isinf)) if test(got).any()]
-        said = (
+        found = (
             f"There is {' and '.join(kinds)} in it: look for a division by 0, the log of 0, or exp of a large number."
         )
-        return {"not finite": said}
+        return {"not finite": found}
     if name in arguments and np.array_equal(arguments[name], got):
         return {"unchanged": f"It is {name} as it came in. A line `{name} = …` makes a new array beside the old one."}
     if not got.any():
         return {"zero": "All your numbers are 0."}
     same = [f"It is {other} as it came in." for other, array in arguments.items() if np.array_equal(array, got)]
-    said = {"argument": same[0]} if same else {}
-    return said | (_a_factor(expected, got) or _a_rearrangement(expected, got) or _where(expected, got))
+    found = {"argument": same[0]} if same else {}
+    return found | (_a_factor(expected, got) or _a_rearrangement(expected, got) or _where(expected, got))
 
 
 def _about_the_shape(expected, got):
-    said = [f"Its shape should be {expected.shape}, and is {got.shape}."]
+    found = [f"Its shape should be {expected.shape}, and is {got.shape}."]
     if got.T.shape == expected.shape and np.allclose(got.T, expected):
-        said.append("Transposed it would be right.")
+        found.append("Transposed it would be right.")
     elif got.size == expected.size and np.allclose(got.ravel(), expected.ravel()):
-        said.append("The numbers are right, in their order; only the shape is not.")
-    return " ".join(said)
+        found.append("The numbers are right, in their order; only the shape is not.")
+    return " ".join(found)
 
 
 def _a_factor(expected, got):
@@ -153,12 +153,12 @@ def _a_rearrangement(expected, got):
 def _where(expected, got):
     """Where the wrong numbers lie."""
     wrong = differing(expected, got)
-    said = {}
+    found = {}
     if expected.ndim >= 3 and min(expected.shape[-2:]) > 2 and not wrong[..., 1:-1, 1:-1].any():
-        said["border"] = "Only cells at the border are wrong."
+        found["border"] = "Only cells at the border are wrong."
     if expected.ndim >= 2 and len(expected) > 1:
         right = [n for n in range(len(expected)) if not wrong[n].any()]
         if right and wrong.any():
             numbers = ", ".join(map(str, right))
-            said["first axis"] = f"Along the first axis these are right: {numbers}."
-    return said
+            found["first axis"] = f"Along the first axis these are right: {numbers}."
+    return found

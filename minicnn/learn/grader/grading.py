@@ -1,4 +1,4 @@
-"""The grader: is it right, and if not, what can be said that helps?
+"""The grader: is it right, and if not, what helps?
 
 Right means: the numbers of the framework's own function, in float64, on small cases and random ones, by code that
 stands in the learner's file. Everything is compared here, in the grader's process; the learner's only computes.
@@ -14,7 +14,7 @@ from minicnn.learn.exercises import source
 from minicnn.learn.exercises.cases import by_name, cases
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader import answers
-from minicnn.learn.grader.differences import around, differing, digits_that_differ, striking, worst_index
+from minicnn.learn.grader.differences import around, differing, digits_that_differ, patterns, worst_index
 from minicnn.learn.grader.running import LONGEST_LINE, SECONDS, TEXT, run
 
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
@@ -104,7 +104,7 @@ def _text(file):
 
 
 def _without_running(text, task):
-    """(status, headline, details …) of what can be said of the text alone, or None."""
+    """(status, headline, details …) where the text alone decides, or None."""
     try:
         tree = source.parsed(text)
     except (RecursionError, MemoryError):
@@ -150,9 +150,9 @@ def _judged(task, ran):
     together = answers.named(task, ran.outcomes())
     if together:
         details = [
-            *(mistake.says for mistake in together),
+            *(mistake.message for mistake in together),
             _shown(task, ran, *wrong),
-            *(f"Ask yourself: {m.asks}" for m in together),
+            *(f"Ask yourself: {m.hint}" for m in together),
         ]
         headline = " and ".join(mistake.name for mistake in together)
         return {
@@ -162,7 +162,7 @@ def _judged(task, ran):
             "mistakes": tuple(mistake.name for mistake in together),
         }
     error = ran.cases[wrong[0]]["error"]
-    shown = "\n".join([_shown(task, ran, *wrong), *_striking(task, ran, *wrong)])
+    shown = "\n".join([_shown(task, ran, *wrong), *_patterns(task, ran, *wrong)])
     return {"status": BROKEN if error else WRONG, "headline": "not right yet", "details": (shown,)}
 
 
@@ -208,8 +208,8 @@ def _shown(task, ran, key, name):
     return "\n".join(lines)
 
 
-def _striking(task, ran, key, name):
-    """What strikes one about the wrong numbers called `name`, in the first wrong case and in the others."""
+def _patterns(task, ran, key, name):
+    """What the wrong numbers called `name` have in common, in the first wrong case and in the others."""
     wrong = []
     for seed in ran.seeds:
         for position, (_, arguments) in enumerate(cases(task, seed)):
@@ -218,16 +218,16 @@ def _striking(task, ran, key, name):
                 continue
             arrays = {n: value for n, value in by_name(task, arguments).items() if isinstance(value, np.ndarray)}
             wrong.append((expected, got, name, arrays))
-    return striking(wrong) if wrong else []
+    return patterns(wrong) if wrong else []
 
 
 def _changed_argument(task, ran):
     """A verdict where the function wrote into an argument that is not its own to change."""
-    asked = TASKS[task][1]
-    names = asked.arguments()
+    definition = TASKS[task][1]
+    names = definition.arguments()
     for case in ran.cases.values():
         for index in case["changed"]:
-            if names[index] not in asked.changes:
+            if names[index] not in definition.changes:
                 return {
                     "status": WRONG,
                     "headline": f"the numbers are right, but it changed its argument {names[index]}",

@@ -1,4 +1,4 @@
-"""A learner's function in a process of its own, with limits of time and memory, and what came of it.
+"""A learner's function in a process of its own, with limits of time and memory, and its results.
 
 The process gets a copy of the file, in a folder that is thrown away, and leaves its results there. Nothing of what it
 left is trusted to be what it should be: each file may be a pipe, a link, or nonsense.
@@ -33,8 +33,8 @@ MARK = "MINICNN_LEARN_RUN"  # the variable by which a process is known to come f
 
 
 @dataclass(frozen=True)
-class Run:
-    """What came of running a learner's function.
+class Execution:
+    """The results of running a learner's function, or why there are none.
 
     Attributes:
         seeds: of the cases, in order.
@@ -57,7 +57,7 @@ class Run:
     seconds: float = 0.0
 
     def outcomes(self):
-        """For each seed the list of what came of its cases: a dict of arrays, or the name of an error's class."""
+        """For each seed the list of its resultss cases: a dict of arrays, or the name of an error's class."""
         found = {seed: [] for seed in self.seeds}
         for (seed, position), case in sorted(self.cases.items()):
             arrays = {name: array for (*key, name), array in self.arrays.items() if key == [seed, position]}
@@ -66,7 +66,7 @@ class Run:
 
 
 def run(text, task, seconds=SECONDS):
-    """Run the function of a task in a learner's file, given as text. Returns a `Run`; whatever the code does.
+    """Run the function of a task in a learner's file, given as text. Returns a `Execution`; whatever the code does.
 
     The cases are those of two seeds that are always the same, and of one that nobody can know before.
     """
@@ -85,8 +85,8 @@ def run(text, task, seconds=SECONDS):
         with contextlib.suppress(OSError, RecursionError):  # of folders in folders without end
             shutil.rmtree(folder)
     if "error" in report:
-        return Run(seeds, report["error"], printed=printed, seconds=took)
-    return Run(seeds, None, arrays, report["cases"], report["calls"], printed, took)
+        return Execution(seeds, report["error"], printed=printed, seconds=took)
+    return Execution(seeds, None, arrays, report["cases"], report["calls"], printed, took)
 
 
 def _process(task, folder, seeds, seconds):
@@ -141,7 +141,7 @@ def _end_strays(folder):
 def environment():
     """The environment of a process of the grader's: this minicnn, one thread, and no settings of the shell's Python.
 
-    Numba is told to check every index, so that one outside of its array is an error and not a wrong number.
+    Numba is set to check every index, so that one outside of its array is an error and not a wrong number.
     """
     package = str(Path(minicnn.__file__).parent.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -192,7 +192,7 @@ def _require_plain(path, most):
 
 
 def _doing(path):
-    """What the learner's process said last that it was doing."""
+    """The last entry of the learner's process about what it is doing."""
     try:
         _require_plain(path, 1000)
         return path.read_text("utf-8", "replace") or "starting"

@@ -1,7 +1,7 @@
 """The mistakes that the grader knows by name, each as an edit of the framework's own text.
 
 A learner's function is not searched for them. It is called, and where its numbers are those of a known mistake, on
-every case, the learner is told which mistake that is.
+every case, the grader names that mistake.
 """
 
 from minicnn.learn.mistakes import batchnorm, conv, linear, losses, pooling, training

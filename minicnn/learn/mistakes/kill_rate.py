@@ -19,31 +19,31 @@ def survivors():
 
 
 def _passes(mistake, layer, x, loss=None, y=None):
-    own = {mistake.task: function(mistake.task, (mistake,))}
+    replaced = {mistake.task: function(mistake.task, (mistake,))}
     if loss is None:
-        layer.use(**own)
+        layer.use(**replaced)
     else:
-        loss.own = own
+        loss.replaced = replaced
     try:
         return bool(minicnn.gradcheck(layer, x, y, loss=loss))
     except (ValueError, TypeError, IndexError):  # what does not fit, numbers that are not finite
         return False
 
 
-class _WithOwn:
-    """A loss that keeps operations of its own on whichever backend it is put."""
+class _WithReplacements:
+    """A loss whose replaced operations follow it to every backend."""
 
     def to(self, backend):
         super().to(backend)
-        self.ops = OwnOperations(self.ops, self.own)
+        self.ops = OwnOperations(self.ops, self.replaced)
         return self
 
 
-class _WrongNLLLoss(_WithOwn, minicnn.NLLLoss):
+class _WrongNLLLoss(_WithReplacements, minicnn.NLLLoss):
     pass
 
 
-class _WrongCrossEntropyLoss(_WithOwn, minicnn.CrossEntropyLoss):
+class _WrongCrossEntropyLoss(_WithReplacements, minicnn.CrossEntropyLoss):
     pass
 
 

@@ -11,12 +11,12 @@ class Mistake:
         task: the task's name.
         name: the mistake in a few words.
         edits: dict from a piece of the solution's text to what stands there wrongly.
-        says: what is told to a learner whose numbers are these: what the numbers show, not what to write.
-        asks: the question that leads out of it.
+        message: for a learner whose numbers are these: what the numbers show, not what to write.
+        hint: the question that leads out of it.
     """
 
     task: str
     name: str
     edits: dict
-    says: str
-    asks: str
+    message: str
+    hint: str

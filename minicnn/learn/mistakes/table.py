@@ -63,7 +63,7 @@ def _section(task, rows):
     ]
     for number, (mistake, _, named) in zip(numbers, rows, strict=True):
         marks = ["x" if other in named else "" for other, _, _ in rows]
-        lines.append(f"| {number}. {mistake.name} | {' | '.join(marks)} | {mistake.asks.replace('|', chr(92) + '|')} |")
+        lines.append(f"| {number}. {mistake.name} | {' | '.join(marks)} | {mistake.hint.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 
 

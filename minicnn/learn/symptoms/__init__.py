@@ -14,7 +14,7 @@ measures.py    the numbers that are read off the curves, each defined once
 cause.py       what a cause is: a fault, and the signature that its curves must have
 faults/        the ten of them, a file each: the wrong code, its signature and its explanation
 cases.py       which case has which fault; running and diagnosing
-answers.py     what is said of a diagnosis, right or wrong
+answers.py     the answer to a diagnosis, right or wrong
 picture.py     the twelve panels
 """
 

@@ -1,4 +1,4 @@
-"""What is said of a diagnosis: why it is right, or what in the curves speaks against it.
+"""The answer to a diagnosis: why it is right, or what in the curves contradicts it.
 
 Every number in these answers is measured on the recorded curves, by the signatures that the tests hold against them.
 """
@@ -13,9 +13,9 @@ WIDTH = 79  # fits a terminal of 80 columns
 
 
 def check(run, name, healthy):
-    """(whether the cause `name` is that of `run`, what there is to say of it).
+    """(whether the cause `name` is that of `run`, an explanation).
 
-    What is said of a wrong one names neither the right cause nor what it predicts.
+    The explanation of a wrong one names neither the right cause nor what it predicts.
 
     Args:
         run, healthy: the `Run` of a case, and the healthy one.
@@ -31,7 +31,7 @@ def check(run, name, healthy):
 
 
 def explain(run, healthy):
-    """The cause of `run`: what shows it, what looks alike, and how to mend it."""
+    """The cause of `run`: what shows it, what looks alike, and how to fix it."""
     cause = cause_of(run.number)
     lines = [fill(f"The cause of case {run.number} is {cause.name}: {cause.title}.", WIDTH), "", "What shows it:"]
     for sign in cause.signature:
@@ -43,7 +43,7 @@ def explain(run, healthy):
         sign = next(sign for sign in CAUSES[other].signature if not sign.holds(run.curves))
         lines.append(_item(_against(sign, run), "    "))
     file = sys.modules[cause.experiment.__module__].__file__
-    return "\n".join([*lines, "", "How to mend it:", _item(cause.mend), "", f"The faulty code: {file}"])
+    return "\n".join([*lines, "", "How to fix it:", _item(cause.fix), "", f"The faulty code: {file}"])
 
 
 def _objection(run, cause, healthy):

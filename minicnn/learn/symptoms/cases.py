@@ -56,13 +56,13 @@ class Run:
     Attributes:
         number: of the case; 0 for the healthy run.
         seed: of the weights and of the order of the pictures.
-        mended: whether the fault was taken out.
+        fixed: whether the fault was taken out.
         curves: what was recorded, a dict of arrays; see `minicnn.learn.symptoms.curves`.
     """
 
     number: int
     seed: int
-    mended: bool
+    fixed: bool
     curves: dict[str, np.ndarray]
 
 
@@ -76,8 +76,8 @@ def cause_of(number):
     return CAUSES[_case(number)[1]]
 
 
-def run(number, seed=0, mended=False):
-    """Train the faulty network of case `number`, or with `mended=True` the same without its fault.
+def run(number, seed=0, fixed=False):
+    """Train the faulty network of case `number`, or with `fixed=True` the same without its fault.
 
     It takes about half a second, once the kernels are compiled. Returns a `Run`. Raises ValueError for a number that
     is no case, ImportError where scikit-learn is not installed.
@@ -86,7 +86,7 @@ def run(number, seed=0, mended=False):
     ['accuracy', 'alignment', 'bn_offset']
     """
     cause = cause_of(number)
-    return Run(number, seed, mended, record((cause.mended if mended else cause.experiment)(), seed))
+    return Run(number, seed, fixed, record((cause.fixed if fixed else cause.experiment)(), seed))
 
 
 def healthy(seed=0):

@@ -33,7 +33,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Cause:
-    """A mistake, and all that is to be said of it.
+    """A mistake, its signature and its explanation.
 
     Attributes:
         name: by which it is answered.
@@ -43,7 +43,7 @@ class Cause:
         signature: the signs that hold together for this mistake and for no other of the ten.
         shown: why the curves look as they do.
         confused: causes that look alike, and what tells them apart, by their names.
-        mend: what to change.
+        fix: what to change.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Cause:
     signature: tuple[Sign, ...]
     shown: str
     confused: dict[str, str]
-    mend: str
+    fix: str
 
     def matches(self, curves):
         """Whether the whole signature holds."""
         return all(sign.holds(curves) for sign in self.signature)
 
     @property
-    def mended(self):
+    def fixed(self):
         """The same experiment with what it overrides taken back."""
-        return type("Mended", (self.experiment,), {self.place: getattr(Experiment, self.place)})
+        return type("Fixed", (self.experiment,), {self.place: getattr(Experiment, self.place)})

@@ -1,6 +1,6 @@
 """The numbers that are read off the curves: the rows of the table, and what signatures have thresholds on.
 
-Each has one definition, here. The table shows it, the signatures test it, and what is said of a wrong diagnosis quotes
+Each has one definition, here. The table shows it, the signatures test it, and the answer to a wrong diagnosis quotes
 it, so that the three cannot drift apart.
 """
 
@@ -28,7 +28,7 @@ class Measure:
     Attributes:
         what: its name, a noun phrase.
         panel: where it is seen: a panel of the picture, or TABLE.
-        of: function curves -> float; NaN where it cannot be said.
+        of: function curves -> float; NaN where there is none.
         digits: format of the number.
         out_of: function curves -> what it is a part of, which is then shown with it; or None.
     """

@@ -16,7 +16,7 @@ SMALLEST, LARGEST = 1e-6, 1e6  # of a logarithmic axis; what lies beyond is draw
 def draw(run, healthy):
     """A matplotlib Figure of a `Run`, with the healthy one of the same seed beside it."""
     figure = import_matplotlib().figure.Figure(figsize=(17, 12), layout="constrained")
-    name = f"Case {run.number}{', mended' if run.mended else ''}" if run.number else "The healthy run"
+    name = f"Case {run.number}{', fixed' if run.fixed else ''}" if run.number else "The healthy run"
     figure.suptitle(
         f"{name}: {EPOCHS} epochs on handwritten digits, seed {run.seed}.   "
         "Coloured: this run. Grey, in the same line styles: the healthy run.",

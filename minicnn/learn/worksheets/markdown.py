@@ -10,18 +10,18 @@ LINE, LINES = "\\" + "_" * 80, 3  # to write an explanation on
 def as_markdown(name, seed=0, answers=False):
     """The worksheet of a name as Markdown, a string; with `answers` its key. Raises ValueError for an unknown name."""
     sheet = worksheet(name, seed)
-    parts = [f"# {heading(name, answers)}: {sheet.title}", sheet.says, "## Given"]
+    parts = [f"# {heading(name, answers)}: {sheet.title}", sheet.introduction, "## Given"]
     parts += [_table(given, filled=True) for given in sheet.given]
     letters = iter(ascii_lowercase)
     for part in sheet.parts:
-        parts += [f"## {next(letters)}) {part.asks}", _code(part.formulas)]
+        parts += [f"## {next(letters)}) {part.instruction}", _code(part.formulas)]
         for grid in part.grids:
             parts.append(_table(grid, filled=answers))
             if answers and grid.sums:
                 parts.append(_code(grid.sums))
     for question in sheet.questions:
-        parts.append(f"## {next(letters)}) {question.asks}")
-        parts.append(question.because if answers else "\n\n".join([LINE] * LINES))
+        parts.append(f"## {next(letters)}) {question.question}")
+        parts.append(question.answer if answers else "\n\n".join([LINE] * LINES))
     parts += ["---", how_to_print(name, seed, answers)]
     return "\n\n".join(parts) + "\n"
 

@@ -18,13 +18,13 @@ def as_page(name, seed=0, answers=False):
     letters = iter(ascii_lowercase)
     parts = [
         _head(heading(name, answers), sheet.title, answers),
-        f"<p>{escape(sheet.says)}</p>",
+        f"<p>{escape(sheet.introduction)}</p>",
         _grids(sheet.given, True),
-        *(_part(f"{next(letters)}) {part.asks}", part, answers) for part in sheet.parts),
+        *(_part(f"{next(letters)}) {part.instruction}", part, answers) for part in sheet.parts),
     ]
     for question in sheet.questions:
-        below = f"<p>{escape(question.because)}</p>" if answers else LINE * (LINES + 1 - len(sheet.questions))
-        parts.append(_section(f"{next(letters)}) {question.asks}", below))
+        below = f"<p>{escape(question.answer)}</p>" if answers else LINE * (LINES + 1 - len(sheet.questions))
+        parts.append(_section(f"{next(letters)}) {question.question}", below))
     kind = "key" if answers else "sheet"
     footer = f"<footer>{escape(how_to_print(name, seed, answers))}</footer>"
     body = f'<main class="{kind}">\n{NEWLINE.join(parts)}\n</main>\n{footer}'
@@ -36,13 +36,13 @@ def _head(number, title, answers):
     return f"<header><h1><small>{number}</small> {escape(title)}</h1>{name}</header>"
 
 
-def _section(asks, *below):
-    return NEWLINE.join(["<section>", f"<h2>{escape(asks)}</h2>", *below, "</section>"])
+def _section(title, *below):
+    return NEWLINE.join(["<section>", f"<h2>{escape(title)}</h2>", *below, "</section>"])
 
 
-def _part(asks, part, answers):
+def _part(title, part, answers):
     formulas = "".join(f"<code>{escape(formula)}</code>" for formula in part.formulas)
-    return _section(asks, f'<p class="formulas">{formulas}</p>', _grids(part.grids, answers))
+    return _section(title, f'<p class="formulas">{formulas}</p>', _grids(part.grids, answers))
 
 
 def _grids(grids, filled):

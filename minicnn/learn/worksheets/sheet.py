@@ -35,17 +35,17 @@ class Grid:
 class Part:
     """One step: what is to be done, its formulas, a line each, and the grids to be filled in."""
 
-    asks: str
+    instruction: str
     formulas: tuple
     grids: tuple
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question that asks for an explanation, and what is to be said."""
+    """A question that asks for an explanation, and the answer."""
 
-    asks: str
-    because: str
+    question: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Worksheet:
     Attributes:
         title: what it is about.
         exercises: the names of the exercises that it goes with.
-        says: what is to be known before one begins.
+        introduction: what one needs to know before starting.
         given: the grids that are filled in.
-        parts, questions: what is asked, in order.
+        parts, questions: in their order.
     """
 
     title: str
     exercises: tuple
-    says: str
+    introduction: str
     given: tuple
     parts: tuple
     questions: tuple

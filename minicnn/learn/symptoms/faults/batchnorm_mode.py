@@ -32,5 +32,5 @@ CAUSE = Cause(
         "not-normalised": "if only the validation pictures were prepared differently, they would fail in any order",
         "pooling-windows": "a network that does not see enough fails on the pictures it is trained on, too",
     },
-    mend="Call network.eval() before measuring and network.train() after it; or use network.predict(x).",
+    fix="Call network.eval() before measuring and network.train() after it; or use network.predict(x).",
 )

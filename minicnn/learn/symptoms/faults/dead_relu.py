@@ -45,7 +45,7 @@ CAUSE = Cause(
         "not-normalised": "there the first layer's gradient is small, here it is exactly 0",
         "learning-rate": "steps that are too long also kill ReLUs, but later; here they are dead before the first",
     },
-    mend=(
+    fix=(
         "Draw the first weights around 0: bound * (2 * rng.random(shape) - 1). Where training itself kills units, take "
         "shorter steps, or put batchnorm before the ReLU."
     ),

@@ -40,5 +40,5 @@ CAUSE = Cause(
         "loss-not-averaged": "likewise: a gradient that is too large still points the right way",
         "log-of-softmax": "it also ends without numbers, but the loss falls until then",
     },
-    mend="Write param -= lr * velocity; or, where the gradient itself has the wrong sign, mend the loss's backward.",
+    fix="Write param -= lr * velocity; or, where the gradient itself has the wrong sign, fix the loss's backward.",
 )

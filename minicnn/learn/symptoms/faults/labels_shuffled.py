@@ -11,7 +11,7 @@ class ShuffledApart:
 
     def __init__(self, train, rng):
         self.for_pictures, self.for_labels = (
-            Batches(train.images, train.labels, BATCH_SIZE, shuffle=True, rng=own) for own in rng.spawn(2)
+            Batches(train.images, train.labels, BATCH_SIZE, shuffle=True, rng=generator) for generator in rng.spawn(2)
         )
 
     def __iter__(self):
@@ -44,7 +44,7 @@ CAUSE = Cause(
         "not-normalised": "the loss stands still, too, but the pictures still go with their labels",
         "momentum-restarted": "learning is slow there, but the loss does fall",
     },
-    mend=(
+    fix=(
         "Draw one order and take pictures and labels by it: images[order], labels[order]. Look at a few pictures with "
         "their labels before each new training."
     ),

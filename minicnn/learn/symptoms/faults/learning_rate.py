@@ -31,5 +31,5 @@ CAUSE = Cause(
         "dead-relu": "the units die during training, not before it",
         "gradient-sign": "there the steps are short, and the loss rises all the same",
     },
-    mend="Divide the learning rate by ten until the first updates are about a thousandth of the weights.",
+    fix="Divide the learning rate by ten until the first updates are about a thousandth of the weights.",
 )

@@ -50,7 +50,7 @@ CAUSE = Cause(
         "gradient-sign": "it ends without numbers, too, but the loss rises all the way there",
         "learning-rate": "too long steps may overflow, but they make the loss jump first",
     },
-    mend=(
+    fix=(
         "Compute log-softmax in one step, x - max - log(sum(exp(x - max))): the sum is at least 1, so that nothing is "
         "lost. Its backward, dy - exp(y) * sum(dy), does not divide."
     ),

@@ -41,7 +41,7 @@ CAUSE = Cause(
         "learning-rate": "the loss jumps in the same way; there it is the step over the gradient that is too large",
         "gradient-sign": "the loss rises, too, but with short steps in the wrong direction",
     },
-    mend=(
+    fix=(
         "Divide by the number of pictures in backward as in forward. A learning rate divided by 64 would hide it until "
         "the next change of the batch size."
     ),

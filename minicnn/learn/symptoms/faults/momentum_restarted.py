@@ -38,5 +38,5 @@ CAUSE = Cause(
         "not-normalised": "learning is slow, too, but the steps grow as they should; it is the pictures that are small",
         "labels-shuffled": "there the loss does not fall at all",
     },
-    mend="Make the optimiser once, before the loop over the epochs, and reset nothing in it.",
+    fix="Make the optimiser once, before the loop over the epochs, and reset nothing in it.",
 )

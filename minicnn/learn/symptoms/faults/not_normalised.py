@@ -40,7 +40,7 @@ CAUSE = Cause(
         "dead-relu": "there all units of a ReLU are 0 and no gradient at all gets through",
         "momentum-restarted": "learning is slow there, too, but with healthy pictures",
     },
-    mend=(
+    fix=(
         "Take away the mean and divide by the standard deviation of the training pictures, and do the same to all "
         "others: minicnn.data.standardised(dataset). Print the mean and the spread of a batch before each new training."
     ),

@@ -44,7 +44,7 @@ CAUSE = Cause(
         "momentum-restarted": "learning is slower there, too, but every pixel gets its gradient",
         "dead-relu": "there no pixel gets a gradient",
     },
-    mend=(
+    fix=(
         "Let window p reach from floor(p * n_in / n_out) to ceil((p + 1) * n_in / n_out): then the first starts at 0, "
         "the last ends at n_in, and none leaves a gap. Or use AdaptiveMaxPool2d as it is."
     ),

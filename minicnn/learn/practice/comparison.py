@@ -1,4 +1,4 @@
-"""One's own functions in the real network: SimpleNet trained with them, and beside it with the framework's."""
+"""SimpleNet trained with a learner's functions, and beside it with the framework's."""
 
 import time
 from dataclasses import dataclass
@@ -64,12 +64,12 @@ def train(functions, epochs=3, seed=0):
     """
     times = {name: [0, 0.0, 0.0] for name in functions}
     backend = get_backend("cpu")
-    timed_own = {name: _timed(function, times[name], 1) for name, function in functions.items()}
+    timed_yours = {name: _timed(function, times[name], 1) for name, function in functions.items()}
     timed_ours = {name: _timed(getattr(backend, name), times[name], 2) for name in functions}
     ours = _history(timed_ours, epochs, seed)  # first, so that kernels are compiled apart from the times
     for of_name in times.values():
         of_name[0] = 0
-    yours = _history(timed_own, epochs, seed)
+    yours = _history(timed_yours, epochs, seed)
     return Comparison(yours, ours, {name: tuple(of_name) for name, of_name in times.items() if of_name[0]})
 
 
