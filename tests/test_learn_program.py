@@ -55,7 +55,7 @@ def test_from_start_to_the_first_graded_exercise(tmp_path):
     checked = run("check", "linear_bias_gradient", folder=course)
     assert checked.returncode == 0
     assert "✓ linear_bias_gradient" in checked.stdout
-    assert "your linear_bias_gradient (line 21 of your file) was called" in " ".join(checked.stdout.split())
+    assert "your linear_bias_gradient (line 22 of your file) was called" in " ".join(checked.stdout.split())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an installed program is no script there")

@@ -8,6 +8,7 @@ test_exercises.py    a test for each task, for pytest
 pytest.ini           so that pytest here runs that file and nothing of the submissions
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from minicnn.io.files import write_whole
@@ -81,7 +82,7 @@ def test_task(task):
 PYTEST = "[pytest]\ntestpaths = test_exercises.py\n"
 
 
-def export(folder, names=(), seed=0):
+def export(folder: str | Path, names: Collection[str] = (), seed: int = 0) -> list[str]:
     """Write a class set into a folder, made if need be; of the tasks that `names` mean (`tasks_called`), or of all.
 
     `seed` is that of the worksheets' numbers. Returns the tasks, a list of names.
@@ -115,13 +116,13 @@ def export(folder, names=(), seed=0):
     return tasks
 
 
-def _worksheets_with(exercises):
+def _worksheets_with(exercises: set[str]) -> dict[str, str]:
     """{name: file} of the worksheets that go with any of these exercises."""
     numbered = enumerate(WORKSHEETS, start=1)
     return {name: f"{n:02}_{name}.html" for n, name in numbered if exercises.intersection(worksheet(name).exercises)}
 
 
-def _write(folder, texts):
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_whole(folder / name, text.encode())

@@ -11,8 +11,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import minicnn
 from minicnn.learn.exercises import TASKS
@@ -22,7 +24,7 @@ from minicnn.learn.grader.running import SECONDS, end, environment
 GRACE = 60  # seconds that a grader may take beyond what its tasks may
 
 
-def marks(folders, tasks, seconds=SECONDS):
+def marks(folders: Iterable[str | Path], tasks: Sequence[str], seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
     """Grade the tasks in each folder, several at a time. Yields a dict for each folder, in order:
 
     {"submission": the folder as it was given, "passed": how many tasks, "of": how many there are,
@@ -36,7 +38,7 @@ def marks(folders, tasks, seconds=SECONDS):
             yield {"submission": str(folder), "passed": passed, "of": len(tasks), "verdicts": verdicts}
 
 
-def as_csv(found):
+def as_csv(found: Iterable[dict[str, Any]]) -> str:
     """Marks as a table for spreadsheets, a string: a line for each submission, 1 for a task that is right and 0."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -47,7 +49,7 @@ def as_csv(found):
     return text.getvalue()
 
 
-def _graded(folder, tasks, seconds):
+def _graded(folder: str | Path, tasks: Sequence[str], seconds: float) -> list[dict[str, Any]]:
     """The verdicts on the tasks, a list of dicts, whatever the code does."""
     verdicts = _by_a_process(folder, tasks, seconds)
     if verdicts is not None:
@@ -59,7 +61,7 @@ def _graded(folder, tasks, seconds):
     return [Verdict(tasks[0], exercise.name, "broken", "its code stopped the grader", details).as_dict()]
 
 
-def _by_a_process(folder, tasks, seconds):
+def _by_a_process(folder: str | Path, tasks: Sequence[str], seconds: float) -> list[dict[str, Any]] | None:
     """The verdicts that a process of its own gives; None where it did not come to its end."""
     process = subprocess.Popen(
         [sys.executable, "-m", "minicnn.learn.classroom.marks", str(Path(folder).resolve()), str(seconds), *tasks],
@@ -81,7 +83,7 @@ def _by_a_process(folder, tasks, seconds):
             end(process)
 
 
-def _grade(arguments):
+def _grade(arguments: list[str]) -> None:
     """Print the verdicts on one submission as JSON."""
     folder, seconds, *tasks = arguments
     verdicts = [check(Path(folder) / TASKS[task][0].file, task, float(seconds)).as_dict() for task in tasks]

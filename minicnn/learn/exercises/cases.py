@@ -8,29 +8,37 @@ All numbers are float64. The small cases come first: where several are wrong, th
 """
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import minicnn
+from minicnn.backends import get_backend
 from minicnn.geometry import adaptive_windows, fixed_windows
 from minicnn.learn.exercises.catalogue import TASKS
+from minicnn.learn.exercises.exercise import Task
+from minicnn.plain import Array, Pair
+
+Arguments: TypeAlias = tuple[Any, ...]
+Case: TypeAlias = tuple[str, Arguments]
 
 ONE_WINDOW = ("adaptive_start", "adaptive_stop")  # called for each window p of a case, which has n_in and n_out only
 SEEDS = (1, 2)  # of the random cases; a check adds one that nobody knows before
 
 
-def cases(task, seed):
+def cases(task: str, seed: int) -> list[Case]:
     """The list of (label, arguments) for a task's name and a seed; all arrays are new."""
     return list(_CASES[task](np.random.default_rng(seed)))
 
 
-def by_name(task, arguments):
+def by_name(task: str, arguments: Arguments) -> dict[str, Any]:
     """A case's arguments as a dict, by the names that the function gives them."""
     names = TASKS[task][1].arguments()
     return dict(zip(names[1:] if task in ONE_WINDOW else names, arguments, strict=False))
 
 
-def results(task, function, arguments):
+def results(task: str, function: Callable[..., Any], arguments: Arguments) -> dict[str, Array]:
     """A dict of what `function` returned and changed, by name.
 
     Raises TypeError where it returned another number of things than asked for, or something that is no number.
@@ -50,14 +58,14 @@ def results(task, function, arguments):
     return arrays | _changed(arguments, definition)
 
 
-def _returned(function, arguments, task):
+def _returned(function: Callable[..., Any], arguments: Arguments, task: str) -> Any:
     if task in ONE_WINDOW:
         n_in, n_out = arguments
         return [function(p, n_in, n_out) for p in range(n_out)]
     return function(*arguments)
 
 
-def _as_numbers(value, name):
+def _as_numbers(value: Any, name: str) -> Array:
     if value is None:
         raise TypeError(f"expected the function to return {name}, got None; is there a `return`?")
     try:
@@ -69,7 +77,7 @@ def _as_numbers(value, name):
     return np.array(array, dtype=np.float64, order="C")
 
 
-def _changed(arguments, definition):
+def _changed(arguments: Arguments, definition: Task) -> dict[str, Array]:
     """The arguments that the task changes in place, and the gradients of networks among the arguments."""
     names = definition.arguments()
     arrays = {name: arguments[names.index(name)].copy() for name in definition.changes}
@@ -84,7 +92,7 @@ def _changed(arguments, definition):
     return arrays
 
 
-def _integers(rng, *shape):
+def _integers(rng: np.random.Generator, *shape: int) -> Array:
     """Small integers, at most nine, no two alike: a kernel must not be its own transpose."""
     return rng.permutation(np.arange(-4.0, 5))[: math.prod(shape)].reshape(shape)
 
@@ -96,24 +104,24 @@ HAND_X, HAND_DY = np.array([[1.0, 2, 0, 3], [4, 1, 2, -1]]), np.array([[1.0, -1,
 HAND_WEIGHT = np.array([[1.0, 0, 2, -1], [3, 1, 0, 2], [0, -2, 1, 1]])
 
 
-def _linear_sizes(rng):
+def _linear_sizes(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, Array]]:
     yield "small", HAND_X.copy(), HAND_WEIGHT.copy(), HAND_DY.copy()
     for n_images, n_in, n_out in ((5, 4, 3), (3, 4, 4), (1, 2, 6), (4, 3, 1), (2, 1, 3)):
         x, weight, dy = (rng.standard_normal(size) for size in ((n_images, n_in), (n_out, n_in), (n_images, n_out)))
         yield f"{n_images} images, {n_in} inputs, {n_out} outputs", x, weight, dy
 
 
-def _linear_bias_gradient(rng):
+def _linear_bias_gradient(rng: np.random.Generator) -> Iterator[Case]:
     for label, _, _, dy in _linear_sizes(rng):
         yield label, (dy,)
 
 
-def _linear_weight_gradient(rng):
+def _linear_weight_gradient(rng: np.random.Generator) -> Iterator[Case]:
     for label, x, _, dy in _linear_sizes(rng):
         yield label, (dy, x)
 
 
-def _linear_input_gradient(rng):
+def _linear_input_gradient(rng: np.random.Generator) -> Iterator[Case]:
     for label, _, weight, dy in _linear_sizes(rng):
         yield label, (dy, weight)
 
@@ -121,7 +129,7 @@ def _linear_input_gradient(rng):
 # ReLU
 
 
-def _relu_backward(rng):
+def _relu_backward(rng: np.random.Generator) -> Iterator[Case]:
     yield "small", (np.array([[5.0, -6, 7, 8]]), np.array([[3.0, 2, 0, 0]]))
     for shape in ((4, 7), (2, 3, 4, 5)):
         yield f"shape {shape}", (rng.standard_normal(shape), np.maximum(rng.standard_normal(shape), 0))
@@ -130,7 +138,7 @@ def _relu_backward(rng):
 # Log-softmax and its loss
 
 
-def _log_softmax_forward(rng):
+def _log_softmax_forward(rng: np.random.Generator) -> Iterator[Case]:
     yield "small", (np.array([[0.0, 1, 2], [1, 1, 1]]),)
     yield "random, shape (5, 4)", (2 * rng.standard_normal((5, 4)),)
     yield "large scores", (rng.standard_normal((2, 3)) + 2000,)
@@ -139,7 +147,7 @@ def _log_softmax_forward(rng):
     yield "one class far ahead", (np.array([[0.0, 2000, 1], [3, 2, 1]]),)  # so that only its own score is a safe shift
 
 
-def _log_softmax_backward(rng):
+def _log_softmax_backward(rng: np.random.Generator) -> Iterator[Case]:
     small = minicnn.LogSoftmax().to("reference").predict(np.array([[0.0, 1, 2], [1, 1, 1]]))
     yield "small", (np.array([[1.0, 0, 2], [-1, 3, 0]]), small)
     for shape in ((5, 4), (3, 3)):
@@ -147,8 +155,8 @@ def _log_softmax_backward(rng):
         yield f"random, shape {shape}", (rng.standard_normal(shape), y)
 
 
-def _nll_loss_backward(rng):
-    def probabilities(*shape):
+def _nll_loss_backward(rng: np.random.Generator) -> Iterator[Case]:
+    def probabilities(*shape: int) -> Array:
         return minicnn.LogSoftmax().to("reference").predict(rng.standard_normal(shape))
 
     yield "small, equal weights", (probabilities(2, 3), np.array([0, 2]), np.ones(3), 0.0)
@@ -161,30 +169,26 @@ def _nll_loss_backward(rng):
 # Pooling
 
 
-def _windows(n_rows, n_columns, out_size=None, kernel=None, stride=None, padding=0):
-    if out_size is not None:
-        return adaptive_windows(n_rows, out_size[0]), adaptive_windows(n_columns, out_size[1])
-    return fixed_windows(n_rows, kernel, stride, padding), fixed_windows(n_columns, kernel, stride, padding)
-
-
-def _pooling_sizes():
-    yield "1 × 4 cells, windows of 2, none shared", (1, 1), (1, 4), _windows(1, 4, out_size=(1, 2))
-    yield "1 × 5 cells, 3 windows that overlap", (1, 1), (1, 5), _windows(1, 5, out_size=(1, 3))
-    yield "2 × 2 windows, stride 2", (2, 3), (4, 6), _windows(4, 6, kernel=2, stride=2)
-    yield "3 × 3 windows, stride 2, padding 1", (2, 2), (5, 7), _windows(5, 7, kernel=3, stride=2, padding=1)
-    yield "10 × 14 cells in 3 × 4 windows", (1, 2), (10, 14), _windows(10, 14, out_size=(3, 4))
+def _pooling_sizes() -> Iterator[tuple[str, Pair, Pair, tuple[Array, Array]]]:
+    yield "1 × 4 cells, windows of 2, none shared", (1, 1), (1, 4), (adaptive_windows(1, 1), adaptive_windows(4, 2))
+    yield "1 × 5 cells, 3 windows that overlap", (1, 1), (1, 5), (adaptive_windows(1, 1), adaptive_windows(5, 3))
+    yield "2 × 2 windows, stride 2", (2, 3), (4, 6), (fixed_windows(4, 2, 2, 0), fixed_windows(6, 2, 2, 0))
+    yield "3 × 3 windows, stride 2, padding 1", (2, 2), (5, 7), (fixed_windows(5, 3, 2, 1), fixed_windows(7, 3, 2, 1))
+    yield "10 × 14 cells in 3 × 4 windows", (1, 2), (10, 14), (adaptive_windows(10, 3), adaptive_windows(14, 4))
     apart = fixed_windows(6, 2, 3, 0), fixed_windows(8, 3, 4, 0)
     yield "2 × 3 windows, stride (3, 4), cells in none", (1, 2), (6, 8), apart
 
 
-def _pooling_numbers(rng, batch, size, tables):
+def _pooling_numbers(
+    rng: np.random.Generator, batch: Pair, size: Pair, tables: tuple[Array, Array]
+) -> tuple[Array, Array]:
     x = rng.permutation(batch[0] * batch[1] * size[0] * size[1]).reshape(*batch, *size).astype(np.float64)
     dy = rng.standard_normal((*batch, len(tables[0]), len(tables[1])))
     return x, dy
 
 
-def _max_pool2d_backward(rng):
-    reference = minicnn.get_backend("reference")
+def _max_pool2d_backward(rng: np.random.Generator) -> Iterator[Case]:
+    reference = get_backend("reference")
     for label, batch, size, tables in _pooling_sizes():
         x, dy = _pooling_numbers(rng, batch, size, tables)
         if label.startswith("1 × 5"):  # the third cell wins two windows and the fourth none
@@ -193,19 +197,19 @@ def _max_pool2d_backward(rng):
         yield label, (dy, argmax, *tables, size)
 
 
-def _avg_pool2d_forward(rng):
+def _avg_pool2d_forward(rng: np.random.Generator) -> Iterator[Case]:
     for label, batch, size, tables in _pooling_sizes():
         x, _ = _pooling_numbers(rng, batch, size, tables)
         yield label, (x, *tables)
 
 
-def _avg_pool2d_backward(rng):
+def _avg_pool2d_backward(rng: np.random.Generator) -> Iterator[Case]:
     for label, batch, size, tables in _pooling_sizes():
         _, dy = _pooling_numbers(rng, batch, size, tables)
         yield label, (dy, *tables, size)
 
 
-def _adaptive_sizes(rng):
+def _adaptive_sizes(rng: np.random.Generator) -> Iterator[Case]:
     known = [(6, 3), (5, 3), (10, 3), (14, 4), (5, 8), (13, 13), (7, 25), (3, 1), (30, 22), (22, 22), (25, 25)]
     for n_in, n_out in known + [tuple(pair) for pair in rng.integers(1, 60, (4, 2)).tolist()]:
         yield f"{n_in} cells, {n_out} windows", (n_in, n_out)
@@ -214,7 +218,7 @@ def _adaptive_sizes(rng):
 # Convolution
 
 
-def _conv_sizes(rng):
+def _conv_sizes(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, Array, Pair, Pair]]:
     """(label, x, weight, dy, stride, padding)"""
     table = (
         ("3 × 3 image, 2 × 2 kernel", 1, 1, 1, (3, 3), (2, 2), (1, 1), (0, 0)),
@@ -231,27 +235,27 @@ def _conv_sizes(rng):
         yield label, x, weight, dy, stride, padding
 
 
-def _conv2d_bias_gradient(rng):
+def _conv2d_bias_gradient(rng: np.random.Generator) -> Iterator[Case]:
     for label, _, _, dy, _, _ in _conv_sizes(rng):
         yield label, (dy,)
 
 
-def _conv2d_weight_gradient(rng):
+def _conv2d_weight_gradient(rng: np.random.Generator) -> Iterator[Case]:
     for label, x, weight, dy, stride, padding in _conv_sizes(rng):
         yield label, (dy, x, weight.shape[2:], stride, padding)
 
 
-def _conv2d_input_gradient(rng):
+def _conv2d_input_gradient(rng: np.random.Generator) -> Iterator[Case]:
     for label, x, weight, dy, stride, padding in _conv_sizes(rng):
         yield label, (dy, weight, x.shape[2:], stride, padding)
 
 
-def _to_pixels(rng):
+def _to_pixels(rng: np.random.Generator) -> Iterator[Case]:
     for label, x, weight, dy, stride, padding in _conv_sizes(rng):
         yield label, (dy[0, 0], weight[0], stride, padding, x[0])
 
 
-def _to_weights(rng):
+def _to_weights(rng: np.random.Generator) -> Iterator[Case]:
     for label, x, weight, dy, stride, padding in _conv_sizes(rng):
         yield label, (dy[0, 0], x[0], stride, padding, weight[0])
 
@@ -259,7 +263,7 @@ def _to_weights(rng):
 # Batch normalisation
 
 
-def _batchnorm_sizes(rng):
+def _batchnorm_sizes(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, Array]]:
     """(label, dy, x, weight)"""
     x = np.array([[[[1.0, 3], [5, 7]]]])
     yield "one image of 2 × 2", np.array([[[[1.0, 0], [0, 2]]]]), x, np.array([2.0])
@@ -271,18 +275,18 @@ def _batchnorm_sizes(rng):
 EPS = 0.5  # large, so that forgetting it shows
 
 
-def _batchnorm2d_train_backward(rng):
+def _batchnorm2d_train_backward(rng: np.random.Generator) -> Iterator[Case]:
     for label, dy, x, weight in _batchnorm_sizes(rng):
         yield label, (dy, x, weight, x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3)), EPS)
 
 
-def _batchnorm2d_eval_backward(rng):
+def _batchnorm2d_eval_backward(rng: np.random.Generator) -> Iterator[Case]:
     for label, dy, x, weight in _batchnorm_sizes(rng):
         mean, var = rng.standard_normal(len(weight)), rng.uniform(0.5, 3, len(weight))
         yield label, (dy, x, weight, mean, var, EPS)
 
 
-def _update_running_statistics_(rng):
+def _update_running_statistics_(rng: np.random.Generator) -> Iterator[Case]:
     yield "small", (np.array([0.0]), np.array([1.0]), np.array([10.0]), np.array([4.0]), 5, 0.1)
     for count in (2, 40):
         running_mean, mean = rng.standard_normal((2, 3))
@@ -293,7 +297,7 @@ def _update_running_statistics_(rng):
 # Optimisers
 
 
-def _sgd_step_(rng):
+def _sgd_step_(rng: np.random.Generator) -> Iterator[Case]:
     small = np.array([1.0, 2]), np.array([0.5, 0]), np.array([1.0, -1])
     yield "small, no momentum", (*(array.copy() for array in small), 0.1, 0.0, False, 0.0)
     yield "small, momentum 0.5", (*(array.copy() for array in small), 0.1, 0.5, False, 0.0)
@@ -303,8 +307,8 @@ def _sgd_step_(rng):
             yield label, (*rng.standard_normal((3, 2, 3)), 0.05, 0.9, nesterov, weight_decay)
 
 
-def _adam_step_(rng):
-    def slots():
+def _adam_step_(rng: np.random.Generator) -> Iterator[Case]:
+    def slots() -> tuple[Array, Array, Array]:
         return rng.standard_normal((2, 3)), 0.1 * rng.standard_normal((2, 3)), rng.uniform(0.01, 0.2, (2, 3))
 
     first = np.array([1.0, 2]), np.zeros(2), np.zeros(2), np.array([3.0, -0.5])
@@ -317,19 +321,19 @@ def _adam_step_(rng):
 # The whole network
 
 
-def _float64(network):
+def _float64(network: minicnn.Sequential) -> minicnn.Sequential:
     return network.to("reference", np.float64)
 
 
 class _First(minicnn.Linear):
     """A first layer whose dx is 0, and not left out, where nobody needs it: so it shows what it was asked."""
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Any:
         dx = super().backward(dy)
         return dx if need_dx else 0 * dx
 
 
-def _sequential_backward(rng):
+def _sequential_backward(rng: np.random.Generator) -> Iterator[Case]:
     seed = int(rng.integers(1 << 30))
     square = minicnn.Sequential(
         a=minicnn.Linear(3, 3, rng=seed), relu=minicnn.ReLU(), b=minicnn.Linear(3, 3, rng=seed + 1)
@@ -348,7 +352,7 @@ def _sequential_backward(rng):
     yield "need_dx is False", (first_asked, rng.standard_normal(y.shape), False)
 
 
-def _cross_entropy_loss_backward(rng):
+def _cross_entropy_loss_backward(rng: np.random.Generator) -> Iterator[Case]:
     for label, weight, smoothing in (
         ("equal weights", None, 0.0),
         ("class weights", np.array([1.0, 2, 0.5, 1]), 0.0),
@@ -360,7 +364,7 @@ def _cross_entropy_loss_backward(rng):
         yield label, (loss,)
 
 
-def _clip_gradients(rng):
+def _clip_gradients(rng: np.random.Generator) -> Iterator[Case]:
     for label, scale, max_norm in (
         ("a norm that is too large", 5, 2.5),
         ("a norm that is small enough", 0.01, 0.5),

@@ -6,6 +6,7 @@ the framework's (`source`); here are only the instructions.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minicnn.learn.exercises import source
@@ -27,26 +28,26 @@ class Task:
     module: str
     function: str
     docstring: str
-    outputs: tuple = ()
-    changes: tuple = ()
+    outputs: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     from_blank: bool = False
-    helpers: tuple = ()
+    helpers: tuple[str, ...] = ()
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What the function is called in the learner's file."""
         return name_of(self.function).lstrip("_")
 
-    def solution(self):
+    def solution(self) -> str:
         """The text of the function as the framework has it."""
         text = _renamed(source.solution(self.module, self.function, self.docstring), self.function, self.name)
         return "\n\n".join([text, *(source.solution(self.module, helper) for helper in self.helpers)])
 
-    def arguments(self):
+    def arguments(self) -> list[str]:
         """The names of the function's arguments."""
-        return [argument.arg for argument in source.parsed(self.solution()).body[0].args.args]
+        return [argument.arg for argument in source.function_in(self.solution()).args.args]
 
-    def stub(self):
+    def stub(self) -> str:
         """The text of the function as the learner gets it."""
         with_blanks = source.blank if self.from_blank else source.completion
         return _renamed(with_blanks(self.module, self.function, self.docstring), self.function, self.name)
@@ -69,24 +70,24 @@ class Exercise:
     title: str
     lesson: str
     introduction: str
-    tasks: tuple
-    given: tuple = ()
+    tasks: tuple[Task, ...]
+    given: tuple[tuple[str, str], ...] = ()
     header: str = "import numpy as np"
 
     @property
-    def file(self):
+    def file(self) -> str:
         """Its file's name in the learner's folder."""
         return f"{self.number:02}_{self.name}.py"
 
-    def stub(self):
+    def stub(self) -> str:
         """The whole file as the learner gets it."""
         return self._text(Task.stub)
 
-    def solution(self):
+    def solution(self) -> str:
         """The whole file with every task solved."""
         return self._text(Task.solution)
 
-    def _text(self, of_task):
+    def _text(self, of_task: Callable[[Task], str]) -> str:
         many = f"{len(self.tasks)} tasks" if len(self.tasks) > 1 else "one task"
         introduction = self.introduction.strip("\n")
         head = (
@@ -101,7 +102,7 @@ class Exercise:
         return "\n\n".join(parts)
 
 
-def name_of(function):
+def name_of(function: str) -> str:
     """What a function of the framework is called in a learner's file, where methods are functions.
 
     >>> name_of("relu_backward"), name_of("CrossEntropyLoss.backward")
@@ -112,5 +113,5 @@ def name_of(function):
     return "_".join([*(word.lower() for word in words), name])
 
 
-def _renamed(text, function, name):
+def _renamed(text: str, function: str, name: str) -> str:
     return text.replace(f"def {function.rpartition('.')[2]}(", f"def {name}(", 1)

@@ -18,6 +18,7 @@ import inspect
 import textwrap
 import threading
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
 
@@ -27,7 +28,7 @@ BLANK = "..."
 _one_at_a_time = threading.RLock()
 
 
-def parsed(text, file="<text>"):
+def parsed(text: str, file: str = "<text>") -> ast.Module:
     """The syntax tree of a text in Python. What Python would only warn of, like "\\d", is no error.
 
     One thread at a time: Python 3.11 counts for all threads together how deep in a tree it is, and then finds that
@@ -40,7 +41,12 @@ def parsed(text, file="<text>"):
         return ast.parse(text, file)
 
 
-def solution(module, name, docstring=None):
+def function_in(text: str) -> ast.FunctionDef:
+    """The syntax tree of the first function of a text."""
+    return next(node for node in parsed(text).body if isinstance(node, ast.FunctionDef))
+
+
+def solution(module: str, name: str, docstring: str | None = None) -> str:
     """The text of the function `name` ("relu_backward", "Sequential.backward") of a module, its markers plain comments.
 
     With `docstring` that one stands in place of its own.
@@ -49,7 +55,7 @@ def solution(module, name, docstring=None):
     return "\n".join(line.replace(MARKER, "# ") for line in lines) + "\n"
 
 
-def completion(module, name, docstring):
+def completion(module: str, name: str, docstring: str) -> str:
     """The text of a function with `...` in place of what its markers speak of. Raises ValueError without a marker."""
     lines = _function_lines(module, name, docstring)
     kept, position = [], 0
@@ -68,15 +74,14 @@ def completion(module, name, docstring):
     return "\n".join(kept) + "\n"
 
 
-def blank(module, name, docstring):
+def blank(module: str, name: str, docstring: str) -> str:
     """The text of a function of which only the first line and the docstring are left."""
-    tree = parsed(solution(module, name, docstring)).body[0]
-    lines = solution(module, name, docstring).splitlines()
-    head = lines[: tree.body[0].end_lineno]  # signature and docstring
+    text = solution(module, name, docstring)
+    head = text.splitlines()[: function_in(text).body[0].end_lineno]  # signature and docstring
     return "\n".join([*head, "    # TODO: write it", f"    {BLANK}"]) + "\n"
 
 
-def exchanged(text, edits):
+def exchanged(text: str, edits: Mapping[str, str]) -> str:
     """`text` with pieces of it exchanged. Raises ValueError where one does not stand in it exactly once."""
     for old, new in edits.items():
         if text.count(old) != 1:
@@ -85,13 +90,13 @@ def exchanged(text, edits):
     return text
 
 
-def blanks_left(function):
+def blanks_left(function: ast.AST) -> list[int]:
     """The line numbers of `...` in place of code in a function's syntax tree; x[...] is code."""
     values = [node.value for node in ast.walk(function) if isinstance(node, (ast.Expr, ast.Assign, ast.Return))]
     return sorted({value.lineno for value in values if isinstance(value, ast.Constant) and value.value is ...})
 
 
-def _end_of_marked(lines, position):
+def _end_of_marked(lines: list[str], position: int) -> int:
     """One past the last line that a marker above `position` speaks of."""
     end = position
     indent = len(lines[position]) - len(lines[position].lstrip())
@@ -104,26 +109,24 @@ def _end_of_marked(lines, position):
     return end
 
 
-def _placeholder(lines, indent):
+def _placeholder(lines: list[str], indent: str) -> list[str]:
     """What stands in place of these lines: the names that they assign to, or `return`, and `...`."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("return"):
         return [f"{indent}return {BLANK}"]
     statements = parsed(text).body
-    if all(
-        isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) for statement in statements
-    ):
-        return [f"{indent}{statement.targets[0].id} = {BLANK}" for statement in statements]
+    targets = [statement.targets[0] for statement in statements if isinstance(statement, ast.Assign)]
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    if len(names) == len(statements):
+        return [f"{indent}{name} = {BLANK}" for name in names]
     return [indent + BLANK]
 
 
 @lru_cache(maxsize=256)
-def _function_lines(module, name, docstring):
+def _function_lines(module: str, name: str, docstring: str | None) -> list[str]:
     """The lines of a function, dedented, with the given docstring or its own, without what the course leaves out."""
     source = inspect.getsource(import_module(module))
-    node = parsed(source)
-    for part in name.split("."):
-        node = next(child for child in node.body if getattr(child, "name", None) == part)
+    node = _node_called(name, parsed(source).body)
     lines = source.splitlines()
     own_docstring = ast.get_docstring(node)
     start = node.body[0 if own_docstring is None else 1].lineno - 1
@@ -135,7 +138,18 @@ def _function_lines(module, name, docstring):
     return textwrap.dedent("\n".join([*decorators, signature, *quoted, *lines[start : node.end_lineno]])).splitlines()
 
 
-def _signature(function):
+def _node_called(name: str, body: list[ast.stmt]) -> ast.FunctionDef:
+    """The syntax tree of a function, or of a method "Class.method", among statements."""
+    part, _, rest = name.partition(".")
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == part:
+            return _node_called(rest, node.body)
+        if isinstance(node, ast.FunctionDef) and node.name == part:
+            return node
+    raise ValueError(f"expected a function {name}, found none")
+
+
+def _signature(function: ast.FunctionDef) -> str:
     """The line `def name(arguments):` of a function's syntax tree, without types."""
     for node in ast.walk(function.args):
         if isinstance(node, ast.arg):
@@ -143,7 +157,7 @@ def _signature(function):
     return f"def {function.name}({ast.unparse(function.args)}):"
 
 
-def _quoted(docstring, indent):
+def _quoted(docstring: str | None, indent: str) -> list[str]:
     """The lines of a docstring with its quotes; none for None."""
     if docstring is None:
         return []

@@ -1,7 +1,9 @@
 """What the right function gives on a task's cases, and what each known mistake would give."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -9,21 +11,27 @@ from minicnn.learn.exercises import source
 from minicnn.learn.exercises.cases import cases, results
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader.differences import differing
-from minicnn.learn.mistakes import of_task
+from minicnn.learn.mistakes import Mistake, of_task
+from minicnn.plain import Array
+
+Outcome: TypeAlias = dict[str, Array] | str  # of a case: arrays by name, or the name of an error's class
+Outcomes: TypeAlias = Sequence[Outcome]
 
 
-def right(task, seed):
+def right(task: str, seed: int) -> list[dict[str, Array]]:
     """What the framework's function gives: for each case of the seed a dict of arrays."""
-    return outcomes(task, seed)
+    called = function(task, ())
+    with np.errstate(all="ignore"):
+        return [results(task, called, arguments) for _, arguments in cases(task, seed)]
 
 
-def outcomes(task, seed, *mistakes):
+def outcomes(task: str, seed: int, *mistakes: Mistake) -> Outcomes:
     """For each case of the seed what a function with these mistakes gives: a dict of arrays, or an error's class name.
 
     Raises ValueError where two mistakes do not go together, since they change one piece of the text.
     """
     called = function(task, mistakes)
-    found = []
+    found: list[Outcome] = []
     with np.errstate(all="ignore"):
         for _, arguments in cases(task, seed):
             try:
@@ -33,7 +41,7 @@ def outcomes(task, seed, *mistakes):
     return found
 
 
-def named(task, given):
+def named(task: str, given: Mapping[int, Outcomes]) -> tuple[Mistake, ...]:
     """The known mistakes that would have given just this: none, one, or two at once, as a tuple.
 
     `given` is a dict from seeds to outcomes.
@@ -48,23 +56,23 @@ def named(task, given):
     return ()
 
 
-def alike(expected, given):
+def alike(expected: Outcomes, given: Outcomes) -> bool:
     """Whether two lists of outcomes are the same, errors included."""
     return len(expected) == len(given) and all(map(_one_alike, expected, given))
 
 
-def _one_alike(expected, given):
+def _one_alike(expected: Outcome, given: Outcome) -> bool:
     if isinstance(expected, str) or isinstance(given, str):
         return expected == given
     return expected.keys() == given.keys() and all(agree(array, given[name]) for name, array in expected.items())
 
 
-def agree(expected, got):
+def agree(expected: Array, got: Array) -> bool:
     """Whether two arrays have one shape and the same numbers, up to rounding; NaN and infinity in the same places."""
     return expected.shape == got.shape and not differing(expected, got).any()
 
 
-def function(task, mistakes):
+def function(task: str, mistakes: Iterable[Mistake]) -> Callable[..., Any]:
     """The framework's function, or one with mistakes, as Python that is not compiled."""
     exercise, definition = TASKS[task]
     text = definition.solution()
@@ -77,9 +85,9 @@ def function(task, mistakes):
 
 
 @lru_cache
-def _given(exercise_name):
+def _given(exercise_name: str) -> dict[str, Any]:
     """The namespace of an exercise's solution."""
     exercise = next(exercise for exercise, _ in TASKS.values() if exercise.name == exercise_name)
-    namespace = {}
+    namespace: dict[str, Any] = {}
     exec(compile(exercise.solution(), f"<{exercise.file}>", "exec"), namespace)
     return namespace

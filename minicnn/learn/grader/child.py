@@ -16,8 +16,11 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -26,23 +29,18 @@ import minicnn
 from minicnn.learn.exercises.cases import cases, results
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader.running import LONGEST_LINE
-
-try:
-    import resource  # Linux and macOS have it
-except ImportError:
-    resource = None
+from minicnn.plain import Array
 
 MEMORY, FILE_SIZE = 4 << 30, 64 << 20  # bytes: the most that a learner's code may take, and may write into one file
 PACKAGE = str(Path(minicnn.__file__).parent)
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
     """Run a task and write what came of it."""
-    task, folder, *seeds = arguments
-    folder = Path(folder)
+    task, folder, seeds = arguments[0], Path(arguments[1]), [int(seed) for seed in arguments[2:]]
     _limit_resources()
     np.seterr(all="ignore")  # what becomes infinite is seen in the results
-    arrays, report = _run(folder / "learner.py", task, folder, [int(seed) for seed in seeds])
+    arrays, report = _run(folder / "learner.py", task, folder, seeds)
     save_file(arrays, folder / "results.part", {"report": json.dumps(report)})
     os.replace(folder / "results.part", folder / "results.safetensors")
     with contextlib.suppress(Exception):  # the learner may have closed it
@@ -50,7 +48,7 @@ def main(arguments):
     os._exit(0)  # not waiting for threads that the learner started
 
 
-def _run(file, task, folder, seeds):
+def _run(file: Path, task: str, folder: Path, seeds: list[int]) -> tuple[dict[str, Array], dict[str, Any]]:
     """(arrays, report), the report a dict: "error" where the file could not be used, else "cases" and "calls"."""
     todo = [(seed, position, *case) for seed in seeds for position, case in enumerate(cases(task, seed))]
     now = folder / "now"
@@ -95,14 +93,16 @@ def _run(file, task, folder, seeds):
 class _Watch:
     """Calls a function and notes whose code runs meanwhile: the learner's, or the framework's of the same name."""
 
-    def __init__(self, file, task, function):
+    def __init__(self, file: Path, task: str, function: Callable[..., Any]) -> None:
         self.file, self.task = str(file), task
         self.function = function
         self.compiled = hasattr(function, "py_func")  # by Numba, so that its calls need not be seen as Python's
-        self.code = getattr(inspect.unwrap(function.py_func if self.compiled else function), "__code__", None)
-        self.calls, self.ours, self.watched = 0, None, True
+        in_python = getattr(function, "py_func", function)
+        self.code: CodeType | None = getattr(inspect.unwrap(in_python), "__code__", None)
+        self.calls, self.watched = 0, True
+        self.ours: str | None = None
 
-    def called(self, *args):
+    def called(self, *args: Any) -> Any:
         self.calls += self.compiled and self._is_inside()
         threading.setprofile(self._note)  # in threads that are started meanwhile
         sys.setprofile(self._note)
@@ -113,7 +113,7 @@ class _Watch:
             sys.setprofile(None)
             threading.setprofile(None)
 
-    def _note(self, frame, event, _):
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
         if event != "call":
             return
         code = frame.f_code
@@ -122,7 +122,7 @@ class _Watch:
         elif code.co_filename.startswith(PACKAGE) and self._is_the_answer(frame):
             self.ours = self.ours or f"{code.co_name} in {Path(code.co_filename).relative_to(PACKAGE)}"
 
-    def _is_the_answer(self, frame):
+    def _is_the_answer(self, frame: FrameType) -> bool:
         """Whether a frame of the framework is the function of the task."""
         function, name = TASKS[self.task][1].function, frame.f_code.co_name
         owner, _, method = function.rpartition(".")
@@ -131,38 +131,45 @@ class _Watch:
         classes = [parent.__name__ for parent in type(frame.f_locals.get("self")).__mro__]
         return name == method and owner in classes
 
-    def _is_inside(self):
-        return self.code is not None and self.code.co_filename == self.file
+    def _is_inside(self) -> bool:
+        return self._first_line() is not None
 
-    def report(self):
-        first_line = self.code.co_firstlineno if self._is_inside() else None
+    def _first_line(self) -> int | None:
+        """Where the function begins in the learner's file; None where it stands elsewhere."""
+        if self.code is None or self.code.co_filename != self.file:
+            return None
+        return self.code.co_firstlineno
+
+    def report(self) -> dict[str, Any]:
         ours = self.ours or self._compiled_answer()
-        return {"calls": self.calls, "first_line": first_line, "ours": ours, "watched": self.watched}
+        return {"calls": self.calls, "first_line": self._first_line(), "ours": ours, "watched": self.watched}
 
-    def _compiled_answer(self):
+    def _compiled_answer(self) -> str | None:
         """The framework's function, where Numba compiled it for a call: such calls are not seen as Python's."""
         definition = TASKS[self.task][1]
         answer = getattr(import_module(definition.module), definition.function, None)
         return definition.function if getattr(answer, "overloads", None) else None
 
 
-def _described(error, file):
+def _described(error: BaseException, file: Path) -> str:
     """An error as its learner should read it: the lines of their own file, and what went wrong."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return f"line {error.lineno}: {(error.text or '').strip()[:LONGEST_LINE]}\n{type(error).__name__}: {error.msg}"
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == str(file):
-            text = linecache.getline(str(file), frame.lineno).strip()[:LONGEST_LINE]
+            text = linecache.getline(str(file), frame.lineno or 0).strip()[:LONGEST_LINE]
             lines.append(f"line {frame.lineno}, in {frame.name}: {text}")
     shown = lines if len(lines) <= 6 else [*lines[:3], f"… {len(lines) - 6} more …", *lines[-3:]]
     message = f"{type(error).__name__}: {error}".rstrip(": ")
     return "\n".join([*shown, message[:2000]])
 
 
-def _limit_resources():
-    if resource is None:
-        return  # Windows: there the time limit alone holds
+def _limit_resources() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: there the time limit alone holds
+        return
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(limit)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)

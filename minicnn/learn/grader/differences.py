@@ -1,6 +1,10 @@
 """What a wrong array looks like beside the right one: the worst number, what lies around it, and what stands out."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+
+from minicnn.plain import Array
 
 NEIGHBOURS = 2  # on each side of the worst number, along the last two axes
 SMALLEST = 3  # numbers in an array, up to which a pattern may be chance
@@ -11,14 +15,14 @@ TOLERANCE = 1e-9
 FLOAT32 = 1e-5  # differences below this share look like rounding
 
 
-def differing(expected, got):
+def differing(expected: Array, got: Array) -> Array:
     """Which numbers of two arrays of one shape are not the same, up to rounding; NaN and infinity must be in place."""
     with np.errstate(invalid="ignore"):
         largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
         return ~np.isclose(got, expected, rtol=0, atol=TOLERANCE * max(largest, 1e-300), equal_nan=True)
 
 
-def worst_index(expected, got):
+def worst_index(expected: Array, got: Array) -> tuple[int, ...]:
     """The index where the two differ most; a number that is not finite differs most of all."""
     with np.errstate(invalid="ignore"):
         difference = np.array(abs(got - expected))  # an array also of a single number
@@ -26,11 +30,11 @@ def worst_index(expected, got):
     return tuple(int(index) for index in np.unravel_index(np.argmax(np.nan_to_num(difference, nan=-1)), got.shape))
 
 
-def around(expected, got, index):
+def around(expected: Array, got: Array, index: tuple[int, ...]) -> str:
     """The numbers around an index as text: expected to the left, got to the right, the worst in brackets."""
     if not expected.ndim:
         return ""
-    *leading, row, column = (0, 0, *index)[-max(2, len(index)) :]
+    row, column = (0, *index)[-2:]
     leading = index[:-2]
     tables = [np.atleast_2d(array[leading] if leading else array) for array in (expected, got)]
     rows, columns = (_near(place, n) for place, n in zip((row, column), tables[0].shape, strict=True))
@@ -51,26 +55,26 @@ def around(expected, got, index):
     return "\n".join([head, *(f"{left}  |  {right}" for left, right in zip(*sides, strict=True))])
 
 
-def _near(place, n):
+def _near(place: int, n: int) -> slice:
     """The stretch of an axis of n numbers that is shown: all of a short one, else what lies around a place."""
     if n <= 2 * NEIGHBOURS + 1:
         return slice(0, n)
     return slice(max(place - NEIGHBOURS, 0), min(place + NEIGHBOURS + 1, n))
 
 
-def digits_that_differ(expected, got, least):
+def digits_that_differ(expected: float, got: float, least: int) -> int:
     """How many digits to show of two numbers so that they are not written alike."""
     return next((d for d in range(least, 17) if f"{expected:.{d}g}" != f"{got:.{d}g}"), 17)
 
 
-def patterns(wrong):
+def patterns(wrong: Sequence[tuple[Array, Array, str, Mapping[str, Array]]]) -> list[str]:
     """What all the wrong numbers have in common, as a list of sentences about the first of the wrong arrays.
 
     `wrong` is a list of (expected, got, name, arguments) for the cases that are wrong, the arguments a dict by name.
     Only what is true of the others as well is reported, since a few numbers may look like anything by chance.
     """
-    (_, first), *others = [(one[0].size, _sentences(*one)) for one in wrong]
-    others = [sentences for size, sentences in others if size > SMALLEST]
+    first = _sentences(*wrong[0])
+    others = [_sentences(*one) for one in wrong[1:] if one[0].size > SMALLEST]
     found = []
     for kind, sentence in first.items():
         if kind in OF_ONE_CASE or all(kind in sentences for sentences in others):
@@ -84,16 +88,14 @@ def patterns(wrong):
 OF_ONE_CASE = ("shape", "not finite", "first axis")  # what is true of one case, whatever the others are
 
 
-def _sentences(expected, got, name, arguments):
+def _sentences(expected: Array, got: Array, name: str, arguments: Mapping[str, Array]) -> dict[str, str]:
     """A dict from the kind of pattern to a sentence about it; maybe empty."""
     if expected.shape != got.shape:
         return {"shape": _about_the_shape(expected, got)}
     if not np.isfinite(got).all():
         kinds = [kind for kind, test in (("NaN", np.isnan), ("infinity", np.isinf)) if test(got).any()]
-        found = (
-            f"There is {' and '.join(kinds)} in it: look for a division by 0, the log of 0, or exp of a large number."
-        )
-        return {"not finite": found}
+        causes = "look for a division by 0, the log of 0, or exp of a large number."
+        return {"not finite": f"There is {' and '.join(kinds)} in it: {causes}"}
     if name in arguments and np.array_equal(arguments[name], got):
         return {"unchanged": f"It is {name} as it came in. A line `{name} = …` makes a new array beside the old one."}
     if not got.any():
@@ -103,7 +105,7 @@ def _sentences(expected, got, name, arguments):
     return found | (_a_factor(expected, got) or _a_rearrangement(expected, got) or _where(expected, got))
 
 
-def _about_the_shape(expected, got):
+def _about_the_shape(expected: Array, got: Array) -> str:
     found = [f"Its shape should be {expected.shape}, and is {got.shape}."]
     if got.T.shape == expected.shape and np.allclose(got.T, expected):
         found.append("Transposed it would be right.")
@@ -112,7 +114,7 @@ def _about_the_shape(expected, got):
     return " ".join(found)
 
 
-def _a_factor(expected, got):
+def _a_factor(expected: Array, got: Array) -> dict[str, str]:
     """Whether every number is the right one times the same factor."""
     scale = np.abs(expected).max()
     if np.abs(got - expected).max() < FLOAT32 * scale:
@@ -132,7 +134,7 @@ def _a_factor(expected, got):
     return {"factor": f"Every number is the right one times {factor:.4g}{share}."}
 
 
-def _a_rearrangement(expected, got):
+def _a_rearrangement(expected: Array, got: Array) -> dict[str, str]:
     """Whether the right numbers stand in the wrong places."""
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1 and np.allclose(np.flip(got, axis), expected):
@@ -150,7 +152,7 @@ def _a_rearrangement(expected, got):
     return {}
 
 
-def _where(expected, got):
+def _where(expected: Array, got: Array) -> dict[str, str]:
     """Where the wrong numbers lie."""
     wrong = differing(expected, got)
     found = {}

@@ -7,6 +7,7 @@ stands in the learner's file. Everything is compared here, in the grader's proce
 import ast
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from minicnn.learn.exercises.cases import by_name, cases
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader import answers
 from minicnn.learn.grader.differences import around, differing, digits_that_differ, patterns, worst_index
-from minicnn.learn.grader.running import LONGEST_LINE, SECONDS, TEXT, run
+from minicnn.learn.grader.running import LONGEST_LINE, SECONDS, TEXT, Execution, Key, run
 
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
 SMALL = 16  # numbers in an argument, up to which it is shown
@@ -40,24 +41,24 @@ class Verdict:
     exercise: str
     status: str
     headline: str
-    details: tuple = ()
-    mistakes: tuple = ()
+    details: tuple[str, ...] = ()
+    mistakes: tuple[str, ...] = ()
     printed: str = ""
     seconds: float = 0.0
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         return self.status == PASSED
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """The verdict as JSON can hold it."""
         return asdict(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n\n".join([f"{self.task}: {self.headline}", *self.details])
 
 
-def check(file, task, seconds=SECONDS):
+def check(file: str | Path, task: str, seconds: float = SECONDS) -> Verdict:
     """Grade the function of a task in a learner's file. Returns a `Verdict`, whatever the file holds.
 
     The code runs in a process of its own, for at most `seconds`.
@@ -66,11 +67,15 @@ def check(file, task, seconds=SECONDS):
     """
     exercise, _ = TASKS[task]
 
-    def verdict(status, headline, *details, mistakes=(), printed="", took=0.0):
+    def verdict(
+        status: str, headline: str, *details: str, mistakes: tuple[str, ...] = (), printed: str = "", took: float = 0.0
+    ) -> Verdict:
         return Verdict(task, exercise.name, status, headline, details, mistakes, printed, took)
 
-    text, why = _text(Path(file))
-    before = why or _without_running(text, task)
+    text = _text(Path(file))
+    if isinstance(text, tuple):
+        return verdict(*text)
+    before = _without_running(text, task)
     if before is not None:
         return verdict(*before)
     ran = run(text, task, seconds)
@@ -87,31 +92,31 @@ def check(file, task, seconds=SECONDS):
     )
 
 
-def _text(file):
-    """(text, None) of a learner's file, or (None, (status, headline)) where it cannot be read."""
+def _text(file: Path) -> str | tuple[str, str]:
+    """The text of a learner's file, or (status, headline) where it cannot be read."""
     try:
         if file.exists() and not file.is_file():  # to read from a pipe or a device may never end
-            return None, (BROKEN, f"{file} cannot be read as text: it is no file")
+            return BROKEN, f"{file} cannot be read as text: it is no file"
         if file.exists() and file.stat().st_size > LARGEST_FILE:
-            return None, (BROKEN, f"{file} is larger than {LARGEST_FILE} bytes; is it the right file?")
-        return file.read_text(TEXT), None
+            return BROKEN, f"{file} is larger than {LARGEST_FILE} bytes; is it the right file?"
+        return file.read_text(TEXT)
     except FileNotFoundError:
-        return None, (BROKEN, f"there is no file {file}; `minicnn learn start` writes those that are missing")
+        return BROKEN, f"there is no file {file}; `minicnn learn start` writes those that are missing"
     except UnicodeDecodeError as error:
-        return None, (BROKEN, f"{file} cannot be read as text: {error}; save it with the encoding UTF-8")
+        return BROKEN, f"{file} cannot be read as text: {error}; save it with the encoding UTF-8"
     except OSError as error:
-        return None, (BROKEN, f"{file} cannot be read as text: {error}")
+        return BROKEN, f"{file} cannot be read as text: {error}"
 
 
-def _without_running(text, task):
+def _without_running(text: str, task: str) -> tuple[str, ...] | None:
     """(status, headline, details …) where the text alone decides, or None."""
     try:
         tree = source.parsed(text)
     except (RecursionError, MemoryError):
         return BROKEN, "Python cannot read the file", "Some expression in it is nested too deeply."
     except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where = f"line {line}: {(error.text or '').strip()[:LONGEST_LINE]}" if line else str(error)
+        line, text_of_line = getattr(error, "lineno", None), getattr(error, "text", None) or ""
+        where = f"line {line}: {text_of_line.strip()[:LONGEST_LINE]}" if line else str(error)
         return BROKEN, "Python cannot read the file", f"{where}\n{type(error).__name__}: {getattr(error, 'msg', error)}"
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == task]
     if functions:
@@ -122,7 +127,7 @@ def _without_running(text, task):
     return None
 
 
-def _judged(task, ran):
+def _judged(task: str, ran: Execution) -> dict[str, Any]:
     """A dict of status, headline, details and mistakes for what came of running."""
     if ran.broken is not None:
         return _broken("it gave no result", ran.broken)
@@ -166,11 +171,11 @@ def _judged(task, ran):
     return {"status": BROKEN if error else WRONG, "headline": "not right yet", "details": (shown,)}
 
 
-def _broken(headline, *details):
+def _broken(headline: str, *details: str) -> dict[str, Any]:
     return {"status": BROKEN, "headline": headline, "details": details}
 
 
-def _first_wrong(task, ran):
+def _first_wrong(task: str, ran: Execution) -> tuple[Key, str | None] | None:
     """((seed, position), name or None) of the first case that is not right, its first wrong output; None if all are."""
     for seed in ran.seeds:
         for position, expected in enumerate(answers.right(task, seed)):
@@ -184,7 +189,7 @@ def _first_wrong(task, ran):
     return None
 
 
-def _shown(task, ran, key, name):
+def _shown(task: str, ran: Execution, key: Key, name: str | None) -> str:
     """The paragraph about the first wrong case."""
     seed, position = key
     label, arguments = cases(task, seed)[position]
@@ -208,8 +213,10 @@ def _shown(task, ran, key, name):
     return "\n".join(lines)
 
 
-def _patterns(task, ran, key, name):
+def _patterns(task: str, ran: Execution, key: Key, name: str | None) -> list[str]:
     """What the wrong numbers called `name` have in common, in the first wrong case and in the others."""
+    if name is None:
+        return []
     wrong = []
     for seed in ran.seeds:
         for position, (_, arguments) in enumerate(cases(task, seed)):
@@ -221,7 +228,7 @@ def _patterns(task, ran, key, name):
     return patterns(wrong) if wrong else []
 
 
-def _changed_argument(task, ran):
+def _changed_argument(task: str, ran: Execution) -> dict[str, Any] | None:
     """A verdict where the function wrote into an argument that is not its own to change."""
     definition = TASKS[task][1]
     names = definition.arguments()
@@ -239,13 +246,13 @@ def _changed_argument(task, ran):
     return None
 
 
-def _whose_code(task, ran):
+def _whose_code(task: str, ran: Execution) -> str:
     """What shows that it was the learner's code."""
     calls, line, many = ran.calls["calls"], ran.calls["first_line"], len(ran.cases)
     return f"Right in all {many} cases: your {task} (line {line} of your file) was called {calls} times for them."
 
 
-def _assignments(task, arguments):
+def _assignments(task: str, arguments: tuple[Any, ...]) -> list[str]:
     """The lines that say what the function was called with: small numbers and arrays in full, of others the shape."""
     named = by_name(task, arguments)
     lines = [_assigned(name, value) for name, value in named.items() if _is_small(value)]
@@ -257,11 +264,11 @@ def _assignments(task, arguments):
     return lines + ([f"    too large to show: {', '.join(shapes)}"] if shapes else [])
 
 
-def _is_small(value):
+def _is_small(value: Any) -> bool:
     return value.size <= SMALL if isinstance(value, np.ndarray) else isinstance(value, (int, float, tuple))
 
 
-def _assigned(name, value):
+def _assigned(name: str, value: Any) -> str:
     """The line `name = value`, of a matrix several lines under each other."""
     start = f"    {name} = "
     if not isinstance(value, np.ndarray):

@@ -16,6 +16,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,7 @@ import minicnn
 from minicnn.checks import shortened
 from minicnn.io.safetensors import read_safetensors
 from minicnn.learn.exercises.cases import SEEDS, cases
+from minicnn.plain import Array
 
 SECONDS = 30
 TEXT = "utf-8-sig"  # what learners' files are written in; editors on Windows begin UTF-8 with a mark
@@ -30,6 +32,9 @@ LONGEST_LINE = 200  # characters of a line of theirs that are shown
 PRINTED = 4000  # characters of what the learner's code prints that are handed on
 LARGEST_RESULTS = 64 << 20  # bytes
 MARK = "MINICNN_LEARN_RUN"  # the variable by which a process is known to come from a run
+
+
+Key: TypeAlias = tuple[int, int]  # (seed, position) of a case
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,24 @@ class Execution:
         seconds: how long it took, the start of Python included.
     """
 
-    seeds: tuple
+    seeds: tuple[int, ...]
     broken: str | None
-    arrays: dict = field(default_factory=dict)
-    cases: dict = field(default_factory=dict)
-    calls: dict = field(default_factory=dict)
+    arrays: dict[tuple[int, int, str], Array] = field(default_factory=dict)
+    cases: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    calls: dict[str, Any] = field(default_factory=dict)
     printed: str = ""
     seconds: float = 0.0
 
-    def outcomes(self):
+    def outcomes(self) -> dict[int, list[dict[str, Array] | str]]:
         """For each seed the list of its resultss cases: a dict of arrays, or the name of an error's class."""
-        found = {seed: [] for seed in self.seeds}
+        found: dict[int, list[dict[str, Array] | str]] = {seed: [] for seed in self.seeds}
         for (seed, position), case in sorted(self.cases.items()):
             arrays = {name: array for (*key, name), array in self.arrays.items() if key == [seed, position]}
             found[seed].append(case["kind"] if case["error"] else arrays)
         return found
 
 
-def run(text, task, seconds=SECONDS):
+def run(text: str, task: str, seconds: float = SECONDS) -> Execution:
     """Run the function of a task in a learner's file, given as text. Returns a `Execution`; whatever the code does.
 
     The cases are those of two seeds that are always the same, and of one that nobody can know before.
@@ -89,7 +94,7 @@ def run(text, task, seconds=SECONDS):
     return Execution(seeds, None, arrays, report["cases"], report["calls"], printed, took)
 
 
-def _process(task, folder, seeds, seconds):
+def _process(task: str, folder: Path, seeds: tuple[int, ...], seconds: float) -> tuple[int | None, str]:
     """(exit status, what was printed) of the learner's process; the status is None where it had to be ended."""
     command = [sys.executable, "-m", "minicnn.learn.grader.child", task, str(folder), *map(str, seeds)]
     with open(folder / "printed", "w+b") as printed:
@@ -113,7 +118,7 @@ def _process(task, folder, seeds, seconds):
         return ended, printed.read(4 * PRINTED).decode("utf-8", "replace")[:PRINTED]
 
 
-def end(process):
+def end(process: subprocess.Popen[bytes]) -> None:
     """End a process that leads a session, and with it all that it started."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
@@ -122,7 +127,7 @@ def end(process):
     process.wait()
 
 
-def _end_strays(folder):
+def _end_strays(folder: Path) -> None:
     """End what left the session of a run: on Linux, every process that has the run's mark in its environment."""
     mark = f"{MARK}={folder}".encode()
     for _ in range(10):  # one that is being started while others end is found the next time
@@ -138,7 +143,7 @@ def _end_strays(folder):
             return
 
 
-def environment():
+def environment() -> dict[str, str]:
     """The environment of a process of the grader's: this minicnn, one thread, and no settings of the shell's Python.
 
     Numba is set to check every index, so that one outside of its array is an error and not a wrong number.
@@ -151,7 +156,7 @@ def environment():
     return kept | threads | python | {"NUMBA_BOUNDSCHECK": "1"}
 
 
-def _results(path, task, seeds):
+def _results(path: Path, task: str, seeds: tuple[int, ...]) -> tuple[dict[tuple[int, int, str], Array], dict[str, Any]]:
     """(arrays, report) that the learner's process wrote. Raises where it did not, or wrote something else."""
     _require_plain(path, LARGEST_RESULTS)
     written, metadata = read_safetensors(path)
@@ -180,18 +185,18 @@ def _results(path, task, seeds):
     return arrays, {"cases": found, "calls": calls}
 
 
-def _require(value, kind, *others):
+def _require(value: object, kind: type, *others: object) -> None:
     if not isinstance(value, kind) and value not in others:
         raise TypeError(f"expected {kind.__name__}, got {value!r}")
 
 
-def _require_plain(path, most):
+def _require_plain(path: Path, most: int) -> None:
     """Raise ValueError where a path is no file of at most this many bytes: to read from a pipe may never end."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > most:
         raise ValueError(f"expected a file of at most {most} bytes")
 
 
-def _doing(path):
+def _doing(path: Path) -> str:
     """The last entry of the learner's process about what it is doing."""
     try:
         _require_plain(path, 1000)
@@ -200,7 +205,7 @@ def _doing(path):
         return "starting"
 
 
-def _why(ended, doing, printed, seconds):
+def _why(ended: int | None, doing: str, printed: str, seconds: float) -> str:
     """Why there are no results, as a sentence."""
     if ended is None:
         return (
@@ -222,12 +227,12 @@ def _why(ended, doing, printed, seconds):
     return f"the process ended with status {ended}, {_while(doing)}: {last[0][:300]}"
 
 
-def _signal(number):
+def _signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
 
 
-def _while(doing):
+def _while(doing: str) -> str:
     return f"in {doing}" if doing.startswith("the case") else f"while it was {doing}"

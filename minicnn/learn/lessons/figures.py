@@ -5,17 +5,27 @@ who runs the lesson: into the page or notebook that is being built, below the ce
 from a plain script into a file whose path is printed. No window opens, so nothing waits for one to be closed.
 """
 
+from __future__ import annotations
+
 import io
 import itertools
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.io.files import write_whole
 from minicnn.io.output import printable
+from minicnn.plain import Pair
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # One colour for each kind of number, the same in every lesson; they are seen on white and on black paper.
 COLOURS = {"value": "#7f4fb5", "gradient": "#d1495b", "weight": "#1b998b"}
@@ -26,11 +36,11 @@ DPI = 130
 CELL, GAP, TITLE, EDGE, LETTER = 0.46, 0.3, 0.32, 0.05, 0.088
 FOLDER = "pictures"  # in the folder the script is started from
 
-_receiver = ContextVar("receiver of figures", default=None)
+_receiver: ContextVar[Callable[[Figure, str], None] | None] = ContextVar("receiver of figures", default=None)
 _numbers = itertools.count(1)  # of the pictures of a script
 
 
-def show(figure, caption):
+def show(figure: Figure, caption: str) -> None:
     """Show a figure where the lesson runs; `caption` says in a sentence what is seen in it."""
     receiver = _receiver.get()
     if receiver is not None:
@@ -48,7 +58,7 @@ def show(figure, caption):
 
 
 @contextmanager
-def shown_by(receiver):
+def shown_by(receiver: Callable[[Figure, str], None]) -> Iterator[None]:
     """While this lasts, `show` calls `receiver(figure, caption)` and does nothing else."""
     token = _receiver.set(receiver)
     try:
@@ -57,25 +67,25 @@ def shown_by(receiver):
         _receiver.reset(token)
 
 
-def as_png(figure):
+def as_png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG file, on white."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI, facecolor="white")
     return content.getvalue()
 
 
-def _in_a_notebook():
+def _in_a_notebook() -> bool:
     """Whether the code runs in a kernel of Jupyter's, as in VS Code and Spyder too; IPython's terminal is none."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def _next_path():
+def _next_path() -> Path:
     script = getattr(sys.modules["__main__"], "__file__", None) or "lesson.py"
     return Path(FOLDER) / f"{Path(script).stem}-{next(_numbers)}.png"
 
 
-def draw_cells(axes, array, title, kind="value", mark=()):
+def draw_cells(axes: Axes, array: ArrayLike, title: str, kind: str = "value", mark: Iterable[Pair] = ()) -> None:
     """Draw an array as a table, a number in each cell; the larger it is, of either sign, the stronger the shade.
 
     Args:
@@ -107,7 +117,7 @@ def draw_cells(axes, array, title, kind="value", mark=()):
     axes.set_axis_off()
 
 
-def tables(*rows):
+def tables(*rows: Sequence[tuple[Any, ...]]) -> Figure:
     """A figure of arrays as tables, all cells of one size, in rows and columns.
 
     Each row is a list of tuples (array, title, kind, mark), of which kind and mark may be left out; see `draw_cells`.
@@ -130,7 +140,7 @@ def tables(*rows):
     return figure
 
 
-def _add_table(figure, centre, top, table):
+def _add_table(figure: Figure, centre: float, top: float, table: tuple[Any, ...]) -> None:
     """Draw one of `tables` below `top` and around `centre`, both in inches."""
     width, height = _size(table[0])
     whole_width, whole_height = figure.get_size_inches()
@@ -139,17 +149,17 @@ def _add_table(figure, centre, top, table):
     draw_cells(figure.add_axes(place), *table)
 
 
-def _size(array):
+def _size(array: ArrayLike) -> tuple[float, float]:
     """(width, height) of a table, in inches."""
     height, width = np.atleast_2d(array).shape
     return CELL * width, CELL * height
 
 
-def _width_with_title(array, title, *_):
+def _width_with_title(array: ArrayLike, title: str, *_: object) -> float:
     return max(_size(array)[0], LETTER * len(title))
 
 
-def as_text(number):
+def as_text(number: float) -> str:
     """A number in few characters; whole ones of up to four digits as they are.
 
     >>> as_text(3.0), as_text(-0.12345), as_text(0.0), as_text(1234.0)

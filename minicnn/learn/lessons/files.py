@@ -16,12 +16,12 @@ from minicnn.io.files import write_whole
 FOLDER = Path(__file__).parent / "texts"
 
 
-def lesson_paths():
+def lesson_paths() -> list[Path]:
     """The files of the lessons, in their order."""
     return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
 
-def title_of(path):
+def title_of(path: Path) -> str:
     """The first heading of a lesson's text.
 
     >>> title_of(lesson_paths()[0])
@@ -33,7 +33,7 @@ def title_of(path):
     raise ValueError(f"{path.name}: expected a first heading, a line that begins with '# # ', got none")
 
 
-def copy_lessons(folder):
+def copy_lessons(folder: str | Path) -> tuple[list[Path], list[Path]]:
     """Write the lessons into `folder`, which is made if need be; returns (written, kept), two lists of paths.
 
     A file that is there already and differs is somebody's work, and is kept as it is.

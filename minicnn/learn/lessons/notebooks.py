@@ -2,15 +2,17 @@
 
 import base64
 import itertools
+from pathlib import Path
+from typing import Any
 
 from minicnn.io.files import write_whole
 from minicnn.learn.lessons.figures import as_png
-from minicnn.learn.lessons.run import Code, Picture, needing_lesson_packages, read_lesson
+from minicnn.learn.lessons.run import Code, Picture, Printed, Text, needing_lesson_packages, read_lesson
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
-def notebook_of(path, cells):
+def notebook_of(path: Path, cells: list[Text | Code]) -> Any:
     """The lesson in a file as an nbformat notebook, with the outputs of `cells`, which `run_lesson` made of it.
 
     Raises ImportError where a package is missing.
@@ -26,7 +28,7 @@ def notebook_of(path, cells):
     return notebook
 
 
-def write_notebook(path, cells, destination):
+def write_notebook(path: Path, cells: list[Text | Code], destination: str | Path) -> None:
     """Write `notebook_of` a lesson as .ipynb. Raises ImportError, and OSError."""
     with needing_lesson_packages("write_notebook"):
         import nbformat
@@ -35,7 +37,7 @@ def write_notebook(path, cells, destination):
     write_whole(destination, (nbformat.writes(notebook) + "\n").encode())
 
 
-def _outputs(made):
+def _outputs(made: Printed | Picture) -> list[Any]:
     """One of `Code.outputs` as nbformat has it, as if it came from the lesson in Jupyter."""
     from nbformat.v4 import new_output
 

@@ -4,17 +4,23 @@ Formulas become MathML, pictures SVG within the page, and the colours of both fo
 to questions are folded away until they are asked for.
 """
 
+from __future__ import annotations
+
 import base64
 import html
 import io
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minicnn.inspect.page import FOLDER
 from minicnn.io.files import write_whole
 from minicnn.learn.lessons.files import lesson_paths, title_of
-from minicnn.learn.lessons.run import ANSWER, INK, PICTURE, Picture, Text, needing_lesson_packages
+from minicnn.learn.lessons.run import ANSWER, INK, PICTURE, Code, Picture, Printed, Text, needing_lesson_packages
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 THEME = FOLDER / "theme.css"
 STYLE = Path(__file__).parent.parent / "page" / "lesson.css"
@@ -36,12 +42,12 @@ PRIME = re.compile(r"<msup>((?:(?!</?msup>).)*)<mi>(&#x0203[234];)</mi></msup>")
 INK_STYLE = f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:#e9e6de}}}}</style>"
 
 
-def write_page(path, cells, destination):
+def write_page(path: Path, cells: list[Text | Code], destination: str | Path) -> None:
     """Write `page_of` a lesson. Raises ImportError where a package is missing, and OSError."""
     write_whole(destination, page_of(path, cells).encode())
 
 
-def write_index(destination):
+def write_index(destination: str | Path) -> None:
     """Write the page that lists the lessons."""
     items = "\n".join(
         f'<li><a href="{path.stem}.html">{html.escape(title_of(path).partition(" · ")[2])}</a></li>'
@@ -55,7 +61,7 @@ def write_index(destination):
     write_whole(destination, whole_page("Learn backpropagation by writing it", body).encode())
 
 
-def page_of(path, cells):
+def page_of(path: Path, cells: list[Text | Code]) -> str:
     """The page, a string, of the lesson in the file `path` and the `cells` that `run_lesson` made of it.
 
     Raises ImportError where a package is missing.
@@ -69,7 +75,7 @@ def page_of(path, cells):
     return whole_page(title_of(path), f"<header>{top}</header>\n<main>\n{content}\n</main>\n<footer>{end}</footer>")
 
 
-def whole_page(title, body, *styles):
+def whole_page(title: str, body: str, *styles: Path) -> str:
     """A page with the style of the lessons, and after it that of more files, in it; `body` is HTML, `title` is not."""
     style = "".join(path.read_text("utf-8") for path in (THEME, STYLE, *styles))
     return (
@@ -80,7 +86,7 @@ def whole_page(title, body, *styles):
     )
 
 
-def _links(path):
+def _links(path: Path) -> str:
     """The way to the lessons before and after this one, and to their list."""
     paths = lesson_paths()
     links = ['<a href="index.html">All lessons</a>']
@@ -93,7 +99,7 @@ def _links(path):
     return "".join(links)
 
 
-def _cell(cell):
+def _cell(cell: Text | Code) -> str:
     if isinstance(cell, Text):
         return _markdown(cell.source)
     code, outputs = _highlighted(cell.source), [_output(output) for output in cell.outputs]
@@ -102,11 +108,11 @@ def _cell(cell):
     return "\n".join([code, *outputs])
 
 
-def _folded(summary, content):
+def _folded(summary: str, content: str) -> str:
     return f"<details>\n<summary>{summary}</summary>\n{content}\n</details>"
 
 
-def _output(output):
+def _output(output: Printed | Picture) -> str:
     if isinstance(output, Picture):
         caption = html.escape(output.caption)
         source = base64.b64encode(_svg(output.figure).encode()).decode()
@@ -118,7 +124,7 @@ def _output(output):
     return f'<pre class="output" tabindex="0">{html.escape(output.text)}</pre>'
 
 
-def _svg(figure):
+def _svg(figure: Figure) -> str:
     """The figure as SVG, in which `INK` follows the reader's light or dark."""
     with needing_lesson_packages("page_of"):
         import matplotlib
@@ -129,7 +135,7 @@ def _svg(figure):
     return f"{head}{INK_STYLE}<defs>{rest}".replace(f": {INK}", ": currentColor")
 
 
-def _highlighted(source):
+def _highlighted(source: str) -> str:
     with needing_lesson_packages("page_of"):
         from pygments import highlight
         from pygments.formatters import HtmlFormatter
@@ -137,7 +143,7 @@ def _highlighted(source):
     return f'<pre tabindex="0"><code>{highlight(source, PythonLexer(), HtmlFormatter(nowrap=True))}</code></pre>'
 
 
-def _markdown(source):
+def _markdown(source: str) -> str:
     with needing_lesson_packages("page_of"):
         from markdown_it import MarkdownIt
         from mdit_py_plugins.dollarmath import dollarmath_plugin
@@ -148,12 +154,12 @@ def _markdown(source):
     return PUNCTUATION.sub(r"\2\1", text)
 
 
-def _fenced(source, language, _):
+def _fenced(source: str, language: str, _: object) -> str:
     """Code within text."""
     return _highlighted(source) if language == "python" else f'<pre tabindex="0">{html.escape(source)}</pre>'
 
 
-def _mathml(formula, options):
+def _mathml(formula: str, options: dict[str, Any]) -> str:
     with needing_lesson_packages("page_of"):
         from latex2mathml.converter import convert
     display = options["display_mode"]

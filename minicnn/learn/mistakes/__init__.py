@@ -19,6 +19,6 @@ MISTAKES = (
 )
 
 
-def of_task(task):
+def of_task(task: str) -> list[Mistake]:
     """The known mistakes with the task of this name."""
     return [mistake for mistake in MISTAKES if mistake.task == task]

@@ -4,21 +4,28 @@ Of use are mistakes in operations that a layer, or the loss, calls on its way fo
 updates, window arithmetic, kernels in loops and the network's own methods, which are no layer's operations.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 import numpy as np
 
 import minicnn
 from minicnn.backends.own import OwnOperations
+from minicnn.backends.protocol import Operations
 from minicnn.learn.grader.answers import function
-from minicnn.learn.mistakes import MISTAKES
+from minicnn.learn.mistakes import MISTAKES, Mistake
+from minicnn.plain import Array
+
+Replaced: TypeAlias = dict[str, Callable[..., Any]]  # what stands in for an operation, by its name
 
 
-def survivors():
+def survivors() -> tuple[list[Mistake], list[Mistake]]:
     """(mistakes tried, those with which `gradcheck` still says that all is right), two lists."""
     tried = [mistake for mistake in MISTAKES if _checks(mistake)]
     return tried, [mistake for mistake in tried if all(_passes(mistake, *check) for check in _checks(mistake))]
 
 
-def _passes(mistake, layer, x, loss=None, y=None):
+def _passes(mistake: Mistake, layer: minicnn.Layer, x: Array, loss: Any = None, y: Array | None = None) -> bool:
     replaced = {mistake.task: function(mistake.task, (mistake,))}
     if loss is None:
         layer.use(**replaced)
@@ -30,24 +37,33 @@ def _passes(mistake, layer, x, loss=None, y=None):
         return False
 
 
-class _WithReplacements:
-    """A loss whose replaced operations follow it to every backend."""
+class _WrongNLLLoss(minicnn.NLLLoss):
+    """With replaced operations, on whichever backend it is put."""
 
-    def to(self, backend):
+    replaced: Replaced
+
+    def to(self, backend: str) -> "_WrongNLLLoss":
         super().to(backend)
-        self.ops = OwnOperations(self.ops, self.replaced)
+        self.ops = _with_replaced(self.ops, self.replaced)
         return self
 
 
-class _WrongNLLLoss(_WithReplacements, minicnn.NLLLoss):
-    pass
+class _WrongCrossEntropyLoss(minicnn.CrossEntropyLoss):
+    """With replaced operations, on whichever backend it is put."""
+
+    replaced: Replaced
+
+    def to(self, backend: str) -> "_WrongCrossEntropyLoss":
+        super().to(backend)
+        self.ops = _with_replaced(self.ops, self.replaced)
+        return self
 
 
-class _WrongCrossEntropyLoss(_WithReplacements, minicnn.CrossEntropyLoss):
-    pass
+def _with_replaced(ops: Operations, replaced: Replaced) -> Any:
+    return OwnOperations(ops, replaced)
 
 
-def _checks(mistake):
+def _checks(mistake: Mistake) -> list[tuple[Any, ...]]:
     """The checks that call a mistake's operation, each (layer, x) or (layer, x, loss, y); none for other tasks.
 
     A new BatchNorm2d has weights of 1, beside which forgetting them cannot be seen: these have others.
@@ -59,7 +75,7 @@ def _checks(mistake):
         layer.params["weight"][:] = [0.5, 2]
     weights = np.array([0.5, 1.0, 2.0, 3.0])
     conv = minicnn.Conv2d(2, 3, kernel_size=(3, 2), stride=(2, 1), padding=(1, 1), rng=0)
-    checks = {
+    checks: dict[str, list[tuple[Any, ...]]] = {
         "linear_": [(minicnn.Linear(4, 3, rng=0), scores)],
         "relu_": [(minicnn.ReLU(), images)],
         "log_softmax_": [(minicnn.LogSoftmax(), scores)],

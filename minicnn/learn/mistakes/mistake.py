@@ -17,6 +17,6 @@ class Mistake:
 
     task: str
     name: str
-    edits: dict
+    edits: dict[str, str]
     message: str
     hint: str

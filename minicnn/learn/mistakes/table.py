@@ -3,10 +3,13 @@
 python -m minicnn.learn.mistakes.table > docs/mistakes.md
 """
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.exercises.cases import SEEDS
 from minicnn.learn.grader import answers
-from minicnn.learn.mistakes import MISTAKES, of_task
+from minicnn.learn.mistakes import MISTAKES, Mistake, of_task
 from minicnn.learn.mistakes.kill_rate import survivors
 
 HEAD = """# The mistakes that the grader knows
@@ -19,19 +22,22 @@ A row is a mistake that was handed in. `x` stands in the column of the mistake t
 all `x` on its diagonal confuses nothing.
 """
 
+# A mistake that was handed in, whether it was rejected, the mistakes that were named.
+Row: TypeAlias = tuple[Mistake, bool, tuple[Mistake, ...]]
 
-def confusion():
+
+def confusion() -> dict[str, list[Row]]:
     """For each task the list of (mistake handed in, whether it was rejected, the mistakes that were named)."""
     return {task: [(mistake, *_judged(task, mistake)) for mistake in of_task(task)] for task in TASKS}
 
 
-def _judged(task, mistake):
+def _judged(task: str, mistake: Mistake) -> tuple[bool, tuple[Mistake, ...]]:
     given = {seed: answers.outcomes(task, seed, mistake) for seed in SEEDS}
     rejected = not all(answers.alike(answers.right(task, seed), given[seed]) for seed in SEEDS)
     return rejected, answers.named(task, given)
 
 
-def as_markdown(tables, kill_rate):
+def as_markdown(tables: Mapping[str, list[Row]], kill_rate: tuple[list[Mistake], list[Mistake]]) -> str:
     """The page for what `confusion` and `kill_rate.survivors` found."""
     rows = [row for rows in tables.values() for row in rows]
     rejected = sum(rejected for _, rejected, _ in rows)
@@ -40,7 +46,7 @@ def as_markdown(tables, kill_rate):
     return HEAD + total + _gradcheck(*kill_rate) + "".join(_section(task, rows) for task, rows in tables.items())
 
 
-def _gradcheck(tried, survivors):
+def _gradcheck(tried: list[Mistake], survivors: list[Mistake]) -> str:
     """What `minicnn.gradcheck` sees of the mistakes in a layer's operations."""
     lines = [
         "\n## Seen by the gradient check\n",
@@ -53,7 +59,7 @@ def _gradcheck(tried, survivors):
     return "\n".join(lines) + "\n"
 
 
-def _section(task, rows):
+def _section(task: str, rows: list[Row]) -> str:
     """One task: the mistakes with their questions, and the confusion table."""
     numbers = range(1, len(rows) + 1)
     lines = [

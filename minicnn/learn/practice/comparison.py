@@ -1,8 +1,10 @@
 """SimpleNet trained with a learner's functions, and beside it with the framework's."""
 
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minicnn.backends import get_backend
 from minicnn.backends.protocol import OPERATIONS
@@ -28,22 +30,23 @@ class Comparison:
             over the whole run.
     """
 
-    yours: list
-    ours: list
-    operations: dict
+    yours: list[dict[str, Any]]
+    ours: list[dict[str, Any]]
+    operations: dict[str, tuple[int, float, float]]
 
 
-def operations_among(tasks):
+def operations_among(tasks: Iterable[str]) -> list[str]:
     """Those of the tasks that are operations of a layer, the loss or the optimiser, and so can stand in a network."""
     return [task for task in tasks if task in OPERATIONS]
 
 
-def load(folder, tasks):
+def load(folder: str | Path, tasks: Iterable[str]) -> dict[str, Callable[..., Any]]:
     """The learner's functions of these tasks, as a dict, from the files in `folder`; the code of the files is run here.
 
     Raises OSError where a file cannot be read, ValueError where it has no such function, and whatever its code raises.
     """
-    functions, files = {}, {}
+    functions: dict[str, Callable[..., Any]] = {}
+    files: dict[Path, dict[str, Any]] = {}
     for task in tasks:
         path = Path(folder) / TASKS[task][0].file
         if path not in files:
@@ -56,13 +59,13 @@ def load(folder, tasks):
     return functions
 
 
-def train(functions, epochs=3, seed=0):
+def train(functions: Mapping[str, Callable[..., Any]], epochs: int = 3, seed: int = 0) -> Comparison:
     """Train SimpleNet on scikit-learn's digits with these operations, and with the framework's. Returns a `Comparison`.
 
     Raises what the functions raise, RuntimeError where the loss becomes infinite or NaN, ImportError without
     scikit-learn.
     """
-    times = {name: [0, 0.0, 0.0] for name in functions}
+    times: dict[str, list[Any]] = {name: [0, 0.0, 0.0] for name in functions}
     backend = get_backend("cpu")
     timed_yours = {name: _timed(function, times[name], 1) for name, function in functions.items()}
     timed_ours = {name: _timed(getattr(backend, name), times[name], 2) for name in functions}
@@ -70,10 +73,11 @@ def train(functions, epochs=3, seed=0):
     for of_name in times.values():
         of_name[0] = 0
     yours = _history(timed_yours, epochs, seed)
-    return Comparison(yours, ours, {name: tuple(of_name) for name, of_name in times.items() if of_name[0]})
+    called = {name: (calls, of_yours, of_ours) for name, (calls, of_yours, of_ours) in times.items() if calls}
+    return Comparison(yours, ours, called)
 
 
-def _history(operations, epochs, seed):
+def _history(operations: Mapping[str, Callable[..., Any]], epochs: int, seed: int) -> list[dict[str, Any]]:
     """The history of a run with these operations in every layer, the loss and the optimiser."""
     digits = load_digits()
     training, validation = digits.train.split(144, rng=seed)
@@ -85,10 +89,10 @@ def _history(operations, epochs, seed):
     return trainer.fit(batches, [(validation.images, validation.labels)], epochs)
 
 
-def _timed(function, of_name, column):
+def _timed(function: Callable[..., Any], of_name: list[Any], column: int) -> Callable[..., Any]:
     """The function, whose calls and seconds are added to `of_name`."""
 
-    def timed(*arguments):
+    def timed(*arguments: Any) -> Any:
         started = time.perf_counter()
         returned = function(*arguments)
         of_name[0] += 1

@@ -1,9 +1,10 @@
 """The learner's folder: the exercises and the lessons, written once and never over what is there."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from minicnn.io.files import write_whole
-from minicnn.learn.exercises import EXERCISES, TASKS
+from minicnn.learn.exercises import EXERCISES, TASKS, Exercise
 from minicnn.learn.lessons.files import copy_lessons
 
 README = """# Backpropagation, by writing it
@@ -26,7 +27,7 @@ environment, `python lessons/01_linear.py`. With `minicnn learn lessons --html p
 """
 
 
-def start(folder, exercises=EXERCISES):
+def start(folder: str | Path, exercises: Sequence[Exercise] = EXERCISES) -> list[Path]:
     """Write exercises, lessons and a README into a folder, made if need be; files that are there stay as they are.
 
     Returns the paths that were written, in order. Raises OSError where the folder cannot be made or written.
@@ -44,7 +45,7 @@ def start(folder, exercises=EXERCISES):
     return written + list(lessons)
 
 
-def tasks_called(names):
+def tasks_called(names: Iterable[str]) -> list[str]:
     """The names of tasks that `names` mean, in the order of the course: of a task, an exercise, or an exercise's file.
 
     Without names all tasks. Raises ValueError for a name that means none.

@@ -6,13 +6,14 @@ Every number in these answers is measured on the recorded curves, by the signatu
 import sys
 from textwrap import fill
 
-from minicnn.learn.symptoms.cases import CAUSES, cause_of
-from minicnn.learn.symptoms.measures import TABLE
+from minicnn.learn.symptoms.cases import CAUSES, Run, cause_of
+from minicnn.learn.symptoms.cause import Cause, Sign
+from minicnn.learn.symptoms.measures import TABLE, Measure
 
 WIDTH = 79  # fits a terminal of 80 columns
 
 
-def check(run, name, healthy):
+def check(run: Run, name: str, healthy: Run) -> tuple[bool, str]:
     """(whether the cause `name` is that of `run`, an explanation).
 
     The explanation of a wrong one names neither the right cause nor what it predicts.
@@ -30,7 +31,7 @@ def check(run, name, healthy):
     return False, _objection(run, CAUSES[name], healthy)
 
 
-def explain(run, healthy):
+def explain(run: Run, healthy: Run) -> str:
     """The cause of `run`: what shows it, what looks alike, and how to fix it."""
     cause = cause_of(run.number)
     lines = [fill(f"The cause of case {run.number} is {cause.name}: {cause.title}.", WIDTH), "", "What shows it:"]
@@ -46,7 +47,7 @@ def explain(run, healthy):
     return "\n".join([*lines, "", "How to fix it:", _item(cause.fix), "", f"The faulty code: {file}"])
 
 
-def _objection(run, cause, healthy):
+def _objection(run: Run, cause: Cause, healthy: Run) -> str:
     """What of a wrong diagnosis the curves contradict, what they do not, and where to look next."""
     against = [sign for sign in cause.signature if not sign.holds(run.curves)]
     fitting = [sign for sign in cause.signature if sign.holds(run.curves)]
@@ -64,20 +65,20 @@ def _objection(run, cause, healthy):
     return "\n".join([*lines, "", fill(look, WIDTH)])
 
 
-def _telling(run, wrong, healthy):
+def _telling(run: Run, wrong: Cause, healthy: Run) -> Measure:
     """A measure by which the run differs from the healthy one, if there is one of which `wrong` says nothing."""
     differing = [sign.measure for sign in cause_of(run.number).signature if not sign.holds(healthy.curves)]
     mentioned = [sign.measure for sign in wrong.signature]
     return next((measure for measure in differing if measure not in mentioned), differing[-1])
 
 
-def _against(sign, run):
+def _against(sign: Sign, run: Run) -> str:
     return f"{sign.measure.what} would be {sign.expected}, and is {sign.measure.text(run.curves)}"
 
 
-def _where(measure):
+def _where(measure: Measure) -> str:
     return measure.panel if measure.panel == TABLE else f'the panel "{measure.panel}"'
 
 
-def _item(text, indent="  "):
+def _item(text: str, indent: str = "  ") -> str:
     return fill(text, WIDTH, initial_indent=f"{indent}- ", subsequent_indent=f"{indent}  ")

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from minicnn.learn.symptoms.curves import record
+from minicnn.learn.symptoms.cause import Cause
+from minicnn.learn.symptoms.curves import Curves, record
 from minicnn.learn.symptoms.experiment import Experiment
 from minicnn.learn.symptoms.faults import (
     batchnorm_mode,
@@ -63,20 +62,20 @@ class Run:
     number: int
     seed: int
     fixed: bool
-    curves: dict[str, np.ndarray]
+    curves: Curves
 
 
-def complaint(number):
+def complaint(number: int) -> str:
     """What the owner of run `number` says of it."""
     return _case(number)[0]
 
 
-def cause_of(number):
+def cause_of(number: int) -> Cause:
     """The `Cause` of run `number`: the answer."""
     return CAUSES[_case(number)[1]]
 
 
-def run(number, seed=0, fixed=False):
+def run(number: int, seed: int = 0, fixed: bool = False) -> Run:
     """Train the faulty network of case `number`, or with `fixed=True` the same without its fault.
 
     It takes about half a second, once the kernels are compiled. Returns a `Run`. Raises ValueError for a number that
@@ -89,12 +88,12 @@ def run(number, seed=0, fixed=False):
     return Run(number, seed, fixed, record((cause.fixed if fixed else cause.experiment)(), seed))
 
 
-def healthy(seed=0):
+def healthy(seed: int = 0) -> Run:
     """The run in which nothing is wrong, with the weights and the order of the faulty ones of the same seed."""
     return Run(0, seed, False, record(Experiment(), seed))
 
 
-def diagnose(curves):
+def diagnose(curves: Curves) -> list[str]:
     """The names of all causes whose signature holds on these curves: one for a case, none for the healthy run.
 
     >>> len(diagnose(run(4).curves)), diagnose(healthy().curves)
@@ -103,7 +102,7 @@ def diagnose(curves):
     return [cause.name for cause in CAUSES.values() if cause.matches(curves)]
 
 
-def _case(number):
+def _case(number: int) -> tuple[str, str]:
     if number not in _CASES:
         raise ValueError(f"symptoms: expected the number of a case, 1 to {len(_CASES)}, got {number!r}")
     return _CASES[number]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from minicnn.learn.symptoms.curves import Curves
 from minicnn.learn.symptoms.experiment import Experiment
 from minicnn.learn.symptoms.measures import Measure
 
@@ -15,12 +16,12 @@ class Sign:
     low: float = -math.inf
     high: float = math.inf
 
-    def holds(self, curves):
+    def holds(self, curves: Curves) -> bool:
         """False, too, where the measure is not a number."""
         return bool(self.low <= self.measure.of(curves) <= self.high)
 
     @property
-    def expected(self):
+    def expected(self) -> str:
         """The bounds in words: "at least 0.9"."""
         if self.low == self.high:
             return f"{self.low:g}"
@@ -55,11 +56,11 @@ class Cause:
     confused: dict[str, str]
     fix: str
 
-    def matches(self, curves):
+    def matches(self, curves: Curves) -> bool:
         """Whether the whole signature holds."""
         return all(sign.holds(curves) for sign in self.signature)
 
     @property
-    def fixed(self):
+    def fixed(self) -> type[Experiment]:
         """The same experiment with what it overrides taken back."""
         return type("Fixed", (self.experiment,), {self.place: getattr(Experiment, self.place)})

@@ -31,18 +31,27 @@ argmax makes of it.
 """
 
 import functools
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from minicnn.data import load_digits
+from minicnn.backends.protocol import Report
+from minicnn.data import Dataset, LabelledImages, load_digits
+from minicnn.layers import BatchNorm2d
 from minicnn.learn.symptoms.experiment import CLASSES, EPOCHS, Experiment
+from minicnn.losses import NLLLoss
+from minicnn.network import Sequential
+from minicnn.optim import SGD
+from minicnn.plain import Array
+
+Curves: TypeAlias = dict[str, Array]
 
 LAYERS = ("conv1", "conv2", "bn2", "fc1", "fc2")
 RELUS = ("relu1", "relu2", "relu3")
 EVALUATION_BATCH = 36
 
 
-def record(experiment, seed):
+def record(experiment: Experiment, seed: int) -> Curves:
     """Train as `experiment` does and return the curves, a dict of float64 arrays.
 
     Raises ImportError where scikit-learn, which has the digits, is not installed.
@@ -54,21 +63,21 @@ def record(experiment, seed):
         return _recorded(experiment, seed)
 
 
-def compile_kernels(report=None):
+def compile_kernels(report: Report | None = None) -> None:
     """Make the kernels ready that the runs need, which without Numba's cache takes longer than a run.
 
     `report` as for `minicnn.compile_kernels`.
     """
-    network = Experiment().network(rng=0)
+    network = Experiment().network(np.random.default_rng(0))
     network.ops.compile_kernels("float32", report, {*network.operations, "losses", "optim"})
 
 
-def _recorded(experiment, seed):
+def _recorded(experiment: Experiment, seed: int) -> Curves:
     weights, order = np.random.default_rng(seed).spawn(2)
     digits = experiment.prepared(_digits())
     network, loss = experiment.network(weights), experiment.loss()
     optimizer, batches = experiment.optimizer(network), experiment.batches(digits.train, order)
-    notes = {}
+    notes: dict[str, list[Any]] = {}
     _note(notes, _validated(experiment, network, loss, digits.test))
     for _ in range(EPOCHS):
         seen = []
@@ -81,12 +90,14 @@ def _recorded(experiment, seed):
     return {name: np.array(values, np.float64) for name, values in notes.items()}
 
 
-def _note(notes, values):
+def _note(notes: dict[str, list[Any]], values: dict[str, Any]) -> None:
     for name, value in values.items():
         notes.setdefault(name, []).append(value)
 
 
-def _step(network, loss, optimizer, pictures, labels):
+def _step(
+    network: Sequential, loss: NLLLoss, optimizer: SGD, pictures: Array, labels: Array
+) -> tuple[dict[str, Any], Array]:
     """One training step: what is noted of it, and the gradient of the pictures."""
     output = network.forward(pictures)
     value = loss.forward(output, labels)
@@ -95,7 +106,9 @@ def _step(network, loss, optimizer, pictures, labels):
     before = {name: layer.params[key].copy() for name, layer, key in network.named_params()}
     optimizer.step()
 
-    weights, gradients, updates = ({layer: [] for layer in LAYERS} for _ in range(3))
+    weights: dict[str, list[Array]] = {layer: [] for layer in LAYERS}
+    gradients: dict[str, list[Array]] = {layer: [] for layer in LAYERS}
+    updates: dict[str, list[Array]] = {layer: [] for layer in LAYERS}
     for name, layer, key in network.named_params():
         of = name.split(".")[0]
         weights[of].append(before[name].ravel())
@@ -112,7 +125,7 @@ def _step(network, loss, optimizer, pictures, labels):
     }, d_pictures
 
 
-def _looked_at(pictures, labels, d_pictures):
+def _looked_at(pictures: Array, labels: Array, d_pictures: Array) -> dict[str, Any]:
     """What is noted of the pictures of one epoch, (N, 1, 8, 8), their labels and their gradients."""
     of_label = [pictures[labels == label, 0] for label in range(CLASSES)]
     means = np.array([of.mean(axis=0) for of in of_label], np.float64)
@@ -127,16 +140,18 @@ def _looked_at(pictures, labels, d_pictures):
     }
 
 
-def _validated(experiment, network, loss, validation):
+def _validated(
+    experiment: Experiment, network: Sequential, loss: NLLLoss, validation: LabelledImages
+) -> dict[str, Any]:
     """What is noted of the validation pictures."""
-    order = np.argsort(validation.labels, kind="stable")
+    images, order = np.asarray(validation.images), np.argsort(validation.labels, kind="stable")
     experiment.to_evaluation(network)
     outputs, offsets = [], []
     for start in range(0, len(order), EVALUATION_BATCH):
-        of_layer = _outputs(network, validation.images[order[start : start + EVALUATION_BATCH]])
+        of_layer = _outputs(network, images[order[start : start + EVALUATION_BATCH]])
         outputs.append(of_layer["log_softmax"])
         offsets.append(_bn_offset(network["bn2"], of_layer["bn2"]))
-    mixed = _outputs(network, validation.images)
+    mixed = _outputs(network, images)
     network.train()
 
     output, labels = np.concatenate(outputs), validation.labels[order]
@@ -150,11 +165,11 @@ def _validated(experiment, network, loss, validation):
         "bn_offset": np.mean(offsets),
         "val_accuracy_mixed": np.mean(mixed["log_softmax"].argmax(axis=1) == validation.labels),
         "dead": [_dead(mixed[name]) for name in RELUS],
-        "spread": [np.std(array, dtype=np.float64) for array in (validation.images, *(mixed[name] for name in LAYERS))],
+        "spread": [np.std(array, dtype=np.float64) for array in (images, *(mixed[name] for name in LAYERS))],
     }
 
 
-def _outputs(network, x):
+def _outputs(network: Sequential, x: Array) -> dict[str, Array]:
     """What each layer makes of x, by name, in the network's present mode."""
     outputs = {}
     for name, layer in network.named_layers():
@@ -162,38 +177,38 @@ def _outputs(network, x):
     return outputs
 
 
-def _bn_offset(layer, y):
+def _bn_offset(layer: BatchNorm2d, y: Array) -> float:
     """|mean of x_hat| of a batch, from the output y = weight * x_hat + bias; the mean over the channels.
 
     Where the layer takes away the batch's own mean, it is 0.
     """
     means = y.mean(axis=(0, 2, 3), dtype=np.float64)
-    return np.mean(np.abs((means - layer.params["bias"]) / layer.params["weight"]))
+    return float(np.mean(np.abs((means - layer.params["bias"]) / layer.params["weight"])))
 
 
-def _dead(y):
+def _dead(y: Array) -> float:
     """The share of a ReLU's units (channels, or features) that are 0 in the whole batch."""
     if not np.isfinite(y).all():
         return np.nan
-    return np.mean(~(y > 0).any(axis=(0, *range(2, y.ndim))))
+    return float(np.mean(~(y > 0).any(axis=(0, *range(2, y.ndim)))))
 
 
-def _joined(arrays):
+def _joined(arrays: dict[str, list[Array]]) -> Array:
     return np.concatenate([array for of_layer in arrays.values() for array in of_layer])
 
 
-def _norms(arrays):
+def _norms(arrays: dict[str, list[Array]]) -> list[float]:
     return [_norm(np.concatenate(of_layer)) for of_layer in arrays.values()]
 
 
-def _norm(array):
-    return np.sqrt(np.square(array, dtype=np.float64).sum())
+def _norm(array: Array) -> float:
+    return float(np.sqrt(np.square(array, dtype=np.float64).sum()))
 
 
-def _cosine(a, b):
-    return np.multiply(a, b, dtype=np.float64).sum() / (_norm(a) * _norm(b))
+def _cosine(a: Array, b: Array) -> float:
+    return float(np.multiply(a, b, dtype=np.float64).sum() / (_norm(a) * _norm(b)))
 
 
 @functools.cache
-def _digits():
+def _digits() -> Dataset:
     return load_digits()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicnn.learn.symptoms.curves import LAYERS
+from minicnn.learn.symptoms.curves import LAYERS, Curves
+from minicnn.plain import Array
 
 # The panels of the picture, in its order.
 LOSS, ACCURACY, CONFUSION, PIXEL_GRADIENT = "Loss", "Accuracy", "Confusion", "Gradient at each pixel"
@@ -35,11 +36,11 @@ class Measure:
 
     what: str
     panel: str
-    of: Callable
+    of: Callable[[Curves], float]
     digits: str = ".3f"
-    out_of: Callable | None = None
+    out_of: Callable[[Curves], int] | None = None
 
-    def text(self, curves):
+    def text(self, curves: Curves) -> str:
         """The number as it is shown."""
         value = self.of(curves)
         if np.isnan(value):
@@ -47,37 +48,37 @@ class Measure:
         return format(value, self.digits) + (f" of {self.out_of(curves)}" if self.out_of else "")
 
 
-def _numbers(values):
+def _numbers(values: Array) -> Array:
     """The values before the first that is not finite; an infinite loss may be finite again, but means nothing then."""
     bad = np.flatnonzero(~np.isfinite(values))
     return values[: bad[0]] if bad.size else values
 
 
-def _highest(values):
+def _highest(values: Array) -> float:
     numbers = _numbers(values)
     return numbers.max() if numbers.size else np.nan
 
 
-def _lowest(values):
+def _lowest(values: Array) -> float:
     return -_highest(-values)
 
 
-def blind(pixel_gradient):
+def blind(pixel_gradient: Array) -> Array:
     """Where the gradient is 0 but for rounding, which fast convolutions have where the parts of a sum cancel."""
     return pixel_gradient <= ROUNDING * pixel_gradient.max()
 
 
-def _last_epoch(curves, name):
+def _last_epoch(curves: Curves, name: str) -> float:
     return curves[name][-len(curves["loss"]) // len(curves["pixel_mean"]) :].mean()
 
 
-def step_over_gradient(curves):
+def step_over_gradient(curves: Curves) -> Array:
     """(S,): the length of the step over that of the gradient, all layers together."""
     length = {name: np.sqrt((curves[name] ** 2).sum(axis=1)) for name in ("update_norm", "gradient_norm")}
     return length["update_norm"] / length["gradient_norm"]
 
 
-def update_ratio(curves):
+def update_ratio(curves: Curves) -> Array:
     """(S, L): the length of each layer's update over that of its weights."""
     return curves["update_norm"] / curves["weight_norm"]
 
@@ -136,7 +137,7 @@ LABEL_SHARE = Measure(
 BLIND_PIXELS = Measure(
     "share of pixels that get no gradient, first epoch",
     PIXEL_GRADIENT,
-    lambda c: np.mean(blind(c["pixel_gradient"][0])),
+    lambda c: float(np.mean(blind(c["pixel_gradient"][0]))),
     ".2f",
 )
 

@@ -20,13 +20,14 @@ from minicnn.learn.worksheets.sheet import (
     text,
     worked,
 )
+from minicnn.plain import Array
 
 COUNT = 6  # values of the one channel
 NORMALISED = ((1, 1, 1, -1, -1, -1), (2, -1, -1, 0, 0, 0), (-2, 1, 1, 0, 0, 0))  # mean 0, variance 1
 IMAGES = ("image 0", "image 1")
 
 
-def batchnorm(rng):
+def batchnorm(rng: np.random.Generator) -> Worksheet:
     """Two images of 1 × 3 pixels, one channel, eps 0."""
     std, mean = int(rng.integers(2, 4)), int(rng.integers(-3, 6))
     x = mean + std * rng.permutation(NORMALISED[rng.integers(len(NORMALISED))]).reshape(2, 3).astype(np.float64)
@@ -44,7 +45,7 @@ def batchnorm(rng):
     slope = weight[0] / std
     mean_of_dy, mean_of_both = dbias / COUNT, dweight / COUNT
 
-    def of_x(n, s):
+    def of_x(n: int, s: int) -> str:
         by_variance = products((x_hat[n, s], mean_of_both))
         return f"{factor(slope)}·({text(dy[n, s])}{minus(mean_of_dy)} {MINUS} {by_variance})"
 
@@ -141,23 +142,23 @@ def batchnorm(rng):
     )
 
 
-def _images(pixels):
+def _images(pixels: Array) -> Array:
     return np.ascontiguousarray(pixels[:, None, None, :])
 
 
-def _pixels(images):
+def _pixels(images: Array) -> Array:
     return images[:, 0, 0, :]
 
 
-def _one_and_zero():
+def _one_and_zero() -> tuple[Array, Array]:
     return np.ones(1), np.zeros(1)
 
 
-def _statistics(layer, x):
+def _statistics(layer: minicnn.BatchNorm2d, x: Array) -> tuple[Array, Array]:
     return layer.ops.batchnorm2d_statistics(_images(x))
 
 
-def _dy(rng, x_hat):
+def _dy(rng: np.random.Generator, x_hat: Array) -> Array:
     """Integers of which A and B are integers too, and not 0."""
     while True:
         dy = rng.integers(-4, 6, x_hat.shape).astype(np.float64)

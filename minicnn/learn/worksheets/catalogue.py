@@ -1,10 +1,13 @@
 """The list of worksheets, in the order of the course, and a worksheet by its name and seed."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minicnn.learn.worksheets import batchnorm, convolution, dense, training, windows
+from minicnn.learn.worksheets.sheet import Worksheet
 
-WORKSHEETS = {
+WORKSHEETS: dict[str, Callable[[np.random.Generator], Worksheet]] = {
     "linear": dense.linear,
     "relu": dense.relu,
     "log_softmax": dense.log_softmax,
@@ -19,7 +22,7 @@ WORKSHEETS = {
 }
 
 
-def worksheet(name, seed=0):
+def worksheet(name: str, seed: int = 0) -> Worksheet:
     """The `Worksheet` of a name, its numbers drawn from a seed. Raises ValueError for a name that there is not."""
     if name not in WORKSHEETS:
         raise ValueError(f"there is no worksheet {name!r}; expected one of {', '.join(WORKSHEETS)}")
@@ -27,13 +30,13 @@ def worksheet(name, seed=0):
     return WORKSHEETS[name](np.random.default_rng([seed, number]))
 
 
-def heading(name, answers):
+def heading(name: str, answers: bool) -> str:
     """The first line of a sheet."""
     number = list(WORKSHEETS).index(name) + 1
     return f"{'Answers' if answers else 'Worksheet'} {number}"
 
 
-def how_to_print(name, seed, answers):
+def how_to_print(name: str, seed: int, answers: bool) -> str:
     """The command for the other of the two, the sheet or its key."""
     key = "" if answers else " --answers"
     return f"{'The sheet' if answers else 'The key'}: minicnn learn worksheet {name} --seed {seed}{key}"

@@ -4,9 +4,10 @@ import numpy as np
 
 import minicnn
 from minicnn.learn.worksheets.sheet import Part, Question, Worksheet, added, grid, nonzero, plus, products, worked
+from minicnn.plain import Array
 
 
-def convolution(rng):
+def convolution(rng: np.random.Generator) -> Worksheet:
     """A 3 × 3 image, a 2 × 2 kernel."""
     x, dy = rng.integers(-3, 5, (3, 3)).astype(np.float64), nonzero(rng, 2, 2)
     conv = _conv(nonzero(rng, 2, 2), nonzero(rng, 1))
@@ -15,7 +16,7 @@ def convolution(rng):
     dx = conv.backward(dy[None, None])[0, 0]
     dweight, dbias = conv.grads["weight"][0, 0], conv.grads["bias"][0]
 
-    def met_by(r, s):
+    def met_by(r: int, s: int) -> list[tuple[float, float]]:
         """The products that pixel (r, s) was in, with dy in place of the pixel."""
         return [(weight[r - p, s - q], dy[p, q]) for p, q in np.ndindex(2, 2) if 0 <= r - p < 2 and 0 <= s - q < 2]
 
@@ -62,7 +63,7 @@ def convolution(rng):
     )
 
 
-def convolution_stride(rng):
+def convolution_stride(rng: np.random.Generator) -> Worksheet:
     """A 3 × 3 image, a 3 × 3 kernel, padding 1, stride 2."""
     x, dy = rng.integers(-3, 5, (3, 3)).astype(np.float64), nonzero(rng, 2, 2)
     conv = _conv(nonzero(rng, 3, 3, most=2), stride=2, padding=1)
@@ -73,13 +74,13 @@ def convolution_stride(rng):
     dweight = conv.grads["weight"][0, 0]
     dx_padded = conv.ops.conv2d_input_gradient(dy[None, None], weight[None, None], (5, 5), (2, 2), (0, 0))[0, 0]
 
-    def output(p, q):
+    def output(p: int, q: int) -> str:
         return products(*_inside(_pairs(weight, x_padded[2 * p : 2 * p + 3, 2 * q : 2 * q + 3])))
 
-    def tap(i, j):
+    def tap(i: int, j: int) -> str:
         return products(*_inside(_pairs(dy, x_padded[i : i + 3 : 2, j : j + 3 : 2])))
 
-    def met_by(r, s):
+    def met_by(r: int, s: int) -> str:
         reached = [(p, q) for p, q in np.ndindex(2, 2) if 0 <= r - 2 * p < 3 and 0 <= s - 2 * q < 3]
         return products(*((weight[r - 2 * p, s - 2 * q], dy[p, q]) for p, q in reached))
 
@@ -118,7 +119,7 @@ def convolution_stride(rng):
     )
 
 
-def _conv(weight, bias=None, stride=1, padding=0):
+def _conv(weight: Array, bias: Array | None = None, stride: int = 1, padding: int = 0) -> minicnn.Conv2d:
     conv = minicnn.Conv2d(1, 1, weight.shape, stride, padding, bias=bias is not None, rng=0).to("reference", np.float64)
     conv.params["weight"][0, 0] = weight
     if bias is not None:
@@ -126,10 +127,10 @@ def _conv(weight, bias=None, stride=1, padding=0):
     return conv
 
 
-def _pairs(a, b):
+def _pairs(a: Array, b: Array) -> list[tuple[float, float]]:
     return list(zip(a.ravel(), b.ravel(), strict=True))
 
 
-def _inside(pairs):
+def _inside(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Without the products with a 0, which the padding has plenty of; one of them where there is nothing else."""
     return [(a, b) for a, b in pairs if b] or pairs[:1]

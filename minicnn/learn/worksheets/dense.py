@@ -23,7 +23,7 @@ from minicnn.learn.worksheets.sheet import (
 LARGEST_LOGARITHM = 12  # of the table of logarithms that is given
 
 
-def linear(rng):
+def linear(rng: np.random.Generator) -> Worksheet:
     """Two images of three numbers, two outputs."""
     x, dy = nonzero(rng, 2, 3, most=4), nonzero(rng, 2, 2)
     weight, bias = nonzero(rng, 2, 3), nonzero(rng, 2)
@@ -56,7 +56,7 @@ def linear(rng):
     )
 
 
-def relu(rng):
+def relu(rng: np.random.Generator) -> Worksheet:
     """Nine numbers, a few of them negative and one or two 0."""
     x = nonzero(rng, 3, 3, most=5)
     x.flat[rng.integers(9)] = 0
@@ -96,7 +96,7 @@ def relu(rng):
     )
 
 
-def log_softmax(rng):
+def log_softmax(rng: np.random.Generator) -> Worksheet:
     """Two images, three classes; scores are logarithms of small integers, so that probabilities are fractions."""
     counts = np.stack([rng.permutation(LARGEST_LOGARITHM // 2)[:3] + 1 for _ in range(2)])
     while (counts.sum(axis=1) > LARGEST_LOGARITHM).any():
@@ -167,7 +167,7 @@ def log_softmax(rng):
     )
 
 
-def _in_table(p):
+def _in_table(p: float) -> str:
     """ln of a fraction as the two numbers of the table; of 1/b one of them is 0 and left out."""
     exact = fraction(p)
     below = f"{np.log(exact.denominator):.2f}"

@@ -1,13 +1,15 @@
 """A worksheet as Markdown: tables with the name of the grid in their first line, sums and formulas as code."""
 
+from collections.abc import Iterable
 from string import ascii_lowercase
 
 from minicnn.learn.worksheets.catalogue import heading, how_to_print, worksheet
+from minicnn.learn.worksheets.sheet import Grid
 
 LINE, LINES = "\\" + "_" * 80, 3  # to write an explanation on
 
 
-def as_markdown(name, seed=0, answers=False):
+def as_markdown(name: str, seed: int = 0, answers: bool = False) -> str:
     """The worksheet of a name as Markdown, a string; with `answers` its key. Raises ValueError for an unknown name."""
     sheet = worksheet(name, seed)
     parts = [f"# {heading(name, answers)}: {sheet.title}", sheet.introduction, "## Given"]
@@ -26,11 +28,11 @@ def as_markdown(name, seed=0, answers=False):
     return "\n\n".join(parts) + "\n"
 
 
-def _code(lines):
+def _code(lines: Iterable[str]) -> str:
     return "\n".join(["```text", *lines, "```"])
 
 
-def _table(grid, filled):
+def _table(grid: Grid, filled: bool) -> str:
     """A table. Its first line, which Markdown asks for, has the grid's name and the titles of the columns."""
     width = len(grid.cells[0])
     titles = grid.across or ("",) * width

@@ -1,18 +1,20 @@
 """A worksheet as a page that prints on one sheet of paper, with everything in it."""
 
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from string import ascii_lowercase
 
 from minicnn.learn.lessons.pages import whole_page
 from minicnn.learn.worksheets.catalogue import heading, how_to_print, worksheet
+from minicnn.learn.worksheets.sheet import Grid, Part
 
 STYLE = Path(__file__).parent.parent / "page" / "worksheet.css"
 LINE, LINES = '<p class="line"></p>', 3  # to write an explanation on; one line less where there are two to write
 NEWLINE = "\n"
 
 
-def as_page(name, seed=0, answers=False):
+def as_page(name: str, seed: int = 0, answers: bool = False) -> str:
     """The worksheet of a name as HTML, a string; with `answers` its key. Raises ValueError for an unknown name."""
     sheet = worksheet(name, seed)
     letters = iter(ascii_lowercase)
@@ -31,28 +33,28 @@ def as_page(name, seed=0, answers=False):
     return whole_page(f"{heading(name, answers)}: {sheet.title}", body, STYLE)
 
 
-def _head(number, title, answers):
+def _head(number: str, title: str, answers: bool) -> str:
     name = "" if answers else '<p class="name">Name</p>'
     return f"<header><h1><small>{number}</small> {escape(title)}</h1>{name}</header>"
 
 
-def _section(title, *below):
+def _section(title: str, *below: str) -> str:
     return NEWLINE.join(["<section>", f"<h2>{escape(title)}</h2>", *below, "</section>"])
 
 
-def _part(title, part, answers):
+def _part(title: str, part: Part, answers: bool) -> str:
     formulas = "".join(f"<code>{escape(formula)}</code>" for formula in part.formulas)
     return _section(title, f'<p class="formulas">{formulas}</p>', _grids(part.grids, answers))
 
 
-def _grids(grids, filled):
+def _grids(grids: Iterable[Grid], filled: bool) -> str:
     """Grids side by side, and of filled ones how their numbers come about."""
     sums = [f"<li>{escape(line)}</li>" for grid in grids for line in grid.sums if filled]
     written = f'<ul class="sums">{"".join(sums)}</ul>' if sums else ""
     return f'<div class="grids">{"".join(_table(grid, filled) for grid in grids)}{written}</div>'
 
 
-def _table(grid, filled):
+def _table(grid: Grid, filled: bool) -> str:
     rows = []
     if grid.across:
         corner = "<td></td>" if grid.down else ""

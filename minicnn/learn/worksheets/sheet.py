@@ -4,10 +4,19 @@ Every line of a sum is an equation that holds as it stands, side by side: `y[0, 
 the lines of the answer keys and compute them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from minicnn.plain import Array
+
+Number: TypeAlias = Any  # also an element of an array, whose type NumPy leaves open
+Write: TypeAlias = Callable[[Number], str]  # a number as it is written by hand
+Titles: TypeAlias = tuple[str, ...]
 
 MINUS = "−"
 LARGEST_DENOMINATOR = 400
@@ -25,10 +34,10 @@ class Grid:
     """
 
     name: str
-    cells: tuple
-    sums: tuple = ()
-    across: tuple = ()
-    down: tuple = ()
+    cells: tuple[tuple[str, ...], ...]
+    sums: tuple[str, ...] = ()
+    across: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,8 @@ class Part:
     """One step: what is to be done, its formulas, a line each, and the grids to be filled in."""
 
     instruction: str
-    formulas: tuple
-    grids: tuple
+    formulas: tuple[str, ...]
+    grids: tuple[Grid, ...]
 
 
 @dataclass(frozen=True)
@@ -61,20 +70,27 @@ class Worksheet:
     """
 
     title: str
-    exercises: tuple
+    exercises: tuple[str, ...]
     introduction: str
-    given: tuple
-    parts: tuple
-    questions: tuple
+    given: tuple[Grid, ...]
+    parts: tuple[Part, ...]
+    questions: tuple[Question, ...]
 
 
-def grid(name, array, across=(), down=(), write=None):
+def grid(name: str, array: ArrayLike, across: Titles = (), down: Titles = (), write: Write | None = None) -> Grid:
     """The `Grid` of an array with one axis or two. Its numbers are written by `write`, which is `text` unless given."""
     write = write or text
     return Grid(name, tuple(tuple(write(value) for value in row) for row in np.atleast_2d(array)), (), across, down)
 
 
-def worked(name, array, side, across=(), down=(), write=None):
+def worked(
+    name: str,
+    array: ArrayLike,
+    side: Callable[..., str | None],
+    across: Titles = (),
+    down: Titles = (),
+    write: Write | None = None,
+) -> Grid:
     """A `Grid` with its sums: `side(*index)` writes out the sum of one number, or gives None for one without.
 
     Where the sum is the number itself, no line is made of it.
@@ -82,16 +98,16 @@ def worked(name, array, side, across=(), down=(), write=None):
     >>> worked("dbias", np.array([3.0]), lambda k: "2 + 1").sums
     ('dbias[0] = 2 + 1 = 3',)
     """
-    write = write or text
+    write, array = write or text, np.asarray(array)
     sums = []
-    for index in np.ndindex(np.shape(array)):
-        written = side(*index), write(array[index])
-        if written[0] not in (None, written[1]):
-            sums.append(equation(name, index, *written))
+    for index in np.ndindex(array.shape):
+        left, right = side(*index), write(array[index])
+        if left is not None and left != right:
+            sums.append(equation(name, index, left, right))
     return replace(grid(name, array, across, down, write), sums=tuple(sums))
 
 
-def fraction(value):
+def fraction(value: Number) -> Fraction:
     """The fraction that a number is, up to rounding. Raises ValueError where it is none with a small denominator.
 
     >>> fraction(0.3333333333333333)
@@ -103,7 +119,7 @@ def fraction(value):
     return near
 
 
-def text(value):
+def text(value: Number) -> str:
     """A number as it is written by hand.
 
     >>> text(2.0), text(-0.75)
@@ -114,7 +130,7 @@ def text(value):
     return MINUS + digits if exact < 0 else digits
 
 
-def decimal(value):
+def decimal(value: Number) -> str:
     """A number with few decimals as it is written by hand.
 
     >>> decimal(-1.7500000000000002), decimal(3.0)
@@ -127,7 +143,7 @@ def decimal(value):
     return MINUS + digits if value < 0 and digits != "0" else digits
 
 
-def logarithm(value):
+def logarithm(value: Number) -> str:
     """The natural logarithm of a number, left as it is.
 
     >>> logarithm(4), logarithm(0.25)
@@ -137,7 +153,7 @@ def logarithm(value):
     return f"ln {written}" if written.isdigit() else f"ln({written})"
 
 
-def factor(value, write=text):
+def factor(value: Number, write: Write = text) -> str:
     """A number as a factor, in brackets if it is negative or a fraction.
 
     >>> factor(2), factor(-2), factor(0.5)
@@ -147,7 +163,7 @@ def factor(value, write=text):
     return f"({written})" if written.startswith(MINUS) or "/" in written else written
 
 
-def products(*pairs):
+def products(*pairs: tuple[Number, Number]) -> str:
     """A sum of products written out.
 
     >>> products((2, 1), (-1, 3))
@@ -156,7 +172,7 @@ def products(*pairs):
     return " + ".join(f"{factor(a)}·{factor(b)}" for a, b in pairs)
 
 
-def plus(value, write=text):
+def plus(value: Number, write: Write = text) -> str:
     """A number as it is added to what stands before it.
 
     >>> plus(2), plus(-2)
@@ -165,7 +181,7 @@ def plus(value, write=text):
     return f" {MINUS} {write(-value)}" if value < 0 else f" + {write(value)}"
 
 
-def minus(value, write=text):
+def minus(value: Number, write: Write = text) -> str:
     """A number as it is taken from what stands before it.
 
     >>> minus(2), minus(-0.5)
@@ -175,7 +191,7 @@ def minus(value, write=text):
     return f" {MINUS} ({written})" if written.startswith(MINUS) else f" {MINUS} {written}"
 
 
-def added(first, *rest, write=text):
+def added(first: Number, *rest: Number, write: Write = text) -> str:
     """Numbers added up, written out.
 
     >>> added(3, -2, 4)
@@ -184,7 +200,7 @@ def added(first, *rest, write=text):
     return write(first) + "".join(plus(value, write) for value in rest)
 
 
-def equation(name, index, *sides):
+def equation(name: str, index: tuple[int, ...], *sides: str) -> str:
     """A line of the key.
 
     >>> equation("y", (0, 1), "2·1 + 3", "5")
@@ -194,6 +210,6 @@ def equation(name, index, *sides):
     return " = ".join([left, *sides])
 
 
-def nonzero(rng, *shape, most=3):
+def nonzero(rng: np.random.Generator, *shape: int, most: int = 3) -> Array:
     """Random integers from -most to most, none of them 0, as float64."""
     return (rng.integers(1, most + 1, shape) * rng.choice([-1, 1], shape)).astype(np.float64)

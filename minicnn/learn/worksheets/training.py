@@ -1,11 +1,14 @@
 """Worksheets about training: two steps of SGD and of Adam, and a whole network from pixels to a step."""
 
+from typing import Any
+
 import numpy as np
 
 import minicnn
 from minicnn.learn.worksheets.sheet import (
     MINUS,
     Grid,
+    Number,
     Part,
     Question,
     Worksheet,
@@ -21,13 +24,15 @@ from minicnn.learn.worksheets.sheet import (
     text,
     worked,
 )
+from minicnn.optim.optimizer import Optimizer
+from minicnn.plain import Array
 
 STEPS = ("step 1", "step 2")
 # The gradients of two steps for which v_hat is a square number in both: then Adam needs no calculator.
 PAIRS = ((1, 1), (1, -1), (2, 2), (2, -2), (3, 3), (3, -3), (5, 1), (5, -1), (10, 2), (10, -2))
 
 
-def optimisers(rng):
+def optimisers(rng: np.random.Generator) -> Worksheet:
     """A parameter of two numbers, two gradients."""
     start = rng.integers(-4, 6, 2).astype(np.float64)
     pairs = np.array([PAIRS[k] for k in rng.choice(len(PAIRS), 2, replace=False)], dtype=np.float64)
@@ -35,26 +40,26 @@ def optimisers(rng):
     sgd = _steps(start, gradients, minicnn.SGD, lr=0.1, momentum=0.5)
     adam = _steps(start, gradients, minicnn.Adam, lr=1.0, betas=(0.5, 0.5), eps=0.0)
 
-    def before(steps, name, t, k, first):
+    def before(steps: dict[str, Array], name: str, t: int, k: int, first: Array) -> float:
         return steps[name][t - 1, k] if t else first[k]
 
     nothing = np.zeros(2)
     shrunk = np.array([[1 / 2], [3 / 4]])  # 1 − beta ** step
     m_hat, v_hat = adam["m"] / shrunk, adam["v"] / shrunk
 
-    def velocity(t, k):
+    def velocity(t: int, k: int) -> str:
         return f"0.5·{factor(before(sgd, 'velocity', t, k, nothing), decimal)}{plus(gradients[t, k], decimal)}"
 
-    def by_sgd(t, k):
+    def by_sgd(t: int, k: int) -> str:
         return f"{decimal(before(sgd, 'param', t, k, start))} {MINUS} 0.1·{factor(sgd['velocity'][t, k], decimal)}"
 
-    def of_m(t, k):
+    def of_m(t: int, k: int) -> str:
         return f"1/2·{factor(before(adam, 'm', t, k, nothing))} + 1/2·{factor(gradients[t, k])}"
 
-    def of_v(t, k):
+    def of_v(t: int, k: int) -> str:
         return f"1/2·{factor(before(adam, 'v', t, k, nothing))} + 1/2·{factor(gradients[t, k])}²"
 
-    def by_adam(t, k):
+    def by_adam(t: int, k: int) -> str:
         param = before(adam, "param", t, k, start)
         return f"{text(param)} {MINUS} {factor(m_hat[t, k])}/sqrt({text(v_hat[t, k])})"
 
@@ -108,17 +113,17 @@ def optimisers(rng):
     )
 
 
-def _over(value, divisor):
+def _over(value: Number, divisor: Number) -> str:
     return f"{factor(value)}/{factor(divisor)}"
 
 
-def _steps(start, gradients, optimiser, **settings):
+def _steps(start: Array, gradients: Array, kind: type[Optimizer], **settings: Any) -> dict[str, Array]:
     """What an optimiser keeps and makes of a parameter: {name: array of a row for each step}."""
     network = minicnn.Sequential(fc=minicnn.Linear(2, 1, bias=False, rng=0)).to("reference", np.float64)
     fc = network["fc"]
     fc.params["weight"][0] = start
-    optimiser = optimiser(network, **settings)
-    rows = {name: [] for name in (*optimiser.slots, "param")}
+    optimiser = kind(network, **settings)
+    rows: dict[str, list[Array]] = {name: [] for name in (*optimiser.slots, "param")}
     for gradient in gradients:
         fc.grads["weight"] = gradient[None].copy()
         optimiser.step()
@@ -128,7 +133,7 @@ def _steps(start, gradients, optimiser, **settings):
     return {name: np.array(arrays) for name, arrays in rows.items()}
 
 
-def simplenet(rng):
+def simplenet(rng: np.random.Generator) -> Worksheet:
     """Nine pixels, one filter, two classes: convolution, ReLU, global maximum, linear, log-softmax, loss, one step."""
     network, x, odds, shift = _tiny_network(rng)
     target = int(rng.integers(2))
@@ -228,7 +233,7 @@ def simplenet(rng):
     )
 
 
-def _tiny_network(rng):
+def _tiny_network(rng: np.random.Generator) -> tuple[minicnn.Sequential, Array, tuple[int, int], float]:
     """(network, x, odds, shift) whose probabilities are fractions: biases are ln odds[0] and shift + ln odds[1]."""
     while True:
         x, kernel, weight = rng.integers(-2, 4, (3, 3)).astype(np.float64), nonzero(rng, 2, 2, most=2), nonzero(rng, 2)
@@ -253,7 +258,7 @@ def _tiny_network(rng):
     return network.to("reference"), x, odds, shift
 
 
-def _passes(network, x, target):
+def _passes(network: minicnn.Sequential, x: Array, target: int) -> tuple[dict[str, Array], dict[str, Array], float]:
     """(the output of each layer, the gradient with respect to each output, the loss), the first two by name."""
     values, gradients = {}, {}
     value = x[None, None]
@@ -268,16 +273,16 @@ def _passes(network, x, target):
     return values, gradients, loss
 
 
-def _with_logarithm(whole, count):
+def _with_logarithm(whole: float, count: int) -> str:
     """whole + ln count; ln 1 is 0 and left out."""
     if count == 1:
         return text(whole)
     return f"{text(whole)} + ln {count}" if whole else f"ln {count}"
 
 
-def _of_loss(loss, p):
+def _of_loss(loss: float, p: float) -> str:
     return f"loss = {MINUS}{logarithm(p)} = {logarithm(1 / p)} ≈ {loss:.2f}"
 
 
-def _met(kernel, cells):
+def _met(kernel: Array, cells: Array) -> str:
     return products(*zip(kernel.ravel(), cells.ravel(), strict=True))

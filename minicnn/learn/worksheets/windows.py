@@ -17,15 +17,16 @@ from minicnn.learn.worksheets.sheet import (
     text,
     worked,
 )
+from minicnn.plain import Array
 
 
-def max_pooling(rng):
+def max_pooling(rng: np.random.Generator) -> Worksheet:
     """A 3 × 3 image under 2 × 2 windows, stride 1, drawn until one cell wins two windows or three."""
     layer = minicnn.MaxPool2d(2, stride=1).to("reference")
     while True:
         x = _different(rng, 3, 3)
         y = layer.forward(x[None, None])[0, 0]
-        winners = layer.memory.argmax[0, 0]
+        winners = _argmax(layer)
         if np.bincount(winners.ravel()).max() in (2, 3):
             break
     dy = nonzero(rng, 2, 2, most=5)
@@ -70,7 +71,7 @@ def max_pooling(rng):
     )
 
 
-def adaptive_pooling(rng):
+def adaptive_pooling(rng: np.random.Generator) -> Worksheet:
     """Five cells in three windows, averaged; and 3 × 5 cells in 2 × 3 windows, their maxima."""
     columns, rows = adaptive_windows(5, 3), adaptive_windows(3, 2)
     sizes = columns[:, 1] - columns[:, 0]
@@ -85,18 +86,18 @@ def adaptive_pooling(rng):
     x, dy = _different(rng, 3, 5), nonzero(rng, 2, 3, most=5)
     maximum = minicnn.AdaptiveMaxPool2d((2, 3)).to("reference")
     y = maximum.forward(x[None, None])[0, 0]
-    winners = maximum.memory.argmax[0, 0]
+    winners = _argmax(maximum)
     dx = maximum.backward(dy[None, None])[0, 0]
 
-    def mean(p):
+    def mean(p: int) -> str:
         start, stop, _ = columns[p]
         return f"({added(*line[start:stop])})/{sizes[p]}"
 
-    def shares(r):
+    def shares(r: int) -> str:
         windows = [p for p, (start, stop, _) in enumerate(columns) if start <= r < stop]
         return " + ".join(f"{factor(d_means[p])}/{sizes[p]}" for p in windows)
 
-    def cells(p, q):
+    def cells(p: int, q: int) -> Array:
         return x[rows[p, 0] : rows[p, 1], columns[q, 0] : columns[q, 1]]
 
     return Worksheet(
@@ -146,14 +147,14 @@ def adaptive_pooling(rng):
     )
 
 
-def average_pooling(rng):
+def average_pooling(rng: np.random.Generator) -> Worksheet:
     """A 3 × 3 image under 2 × 2 windows, stride 1."""
     x, dy = rng.integers(-5, 10, (3, 3)).astype(np.float64), nonzero(rng, 2, 2, most=7)
     layer = minicnn.AvgPool2d(2, stride=1).to("reference")
     y = layer.forward(x[None, None])[0, 0]
     dx = layer.backward(dy[None, None])[0, 0]
 
-    def windows_of(r, s):
+    def windows_of(r: int, s: int) -> list[float]:
         return [dy[p, q] for p in range(2) for q in range(2) if 0 <= r - p < 2 and 0 <= s - q < 2]
 
     return Worksheet(
@@ -190,26 +191,32 @@ def average_pooling(rng):
     )
 
 
-def _different(rng, *shape):
+def _different(rng: np.random.Generator, *shape: int) -> Array:
     """Different integers, some of them negative, so that a maximum is one cell's."""
     return rng.permutation(np.arange(-6, 13))[: np.prod(shape)].reshape(shape).astype(np.float64)
 
 
-def _maximum(cells):
+def _argmax(layer: minicnn.Layer) -> Array:
+    """Who won each window in the layer's last forward, (OH, OW)."""
+    assert layer.memory is not None
+    return layer.memory.argmax[0, 0]
+
+
+def _maximum(cells: Array) -> str:
     return f"max({', '.join(map(text, cells.ravel()))})"
 
 
-def _winners(argmax, width):
+def _winners(argmax: Array, width: int) -> Grid:
     return grid("winner", argmax, write=lambda cell: f"({cell // width}, {cell % width})")
 
 
-def _from_wins(winners, dy, cell):
+def _from_wins(winners: Array, dy: Array, cell: int) -> str | None:
     """What a cell gets from the windows that it won, written out; None where it won none."""
     won = dy[winners == cell]
     return added(*won) if won.size else None
 
 
-def _bounds(name, table, n_in):
+def _bounds(name: str, table: Array, n_in: int) -> Grid:
     """The windows along one axis, to be filled in."""
     n_out = len(table)
     sums = []

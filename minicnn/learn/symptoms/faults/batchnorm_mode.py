@@ -3,10 +3,11 @@
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import Experiment
+from minicnn.network import Sequential
 
 
 class NeverEvaluates(Experiment):
-    def to_evaluation(self, network):
+    def to_evaluation(self, network: Sequential) -> None:
         pass  # network.eval() is forgotten
 
 

@@ -1,5 +1,7 @@
 """The first weights of fc1 are all negative; its inputs, from a ReLU, never are; so its outputs always are."""
 
+from typing import Any
+
 import numpy as np
 
 from minicnn.layers import Linear
@@ -9,7 +11,7 @@ from minicnn.learn.symptoms.experiment import Experiment
 
 
 class NegativeLinear(Linear):
-    def __init__(self, in_features, out_features, rng):
+    def __init__(self, in_features: int, out_features: int, rng: np.random.Generator) -> None:
         super().__init__(in_features, out_features, rng=rng)
         bound = 1 / np.sqrt(in_features)
         for name, param in self.params.items():
@@ -18,7 +20,7 @@ class NegativeLinear(Linear):
 
 
 class NegativeWeights(Experiment):
-    def layers(self, rng):
+    def layers(self, rng: np.random.Generator) -> dict[str, Any]:
         layers = super().layers(rng)
         fc1 = layers["fc1"]
         return layers | {"fc1": NegativeLinear(fc1.in_features, fc1.out_features, rng)}

@@ -1,13 +1,16 @@
 """The optimiser adds the step instead of taking it away: it climbs."""
 
+from minicnn.backends.protocol import Operations
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import Experiment
+from minicnn.network import Sequential
 from minicnn.optim import SGD
+from minicnn.plain import Array
 
 
 class AscendingSGD(SGD):
-    def _update(self, ops, param, slots, grad):
+    def _update(self, ops: Operations, param: Array, slots: list[Array], grad: Array) -> None:
         (velocity,) = slots
         velocity *= self.momentum
         velocity += grad
@@ -15,7 +18,7 @@ class AscendingSGD(SGD):
 
 
 class Climbs(Experiment):
-    def optimizer(self, network):
+    def optimizer(self, network: Sequential) -> SGD:
         return AscendingSGD(network, self.learning_rate, self.momentum)
 
 

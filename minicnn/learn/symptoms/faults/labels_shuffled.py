@@ -1,26 +1,31 @@
 """Pictures and labels are shuffled apart, each in an order of its own."""
 
-from minicnn.data import Batches
+from collections.abc import Iterator
+
+import numpy as np
+
+from minicnn.data import Batches, LabelledImages
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import BATCH_SIZE, Experiment
+from minicnn.plain import Array
 
 
 class ShuffledApart:
     """Batches whose pictures and labels belong to different draws."""
 
-    def __init__(self, train, rng):
+    def __init__(self, train: LabelledImages, rng: np.random.Generator) -> None:
         self.for_pictures, self.for_labels = (
             Batches(train.images, train.labels, BATCH_SIZE, shuffle=True, rng=generator) for generator in rng.spawn(2)
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
         for (pictures, _), (_, labels) in zip(self.for_pictures, self.for_labels, strict=True):
             yield pictures, labels
 
 
 class LabelsAstray(Experiment):
-    def batches(self, train, rng):
+    def batches(self, train: LabelledImages, rng: np.random.Generator) -> ShuffledApart:
         return ShuffledApart(train, rng)
 
 

@@ -1,31 +1,34 @@
 """The logarithm is taken of a finished softmax, in half precision: what is less than 6e-8 is 0, and its log is -inf."""
 
+from typing import Any
+
 import numpy as np
 
 from minicnn.layers import LogSoftmax
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import Experiment
+from minicnn.plain import Array
 
 
 class LogOfSoftmax(LogSoftmax):
     """First softmax, then log, each with a backward of its own; in half precision, which saves memory."""
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         exponentials = np.exp((x - x.max(axis=1, keepdims=True)).astype(np.float16))
         p = exponentials / exponentials.sum(axis=1, keepdims=True)
         y = np.log(p).astype(x.dtype)
         self.remember(y, p=p.astype(x.dtype))
         return y
 
-    def backward(self, dy, need_dx=True):
+    def backward(self, dy: Array, need_dx: bool = True) -> Array:
         dy, memory = self.recall(dy)
         dp = dy / memory.p  # of the log; 0 / 0 where the probability is 0
         return memory.p * (dp - (dp * memory.p).sum(axis=1, keepdims=True))  # of the softmax
 
 
 class TwoSteps(Experiment):
-    def layers(self, rng):
+    def layers(self, rng: np.random.Generator) -> dict[str, Any]:
         return super().layers(rng) | {"log_softmax": LogOfSoftmax()}
 
 

@@ -6,10 +6,11 @@ from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import Experiment
 from minicnn.losses import NLLLoss
+from minicnn.plain import Array
 
 
 class SummedGradient(NLLLoss):
-    def backward(self):
+    def backward(self) -> Array:
         log_p, labels, _ = self._recall()
         d_log_p = np.zeros_like(log_p)
         d_log_p[np.arange(len(labels)), labels] = -1  # -1 / len(labels) was meant
@@ -17,7 +18,7 @@ class SummedGradient(NLLLoss):
 
 
 class NotAveraged(Experiment):
-    def loss(self):
+    def loss(self) -> NLLLoss:
         return SummedGradient()
 
 

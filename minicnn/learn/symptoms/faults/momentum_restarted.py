@@ -3,18 +3,19 @@
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import Experiment
+from minicnn.network import Sequential
 from minicnn.optim import SGD
 
 
 class ForgetfulSGD(SGD):
-    def step(self):
+    def step(self) -> None:
         for velocity in self.state["velocity"].values():
             velocity[:] = 0  # the velocity was meant to last for the whole run
         super().step()
 
 
 class Restarts(Experiment):
-    def optimizer(self, network):
+    def optimizer(self, network: Sequential) -> SGD:
         return ForgetfulSGD(network, self.learning_rate, self.momentum)
 
 

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from minicnn.data import LabelledImages
+from minicnn.data import Dataset, LabelledImages
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import N_TRAIN, Experiment
 
 
 class DividedBy255(Experiment):
-    def prepared(self, digits):
-        def divided(part):
+    def prepared(self, digits: Dataset) -> Dataset:
+        def divided(part: LabelledImages) -> LabelledImages:
             return LabelledImages(part.images / np.float32(255), part.labels)  # standardised(digits) was meant
 
         train = LabelledImages(digits.train.images[:N_TRAIN], digits.train.labels[:N_TRAIN])

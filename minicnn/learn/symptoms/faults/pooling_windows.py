@@ -1,26 +1,31 @@
 """Pooling windows of floor(n_in / n_out) cells side by side: where that is not whole, the last cells are in none."""
 
+from typing import Any
+
 import numpy as np
 
 from minicnn.layers import AdaptiveMaxPool2d
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
 from minicnn.learn.symptoms.experiment import Experiment
+from minicnn.plain import Array, Pair
 
 
 class FloorMaxPool2d(AdaptiveMaxPool2d):
-    def windows(self, input_size):
-        return tuple(_floor_windows(n_in, n_out) for n_in, n_out in zip(input_size, self.output_size, strict=True))
+    def windows(self, input_size: Pair) -> tuple[Array, Array]:
+        sizes = zip(input_size, self.output_size, strict=True)
+        rows, columns = (_floor_windows(n_in, n_out or n_in) for n_in, n_out in sizes)
+        return rows, columns
 
 
-def _floor_windows(n_in, n_out):
+def _floor_windows(n_in: int, n_out: int) -> Array:
     """Rows (start, stop, cells); from p * n_in // n_out to the ceiling of (p + 1) * n_in / n_out was meant."""
     size = n_in // n_out
     return np.array([(p * size, (p + 1) * size, size) for p in range(n_out)])
 
 
 class PartlyBlind(Experiment):
-    def layers(self, rng):
+    def layers(self, rng: np.random.Generator) -> dict[str, Any]:
         layers = super().layers(rng)
         return layers | {"pool": FloorMaxPool2d(layers["pool"].output_size)}
 
