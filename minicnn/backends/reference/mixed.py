@@ -10,7 +10,8 @@ beside this one, where the arithmetic is; `Images` reach it in a form that it ta
                      the gradient of the weights is the sum over the images
 
 `rows`, `columns` and `input_size` have the form that goes with x: tables of windows and (H, W) for an array; lists of
-tables, one for each image, and the sizes (N, 2) for `Images`.
+tables, one for each image, and the sizes (N, 2) for `Images`. Where one argument decides the form of others, these are
+`Any`: a type checker cannot know.
 """
 
 import functools
@@ -44,7 +45,7 @@ def relu_forward(x: Batch) -> Batch:
 
 
 @extends(activation.relu_backward)
-def relu_backward(dy: Batch, y: Batch) -> Batch:
+def relu_backward(dy: Batch, y: Any) -> Batch:
     if not isinstance(dy, Images):
         return activation.relu_backward(dy, y)
     return dy.like(activation.relu_backward(dy.data, y.data))
@@ -65,7 +66,7 @@ def batchnorm2d_forward(x: Batch, weight: Array, bias: Array, mean: Array, var: 
 
 @extends(batchnorm.batchnorm2d_train_backward)
 def batchnorm2d_train_backward(
-    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float
+    dy: Any, x: Batch, weight: Array, mean: Array, var: Array, eps: float
 ) -> tuple[Batch, Array, Array]:
     if not isinstance(x, Images):
         return batchnorm.batchnorm2d_train_backward(dy, x, weight, mean, var, eps)
@@ -77,7 +78,7 @@ def batchnorm2d_train_backward(
 
 @extends(batchnorm.batchnorm2d_eval_backward)
 def batchnorm2d_eval_backward(
-    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float
+    dy: Any, x: Batch, weight: Array, mean: Array, var: Array, eps: float
 ) -> tuple[Batch, Array, Array]:
     if not isinstance(x, Images):
         return batchnorm.batchnorm2d_eval_backward(dy, x, weight, mean, var, eps)
@@ -103,7 +104,7 @@ def conv2d_input_gradient(dy: Batch, weight: Array, input_size: Any, stride: Pai
 
 
 @extends(conv.conv2d_weight_gradient)
-def conv2d_weight_gradient(dy: Batch, x: Batch, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
+def conv2d_weight_gradient(dy: Any, x: Batch, kernel_size: Pair, stride: Pair, padding: Pair) -> Array:
     if not isinstance(x, Images):
         return conv.conv2d_weight_gradient(dy, x, kernel_size, stride, padding)
     dweight = np.zeros((dy.channels, x.channels, *kernel_size), dy.dtype)
@@ -132,7 +133,7 @@ def max_pool2d_forward(x: Batch, rows: Any, columns: Any) -> tuple[Batch, Batch]
 
 
 @extends(pooling.max_pool2d_backward)
-def max_pool2d_backward(dy: Batch, argmax: Batch, rows: Any, columns: Any, input_size: Any) -> Batch:
+def max_pool2d_backward(dy: Batch, argmax: Any, rows: Any, columns: Any, input_size: Any) -> Batch:
     if not isinstance(dy, Images):
         return pooling.max_pool2d_backward(dy, argmax, rows, columns, input_size)
     each = zip(dy, argmax, rows, columns, input_size.tolist(), strict=True)
