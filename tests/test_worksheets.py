@@ -50,7 +50,7 @@ def _of_node(node):
 
 
 def grids(sheet):
-    return [grid for part in sheet.parts for grid in part.grids]
+    return [grid for part in sheet.problems for grid in part.grids]
 
 
 def answers(sheet):
@@ -114,7 +114,7 @@ def test_a_sheet_gives_nothing_away_and_its_key_has_everything(name):
         assert not [text for text in said if text in plain]
         assert not [text for text in said if text not in key]
         assert f"minicnn learn worksheet {name} --seed 5 --answers" in plain
-        for text in (sheet.title, sheet.introduction, *(part.instruction for part in sheet.parts)):
+        for text in (sheet.title, sheet.introduction, *(problem.instruction for problem in sheet.problems)):
             assert text in plain
             assert text in key
     page = as_page(name, 5)

@@ -1,6 +1,6 @@
 """What an exercise and a task are. The list of them is in `catalogue.py`.
 
-An exercise is one file of the learner's. Some functions stand in it as they are, worked examples to build on; the
+An exercise is one file for the learner. Some functions are given complete, as worked examples to build on; the
 others are tasks, first with a blank or two in them, later blank but for the first line. The text of the functions is
 the framework's (`source`); here are only the instructions.
 """
@@ -17,11 +17,11 @@ class Task:
     """One function to write.
 
     Attributes:
-        module, function: where it stands in the framework; "Sequential.backward" for a method.
+        module, function: where it is in the framework; "Sequential.backward" for a method.
         docstring: of the function as the learner gets it: meaning, formula in words, shapes.
         outputs: the names of what it returns.
         changes: the names of the arguments that it changes in place.
-        from_blank: whether all of it is to be written, and not only what its markers speak of.
+        from_blank: whether the learner writes all of it, and not only the lines that its markers name.
         helpers: functions of the same module that the framework's version calls and the learner's need not.
     """
 
@@ -60,8 +60,8 @@ class Exercise:
     Attributes:
         number, name, title: of the file and in listings; `lesson` is the lesson that goes with it.
         introduction: the text at the top of the file.
-        tasks: what is to be written.
-        given: (module, function) of the functions that stand in it complete.
+        tasks: the functions to write.
+        given: (module, function) of the functions that are given complete.
         header: the first lines of its code, imports and constants.
     """
 

@@ -5,7 +5,7 @@ Nothing of an exercise is written twice. A function that learners complete carri
     # learn: what this tap sends back to the cells that it saw
     view += np.einsum(…)
 
-and a marker speaks of the lines below it, down to the next blank line, comment or `return` (or of the `return` itself).
+and a marker is about the lines below it, down to the next blank line, comment or `return` (or of the `return` itself).
 What the learner gets is that function with `...` in place of these lines, or with its whole body blank; the solution
 is the function as it stands; and a known mistake is the function with one piece of it exchanged.
 
@@ -49,14 +49,17 @@ def function_in(text: str) -> ast.FunctionDef:
 def solution(module: str, name: str, docstring: str | None = None) -> str:
     """The text of the function `name` ("relu_backward", "Sequential.backward") of a module, its markers plain comments.
 
-    With `docstring` that one stands in place of its own.
+    A given `docstring` replaces its own.
     """
     lines = _function_lines(module, name, docstring)
     return "\n".join(line.replace(MARKER, "# ") for line in lines) + "\n"
 
 
 def completion(module: str, name: str, docstring: str) -> str:
-    """The text of a function with `...` in place of what its markers speak of. Raises ValueError without a marker."""
+    """The text of a function with `...` in place of the lines that its markers name.
+
+    Raises ValueError where it has no marker.
+    """
     lines = _function_lines(module, name, docstring)
     kept, position = [], 0
     while position < len(lines):
@@ -82,7 +85,7 @@ def blank(module: str, name: str, docstring: str) -> str:
 
 
 def exchanged(text: str, edits: Mapping[str, str]) -> str:
-    """`text` with pieces of it exchanged. Raises ValueError where one does not stand in it exactly once."""
+    """`text` with pieces of it exchanged. Raises ValueError unless each occurs in it exactly once."""
     for old, new in edits.items():
         if text.count(old) != 1:
             raise ValueError(f"exchanged: expected {old!r} once, found it {text.count(old)} times")
@@ -97,7 +100,7 @@ def blanks_left(function: ast.AST) -> list[int]:
 
 
 def _end_of_marked(lines: list[str], position: int) -> int:
-    """One past the last line that a marker above `position` speaks of."""
+    """One past the last line that a marker above `position` is about."""
     end = position
     indent = len(lines[position]) - len(lines[position].lstrip())
     while end < len(lines):
@@ -110,7 +113,7 @@ def _end_of_marked(lines: list[str], position: int) -> int:
 
 
 def _placeholder(lines: list[str], indent: str) -> list[str]:
-    """What stands in place of these lines: the names that they assign to, or `return`, and `...`."""
+    """What replaces these lines: the names that they assign to, or `return`, and `...`."""
     text = textwrap.dedent("\n".join(lines))
     if text.startswith("return"):
         return [f"{indent}return {BLANK}"]

@@ -1,10 +1,10 @@
 """The process that runs a learner's code: `python -m minicnn.learn.grader.child TASK FOLDER SEED …`.
 
 It judges nothing. It calls the learner's function on the cases of each seed and writes what came out, as
-numbers, into FOLDER; whatever the function prints, breaks or ends, the grader only reads what lies there afterwards.
+numbers, into FOLDER; whatever the function prints, breaks or ends, the grader only reads these files afterwards.
 
     learner.py           the learner's file, a copy
-    now                  what it is doing, for the case that it does not come to an end
+    now                  what it is doing, in case it never ends
     results.safetensors  arrays "seed/case/name", and as metadata a report, see `_run`
 """
 
@@ -36,7 +36,7 @@ PACKAGE = str(Path(minicnn.__file__).parent)
 
 
 def main(arguments: list[str]) -> None:
-    """Run a task and write what came of it."""
+    """Run a task and write its results."""
     task, folder, seeds = arguments[0], Path(arguments[1]), [int(seed) for seed in arguments[2:]]
     _limit_resources()
     np.seterr(all="ignore")  # what becomes infinite is seen in the results
@@ -62,7 +62,7 @@ def _run(file: Path, task: str, folder: Path, seeds: list[int]) -> tuple[dict[st
     function = namespace.get(task)
     if not callable(function):
         return {}, {"error": f"the file has no function {task}; was it renamed? `minicnn learn stub {task}` shows it"}
-    watch = _Watch(file, task, function)
+    tracer = _Tracer(file, task, function)
     arrays, outcomes, out_of_memory = {}, [], None
     for seed, position, label, args in todo:
         now.write_text(f"the case “{label}”", "utf-8")
@@ -72,7 +72,7 @@ def _run(file: Path, task: str, folder: Path, seeds: list[int]) -> tuple[dict[st
             continue
         before = [np.copy(argument) if isinstance(argument, np.ndarray) else None for argument in args]
         try:
-            found = results(task, watch.called, args)
+            found = results(task, tracer.called, args)
         except BaseException as error:
             failure = {"error": _described(error, file), "kind": type(error).__name__}
             out_of_memory = failure if isinstance(error, MemoryError) else None
@@ -87,10 +87,10 @@ def _run(file: Path, task: str, folder: Path, seeds: list[int]) -> tuple[dict[st
             if old is not None and not (old.shape == new.shape and np.array_equal(old, new, equal_nan=True))
         ]
         outcomes.append(outcome)
-    return arrays, {"cases": outcomes, "calls": watch.report()}
+    return arrays, {"cases": outcomes, "calls": tracer.report()}
 
 
-class _Watch:
+class _Tracer:
     """Calls a function and notes whose code runs meanwhile: the learner's, or the framework's of the same name."""
 
     def __init__(self, file: Path, task: str, function: Callable[..., Any]) -> None:

@@ -135,7 +135,7 @@ def _a_factor(expected: Array, got: Array) -> dict[str, str]:
 
 
 def _a_rearrangement(expected: Array, got: Array) -> dict[str, str]:
-    """Whether the right numbers stand in the wrong places."""
+    """Whether the right numbers are in the wrong places."""
     for axis in range(expected.ndim):
         if expected.shape[axis] > 1 and np.allclose(np.flip(got, axis), expected):
             return {f"flipped {axis}": f"Flipped along axis {axis} it would be right."}

@@ -1,7 +1,7 @@
 """The grader: is it right, and if not, what helps?
 
-Right means: the numbers of the framework's own function, in float64, on small cases and random ones, by code that
-stands in the learner's file. Everything is compared here, in the grader's process; the learner's only computes.
+Right means: the numbers of the framework's own function, in float64, on small cases and random ones, by code in
+the learner's file. Everything is compared here, in the grader's process; the learner's only computes.
 """
 
 import ast
@@ -63,7 +63,7 @@ def check(file: str | Path, task: str, seconds: float = SECONDS) -> Verdict:
 
     The code runs in a process of its own, for at most `seconds`.
 
-    Raises KeyError for a task that there is not.
+    Raises KeyError for an unknown task.
     """
     exercise, _ = TASKS[task]
 
@@ -128,7 +128,7 @@ def _without_running(text: str, task: str) -> tuple[str, ...] | None:
 
 
 def _judged(task: str, ran: Execution) -> dict[str, Any]:
-    """A dict of status, headline, details and mistakes for what came of running."""
+    """A dict of status, headline, details and mistakes for the results of running."""
     if ran.broken is not None:
         return _broken("it gave no result", ran.broken)
     kinds = {case["kind"] for case in ran.cases.values()}
@@ -247,7 +247,7 @@ def _changed_argument(task: str, ran: Execution) -> dict[str, Any] | None:
 
 
 def _whose_code(task: str, ran: Execution) -> str:
-    """What shows that it was the learner's code."""
+    """The sentence that shows that it was the learner's code."""
     calls, line, many = ran.calls["calls"], ran.calls["first_line"], len(ran.cases)
     return f"Right in all {many} cases: your {task} (line {line} of your file) was called {calls} times for them."
 

@@ -1,7 +1,7 @@
 """A learner's function in a process of its own, with limits of time and memory, and its results.
 
-The process gets a copy of the file, in a folder that is thrown away, and leaves its results there. Nothing of what it
-left is trusted to be what it should be: each file may be a pipe, a link, or nonsense.
+The process gets a copy of the file, in a folder that is thrown away, and leaves its results there. None of
+these files is trusted: each may be a pipe, a link, or nonsense.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ class Execution:
 def run(text: str, task: str, seconds: float = SECONDS) -> Execution:
     """Run the function of a task in a learner's file, given as text. Returns a `Execution`; whatever the code does.
 
-    The cases are those of two seeds that are always the same, and of one that nobody can know before.
+    The cases are those of two seeds that are always the same, and of a random one.
     """
     seeds = (*SEEDS, secrets.randbelow(1 << 30))
     started = time.perf_counter()
@@ -84,7 +84,7 @@ def run(text: str, task: str, seconds: float = SECONDS) -> Execution:
         took = time.perf_counter() - started
         try:
             arrays, report = _results(folder / "results.safetensors", task, seeds)
-        except Exception:  # anything may lie there, and be wrong in any way
+        except Exception:  # the files may be anything, and wrong in any way
             arrays, report = {}, {"error": _why(ended, _doing(folder / "now"), printed, seconds)}
     finally:
         with contextlib.suppress(OSError, RecursionError):  # of folders in folders without end

@@ -1,7 +1,7 @@
 """Lessons as pages: one HTML file each, with everything in it, that opens from a disk, without network or script.
 
 Formulas become MathML, pictures SVG within the page, and the colours of both follow the reader's light or dark. Answers
-to questions are folded away until they are asked for.
+to questions are folded away until the reader opens them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     cells = run_lesson(path)      a list of `Text` and `Code`, of which pages and notebooks are made
 
-What the text of a lesson claims, its code asserts: a lesson that runs tells the truth.
+What the text of a lesson claims, its code asserts: the claims of a lesson that runs are true.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minicnn.learn.lessons.figures import shown_by
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Tags of cells, which a page folds away until they are asked for.
+# Tags of cells, which a page folds away until the reader opens them.
 ANSWER = "answer"  # the answer to a question
 PICTURE = "picture"  # code that only draws; what it draws is shown all the same
 

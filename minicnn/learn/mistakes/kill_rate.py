@@ -1,4 +1,4 @@
-"""How many of the known mistakes the numeric gradient check sees: each put into a layer, and `minicnn.gradcheck` asked.
+"""How many of the known mistakes the numeric gradient check sees: each is put into a layer, and the layer checked.
 
 Of use are mistakes in operations that a layer, or the loss, calls on its way forward or back. Left out are those in
 updates, window arithmetic, kernels in loops and the network's own methods, which are no layer's operations.
@@ -20,7 +20,7 @@ Replaced: TypeAlias = dict[str, Callable[..., Any]]  # what stands in for an ope
 
 
 def survivors() -> tuple[list[Mistake], list[Mistake]]:
-    """(mistakes tried, those with which `gradcheck` still says that all is right), two lists."""
+    """(mistakes tried, those that `gradcheck` passes), two lists."""
     tried = [mistake for mistake in MISTAKES if _checks(mistake)]
     return tried, [mistake for mistake in tried if all(_passes(mistake, *check) for check in _checks(mistake))]
 

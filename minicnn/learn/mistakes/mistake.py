@@ -10,7 +10,7 @@ class Mistake:
     Attributes:
         task: the task's name.
         name: the mistake in a few words.
-        edits: dict from a piece of the solution's text to what stands there wrongly.
+        edits: dict from a piece of the solution's text to the wrong text in its place.
         message: for a learner whose numbers are these: what the numbers show, not what to write.
         hint: the question that leads out of it.
     """

@@ -21,7 +21,7 @@ BATCH_SIZE, LR = 64, 0.004
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TrainingComparison:
     """SimpleNet on handwritten digits, trained twice from the same weights on the same batches.
 
     Attributes:
@@ -36,7 +36,7 @@ class Comparison:
 
 
 def operations_among(tasks: Iterable[str]) -> list[str]:
-    """Those of the tasks that are operations of a layer, the loss or the optimiser, and so can stand in a network."""
+    """Those of the tasks that are operations, of a layer, the loss or the optimiser, and so can replace them."""
     return [task for task in tasks if task in OPERATIONS]
 
 
@@ -59,8 +59,8 @@ def load(folder: str | Path, tasks: Iterable[str]) -> dict[str, Callable[..., An
     return functions
 
 
-def train(functions: Mapping[str, Callable[..., Any]], epochs: int = 3, seed: int = 0) -> Comparison:
-    """Train SimpleNet on scikit-learn's digits with these operations, and with the framework's. Returns a `Comparison`.
+def train(functions: Mapping[str, Callable[..., Any]], epochs: int = 3, seed: int = 0) -> TrainingComparison:
+    """Train SimpleNet on scikit-learn's digits with these operations, and with the framework's.
 
     Raises what the functions raise, RuntimeError where the loss becomes infinite or NaN, ImportError without
     scikit-learn.
@@ -74,7 +74,7 @@ def train(functions: Mapping[str, Callable[..., Any]], epochs: int = 3, seed: in
         of_name[0] = 0
     yours = _history(timed_yours, epochs, seed)
     called = {name: (calls, of_yours, of_ours) for name, (calls, of_yours, of_ours) in times.items() if calls}
-    return Comparison(yours, ours, called)
+    return TrainingComparison(yours, ours, called)
 
 
 def _history(operations: Mapping[str, Callable[..., Any]], epochs: int, seed: int) -> list[dict[str, Any]]:

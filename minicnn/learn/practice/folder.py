@@ -28,7 +28,7 @@ environment, `python lessons/01_linear.py`. With `minicnn learn lessons --html p
 
 
 def start(folder: str | Path, exercises: Sequence[Exercise] = EXERCISES) -> list[Path]:
-    """Write exercises, lessons and a README into a folder, made if need be; files that are there stay as they are.
+    """Write exercises, lessons and a README into a folder, made if need be; existing files stay as they are.
 
     Returns the paths that were written, in order. Raises OSError where the folder cannot be made or written.
     """

@@ -43,7 +43,7 @@ class Cause:
         place: the one method or attribute of `Experiment` that it overrides.
         signature: the signs that hold together for this mistake and for no other of the ten.
         shown: why the curves look as they do.
-        confused: causes that look alike, and what tells them apart, by their names.
+        confused: {name: difference} of the causes that look alike.
         fix: what to change.
     """
 

@@ -1,4 +1,4 @@
-"""What is written down of a run: everything that its owner could have looked at.
+"""What is recorded of a run: everything that its owner could have looked at.
 
     S = 120 steps    E = 10 epochs    L = 5 layers with parameters    R = 3 ReLUs    K = 10 classes
 
@@ -26,8 +26,8 @@ Of the validation pictures, before the first epoch and after each, so that row 0
     dead                                      (E + 1, R) the share of a ReLU's units that are 0 for all of them
     spread                                    (E + 1, 1 + L)  standard deviation of the pictures and of each layer
 
-What is no longer a number is NaN in the curves, too. A picture whose output is NaN counts as class 0, which is what
-argmax makes of it.
+What is no longer a number is NaN in the curves, too. A picture whose output is NaN counts as class 0, since argmax
+gives that.
 """
 
 import functools
@@ -170,7 +170,7 @@ def _validated(
 
 
 def _outputs(network: Sequential, x: Array) -> dict[str, Array]:
-    """What each layer makes of x, by name, in the network's present mode."""
+    """The output of each layer for x, by name, in the network's present mode."""
     outputs = {}
     for name, layer in network.named_layers():
         x = outputs[name] = layer.forward(x)

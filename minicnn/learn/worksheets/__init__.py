@@ -4,7 +4,7 @@ The numbers are those of the framework's own layers, so a key agrees with the co
 that lead to them are written out, line by line.
 
 catalogue.py                                            which there are
-dense.py windows.py convolution.py batchnorm.py training.py     what stands on them
+dense.py windows.py convolution.py batchnorm.py training.py     the worksheets
 sheet.py                                                what a worksheet is, and how numbers are written by hand
 markdown.py page.py                                     the two forms in which they come
 """

@@ -6,7 +6,7 @@ import minicnn
 from minicnn.learn.worksheets.sheet import (
     MINUS,
     Grid,
-    Part,
+    Problem,
     Question,
     Worksheet,
     added,
@@ -84,7 +84,7 @@ def batchnorm(rng: np.random.Generator) -> Worksheet:
         "The running statistics were 0 (mean) and 1 (var), and momentum is 1/2.",
         (grid("x", x, (), IMAGES), grid("weight", weight), grid("bias", bias), grid("dy", dy, (), IMAGES)),
         (
-            Part(
+            Problem(
                 "The statistics of the channel, over all pixels of both images.",
                 (
                     "mean = sum of x / n",
@@ -93,7 +93,7 @@ def batchnorm(rng: np.random.Generator) -> Worksheet:
                 ),
                 (statistics,),
             ),
-            Part(
+            Problem(
                 "Go forward.",
                 (
                     "x_hat = (x − mean) / std",
@@ -104,7 +104,7 @@ def batchnorm(rng: np.random.Generator) -> Worksheet:
                     worked("y", y, lambda n, s: products((weight[0], x_hat[n, s])) + plus(bias[0]), (), IMAGES),
                 ),
             ),
-            Part(
+            Problem(
                 "The parameters' gradients, and from them the two means that the input's needs.",
                 (
                     "dbias = sum of dy",
@@ -118,12 +118,12 @@ def batchnorm(rng: np.random.Generator) -> Worksheet:
                     means,
                 ),
             ),
-            Part(
+            Problem(
                 "The input's gradient.",
                 ("dx = weight / std · (dy − A − x_hat · B)",),
                 (worked("dx", dx, of_x, (), IMAGES),),
             ),
-            Part(
+            Problem(
                 "Move the running statistics.",
                 (
                     "running_mean = 1/2 · running_mean + 1/2 · mean",

@@ -23,7 +23,7 @@ WORKSHEETS: dict[str, Callable[[np.random.Generator], Worksheet]] = {
 
 
 def worksheet(name: str, seed: int = 0) -> Worksheet:
-    """The `Worksheet` of a name, its numbers drawn from a seed. Raises ValueError for a name that there is not."""
+    """The `Worksheet` of a name, its numbers drawn from a seed. Raises ValueError for an unknown name."""
     if name not in WORKSHEETS:
         raise ValueError(f"there is no worksheet {name!r}; expected one of {', '.join(WORKSHEETS)}")
     number = list(WORKSHEETS).index(name)  # so that sheets of one seed do not share their numbers

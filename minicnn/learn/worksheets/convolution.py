@@ -3,7 +3,7 @@
 import numpy as np
 
 import minicnn
-from minicnn.learn.worksheets.sheet import Part, Question, Worksheet, added, grid, nonzero, plus, products, worked
+from minicnn.learn.worksheets.sheet import Problem, Question, Worksheet, added, grid, nonzero, plus, products, worked
 from minicnn.plain import Array
 
 
@@ -26,12 +26,12 @@ def convolution(rng: np.random.Generator) -> Worksheet:
         "One image of one channel, one filter, stride 1, no padding.",
         (grid("x", x), grid("weight", weight), grid("bias", bias), grid("dy", dy)),
         (
-            Part(
+            Problem(
                 "Go forward: lay the kernel on the image, multiply, add up.",
                 ("y[p, q] = sum over i, j of weight[i, j] · x[p + i, q + j]  +  bias",),
                 (worked("y", y, lambda p, q: products(*_pairs(weight, x[p : p + 2, q : q + 2])) + plus(bias[0])),),
             ),
-            Part(
+            Problem(
                 "What do bias and kernel get?",
                 (
                     "dbias = sum of all dy",
@@ -42,7 +42,7 @@ def convolution(rng: np.random.Generator) -> Worksheet:
                     worked("dweight", dweight, lambda i, j: products(*_pairs(dy, x[i : i + 2, j : j + 2]))),
                 ),
             ),
-            Part(
+            Problem(
                 "And the image?",
                 ("dx[r, s] = sum over i, j of weight[i, j] · dy[r − i, s − j], where that index exists",),
                 (worked("dx", dx, lambda r, s: products(*met_by(r, s))),),
@@ -90,17 +90,17 @@ def convolution_stride(rng: np.random.Generator) -> Worksheet:
         "One image of one channel, a 3 × 3 kernel without a bias. Steps of 2 in both directions: four outputs.",
         (grid("x", x), grid("weight", weight), grid("dy", dy)),
         (
-            Part(
+            Problem(
                 "Put the frame of zeros round the image, and go forward.",
                 ("y[p, q] = sum over i, j of weight[i, j] · x_padded[2p + i, 2q + j]",),
                 (grid("x_padded", x_padded), worked("y", y, output)),
             ),
-            Part(
+            Problem(
                 "What does the kernel get?",
                 ("dweight[i, j] = sum over p, q of dy[p, q] · x_padded[2p + i, 2q + j]",),
                 (worked("dweight", dweight, tap),),
             ),
-            Part(
+            Problem(
                 "And the image? Add dy[p, q] · weight into the cells from (2p, 2q) on; cut off the frame.",
                 (
                     "dx_padded[2p + i, 2q + j] += weight[i, j] · dy[p, q]",
@@ -132,5 +132,5 @@ def _pairs(a: Array, b: Array) -> list[tuple[float, float]]:
 
 
 def _inside(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Without the products with a 0, which the padding has plenty of; one of them where there is nothing else."""
+    """The pairs without a 0, of which the padding has many; the first pair where all have one."""
     return [(a, b) for a, b in pairs if b] or pairs[:1]

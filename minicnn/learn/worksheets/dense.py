@@ -6,7 +6,7 @@ import minicnn
 from minicnn.learn.worksheets.sheet import (
     MINUS,
     Grid,
-    Part,
+    Problem,
     Question,
     Worksheet,
     added,
@@ -41,10 +41,10 @@ def linear(rng: np.random.Generator) -> Worksheet:
         "Two images, a row of x each, of three numbers; two outputs. dy is what comes back from the loss.",
         (grid("x", x), grid("weight", weight), grid("bias", bias), grid("dy", dy)),
         (
-            Part("Go forward.", ("y[n, k] = sum over d of x[n, d] · weight[k, d]  +  bias[k]",), (of_y,)),
-            Part("What does the bias get?", ("dbias[k] = sum over n of dy[n, k]",), (of_bias,)),
-            Part("And the weights?", ("dweight[k, d] = sum over n of dy[n, k] · x[n, d]",), (of_weight,)),
-            Part("And the input?", ("dx[n, d] = sum over k of dy[n, k] · weight[k, d]",), (of_x,)),
+            Problem("Go forward.", ("y[n, k] = sum over d of x[n, d] · weight[k, d]  +  bias[k]",), (of_y,)),
+            Problem("What does the bias get?", ("dbias[k] = sum over n of dy[n, k]",), (of_bias,)),
+            Problem("And the weights?", ("dweight[k, d] = sum over n of dy[n, k] · x[n, d]",), (of_weight,)),
+            Problem("And the input?", ("dx[n, d] = sum over k of dy[n, k] · weight[k, d]",), (of_x,)),
         ),
         (
             Question(
@@ -73,9 +73,9 @@ def relu(rng: np.random.Generator) -> Worksheet:
         "Each number goes its own way here, so a grid of nine is nine small exercises.",
         (grid("x", x), grid("dy", dy)),
         (
-            Part("Go forward.", ("y = max(x, 0)",), (worked("y", y, lambda r, s: f"max({text(x[r, s])}, 0)"),)),
-            Part("Where is the gate open?", ("slope = 1 where y > 0, else 0",), (grid("slope", slope),)),
-            Part(
+            Problem("Go forward.", ("y = max(x, 0)",), (worked("y", y, lambda r, s: f"max({text(x[r, s])}, 0)"),)),
+            Problem("Where is the gate open?", ("slope = 1 where y > 0, else 0",), (grid("slope", slope),)),
+            Problem(
                 "Go backward.",
                 ("dx = slope · dy",),
                 (worked("dx", dx, lambda r, s: products((slope[r, s], dy[r, s]))),),
@@ -130,7 +130,7 @@ def log_softmax(rng: np.random.Generator) -> Worksheet:
             Grid("table of ln", tuple(tuple(table[k::4]) for k in range(4))),
         ),
         (
-            Part(
+            Problem(
                 "From scores to probabilities.",
                 (
                     "total[n] = sum over k of exp(x[n, k])",
@@ -138,7 +138,7 @@ def log_softmax(rng: np.random.Generator) -> Worksheet:
                 ),
                 (worked("total", total[:, 0], lambda n: added(*counts[n])), of_p),
             ),
-            Part(
+            Problem(
                 "Their logarithms, written as ln of a fraction; and the loss, with the table.",
                 (
                     "y[n, k] = ln p[n, k]",
@@ -146,12 +146,12 @@ def log_softmax(rng: np.random.Generator) -> Worksheet:
                 ),
                 (grid("y", p, write=logarithm), of_loss),
             ),
-            Part(
+            Problem(
                 "The gradient of the loss with respect to y.",
                 ("dy[n, k] = −1/N where k = target[n], else 0",),
                 (grid("dy", dy),),
             ),
-            Part(
+            Problem(
                 "The gradient with respect to the scores.",
                 ("dx[n, k] = dy[n, k] − p[n, k] · sum over j of dy[n, j]",),
                 (worked("dx", dx, lambda n, k: f"{text(dy[n, k])} {MINUS} {products((p[n, k], dy[n].sum()))}"),),

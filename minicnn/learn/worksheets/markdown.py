@@ -15,9 +15,9 @@ def as_markdown(name: str, seed: int = 0, answers: bool = False) -> str:
     parts = [f"# {heading(name, answers)}: {sheet.title}", sheet.introduction, "## Given"]
     parts += [_table(given, filled=True) for given in sheet.given]
     letters = iter(ascii_lowercase)
-    for part in sheet.parts:
-        parts += [f"## {next(letters)}) {part.instruction}", _code(part.formulas)]
-        for grid in part.grids:
+    for problem in sheet.problems:
+        parts += [f"## {next(letters)}) {problem.instruction}", _code(problem.formulas)]
+        for grid in problem.grids:
             parts.append(_table(grid, filled=answers))
             if answers and grid.sums:
                 parts.append(_code(grid.sums))
@@ -33,7 +33,7 @@ def _code(lines: Iterable[str]) -> str:
 
 
 def _table(grid: Grid, filled: bool) -> str:
-    """A table. Its first line, which Markdown asks for, has the grid's name and the titles of the columns."""
+    """A table. Its first line, which Markdown requires, has the grid's name and the titles of the columns."""
     width = len(grid.cells[0])
     titles = grid.across or ("",) * width
     name = f"**{grid.name}**"

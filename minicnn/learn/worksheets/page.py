@@ -7,7 +7,7 @@ from string import ascii_lowercase
 
 from minicnn.learn.lessons.pages import whole_page
 from minicnn.learn.worksheets.catalogue import heading, how_to_print, worksheet
-from minicnn.learn.worksheets.sheet import Grid, Part
+from minicnn.learn.worksheets.sheet import Grid, Problem
 
 STYLE = Path(__file__).parent.parent / "page" / "worksheet.css"
 LINE, LINES = '<p class="line"></p>', 3  # to write an explanation on; one line less where there are two to write
@@ -22,7 +22,7 @@ def as_page(name: str, seed: int = 0, answers: bool = False) -> str:
         _head(heading(name, answers), sheet.title, answers),
         f"<p>{escape(sheet.introduction)}</p>",
         _grids(sheet.given, True),
-        *(_part(f"{next(letters)}) {part.instruction}", part, answers) for part in sheet.parts),
+        *(_problem(f"{next(letters)}) {problem.instruction}", problem, answers) for problem in sheet.problems),
     ]
     for question in sheet.questions:
         below = f"<p>{escape(question.answer)}</p>" if answers else LINE * (LINES + 1 - len(sheet.questions))
@@ -42,13 +42,13 @@ def _section(title: str, *below: str) -> str:
     return NEWLINE.join(["<section>", f"<h2>{escape(title)}</h2>", *below, "</section>"])
 
 
-def _part(title: str, part: Part, answers: bool) -> str:
-    formulas = "".join(f"<code>{escape(formula)}</code>" for formula in part.formulas)
-    return _section(title, f'<p class="formulas">{formulas}</p>', _grids(part.grids, answers))
+def _problem(title: str, problem: Problem, answers: bool) -> str:
+    formulas = "".join(f"<code>{escape(formula)}</code>" for formula in problem.formulas)
+    return _section(title, f'<p class="formulas">{formulas}</p>', _grids(problem.grids, answers))
 
 
 def _grids(grids: Iterable[Grid], filled: bool) -> str:
-    """Grids side by side, and of filled ones how their numbers come about."""
+    """Grids side by side, and below filled ones the sums that lead to their numbers."""
     sums = [f"<li>{escape(line)}</li>" for grid in grids for line in grid.sums if filled]
     written = f'<ul class="sums">{"".join(sums)}</ul>' if sums else ""
     return f'<div class="grids">{"".join(_table(grid, filled) for grid in grids)}{written}</div>'

@@ -24,12 +24,12 @@ LARGEST_DENOMINATOR = 400
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of numbers, given or to be filled in.
+    """A table of numbers, given or to fill in.
 
     Attributes:
         name: of the array, "dx".
         cells: rows of texts.
-        sums: how its numbers come about, a line each; only the answer key shows them.
+        sums: the sums that lead to its numbers, a line each; only the answer key shows them.
         across, down: titles of its columns and rows; maybe none.
     """
 
@@ -41,8 +41,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One step: what is to be done, its formulas, a line each, and the grids to be filled in."""
+class Problem:
+    """One step: the instruction, its formulas, a line each, and the grids to fill in."""
 
     instruction: str
     formulas: tuple[str, ...]
@@ -66,14 +66,14 @@ class Worksheet:
         exercises: the names of the exercises that it goes with.
         introduction: what one needs to know before starting.
         given: the grids that are filled in.
-        parts, questions: in their order.
+        problems, questions: in their order.
     """
 
     title: str
     exercises: tuple[str, ...]
     introduction: str
     given: tuple[Grid, ...]
-    parts: tuple[Part, ...]
+    problems: tuple[Problem, ...]
     questions: tuple[Question, ...]
 
 

@@ -9,7 +9,7 @@ from minicnn.learn.worksheets.sheet import (
     MINUS,
     Grid,
     Number,
-    Part,
+    Problem,
     Question,
     Worksheet,
     decimal,
@@ -70,7 +70,7 @@ def optimisers(rng: np.random.Generator) -> Worksheet:
         "velocity, m and v begin at 0.",
         (grid("param", start), grid("grad", gradients, (), STEPS)),
         (
-            Part(
+            Problem(
                 "SGD with lr = 0.1 and momentum = 0.5. Write decimals.",
                 (
                     "velocity = 0.5 · velocity + grad",
@@ -81,7 +81,7 @@ def optimisers(rng: np.random.Generator) -> Worksheet:
                     worked("param", sgd["param"], by_sgd, (), STEPS, decimal),
                 ),
             ),
-            Part(
+            Problem(
                 "Adam with lr = 1, beta1 = beta2 = 1/2, eps = 0, beginning again at the given param. Write fractions.",
                 (
                     "m = 1/2 · m + 1/2 · grad",
@@ -118,7 +118,7 @@ def _over(value: Number, divisor: Number) -> str:
 
 
 def _steps(start: Array, gradients: Array, kind: type[Optimizer], **settings: Any) -> dict[str, Array]:
-    """What an optimiser keeps and makes of a parameter: {name: array of a row for each step}."""
+    """The parameter and its slots after each step of an optimiser: {name: array of a row for each step}."""
     network = minicnn.Sequential(fc=minicnn.Linear(2, 1, bias=False, rng=0)).to("reference", np.float64)
     fc = network["fc"]
     fc.params["weight"][0] = start
@@ -165,7 +165,7 @@ def simplenet(rng: np.random.Generator) -> Worksheet:
             Grid("target", ((str(target),),)),
         ),
         (
-            Part(
+            Problem(
                 "Forward, as far as one number.",
                 (
                     "z[p, q] = sum over i, j of kernel[i, j] · x[p + i, q + j]",
@@ -178,7 +178,7 @@ def simplenet(rng: np.random.Generator) -> Worksheet:
                     grid("feature", feature),
                 ),
             ),
-            Part(
+            Problem(
                 "Forward to the loss.",
                 (
                     "score[k] = weight[k] · feature + bias[k]",
@@ -191,7 +191,7 @@ def simplenet(rng: np.random.Generator) -> Worksheet:
                     Grid("loss", ((logarithm(1 / p[target]),),), (_of_loss(loss, p[target]),)),
                 ),
             ),
-            Part(
+            Problem(
                 "Backward through loss and log-softmax at once, to the one number.",
                 (
                     "d_score[k] = p[k] − (1 where k = target)",
@@ -204,7 +204,7 @@ def simplenet(rng: np.random.Generator) -> Worksheet:
                     worked("d_feature", d_feature, lambda: products(*zip(d_score, weight, strict=True))),
                 ),
             ),
-            Part(
+            Problem(
                 "Backward to the kernel, and one step with lr = 1.",
                 (
                     "dz = d_feature where a won and z > 0, else 0",

@@ -6,7 +6,7 @@ import minicnn
 from minicnn.geometry import adaptive_windows
 from minicnn.learn.worksheets.sheet import (
     Grid,
-    Part,
+    Problem,
     Question,
     Worksheet,
     added,
@@ -38,7 +38,7 @@ def max_pooling(rng: np.random.Generator) -> Worksheet:
         "Windows of 2 × 2 cells, stride 1: four windows, and they overlap.",
         (grid("x", x), grid("dy", dy)),
         (
-            Part(
+            Problem(
                 "Go forward, and write down who won: row and column of the largest cell.",
                 (
                     "y[p, q] = max over i, j of x[p + i, q + j]",
@@ -49,7 +49,7 @@ def max_pooling(rng: np.random.Generator) -> Worksheet:
                     _winners(winners, 3),
                 ),
             ),
-            Part(
+            Problem(
                 "Go backward.",
                 ("dx[r, s] = sum of dy[p, q] over the windows (p, q) that cell (r, s) won",),
                 (worked("dx", dx, lambda r, s: _from_wins(winners, dy, 3 * r + s)),),
@@ -107,7 +107,7 @@ def adaptive_pooling(rng: np.random.Generator) -> Worksheet:
         "overlap. a is one row of five cells, of which means are taken; x is an image, of which maxima are taken.",
         (grid("a", line), grid("d_mean", d_means), grid("x", x), grid("dy", dy)),
         (
-            Part(
+            Problem(
                 "Where do the windows lie? Three over five columns, two over three rows.",
                 (
                     "start = floor(p · n_in / n_out)",
@@ -115,7 +115,7 @@ def adaptive_pooling(rng: np.random.Generator) -> Worksheet:
                 ),
                 (_bounds("columns", columns, 5), _bounds("rows", rows, 3)),
             ),
-            Part(
+            Problem(
                 "Means of the windows of a, and back: each cell of a window gets an equal share.",
                 (
                     "mean[p] = sum of a[start … stop − 1] / size",
@@ -123,7 +123,7 @@ def adaptive_pooling(rng: np.random.Generator) -> Worksheet:
                 ),
                 (worked("mean", means, mean), worked("da", d_line, shares)),
             ),
-            Part(
+            Problem(
                 "Maxima of the 2 × 3 windows of x, who won (row, column), and back.",
                 ("dx[r, s] = sum of dy[p, q] over the windows (p, q) that cell (r, s) won",),
                 (
@@ -163,7 +163,7 @@ def average_pooling(rng: np.random.Generator) -> Worksheet:
         "Windows of 2 × 2 cells, stride 1: four windows, and they overlap. Write fractions, not decimals.",
         (grid("x", x), grid("dy", dy)),
         (
-            Part(
+            Problem(
                 "Go forward.",
                 (
                     "y[p, q] = (sum over i, j of x[p + i, q + j]) / 4",
@@ -171,7 +171,7 @@ def average_pooling(rng: np.random.Generator) -> Worksheet:
                 ),
                 (worked("y", y, lambda p, q: f"({added(*x[p : p + 2, q : q + 2].ravel())})/4"),),
             ),
-            Part(
+            Problem(
                 "Go backward: each window gives a quarter of its dy to each of its cells.",
                 ("dx[r, s] = (sum of dy[p, q] over the windows (p, q) that cell (r, s) lies in) / 4",),
                 (worked("dx", dx, lambda r, s: f"({added(*windows_of(r, s))})/4"),),
