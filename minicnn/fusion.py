@@ -48,7 +48,7 @@ class ConvBlocks(Sequential):
         super().__init__(**named_layers)
         layers: list[Any] = list(self.children.values())
         self.pool = layers.pop() if isinstance(layers[-1], AdaptiveMaxPool2d) else None
-        # relu has no numbers of its own
+        # relu has no parameters
         self.blocks: list[tuple[Conv2d, BatchNorm2d]] = list(zip(layers[0::3], layers[1::3], strict=True))
 
     def predict(self, x: Any) -> Array:

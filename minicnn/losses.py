@@ -28,7 +28,7 @@ class Loss(Protocol):
 class _ClassificationLoss(Loss, Copyable):
     """What both losses share: the checks of output and labels, the class weights, and the memory for backward.
 
-    `forward` takes the backend as `ops` is set: "cpu" for a new loss; `to` changes it.
+    `forward` and `backward` compute on the backend `ops`: "cpu" for a new loss; `to` changes it.
     """
 
     def __init__(self, weight: ArrayLike | None = None) -> None:

@@ -24,7 +24,7 @@ class BatchNorm2d(Layer):
         both          dweight = sum of dy * x_hat,  dbias = sum of dy
 
     In training dx sums to 0 over each channel, and so does dx * x_hat (but for eps): y does not change when a
-    constant is added to x or x is stretched, so x cannot be asked to move in either of these two directions.
+    constant is added to x or x is scaled, so dx has no part in either of these two directions.
 
     `Images` count pixel by pixel: the n of a channel is P, the sum of H_n * W_n, and a large image weighs more than a
     small one.

@@ -4,7 +4,7 @@ import copy
 import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,12 +31,9 @@ class Setting(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    @overload
-    def __get__(self, optimizer: None, owner: type | None = None) -> "Setting[T]": ...
-    @overload
-    def __get__(self, optimizer: object, owner: type | None = None) -> T: ...
-    def __get__(self, optimizer: object, owner: type | None = None) -> Any:
-        return self if optimizer is None else vars(optimizer)[self.name]
+    if TYPE_CHECKING:  # without it Python reads the value where `__set__` puts it, which is faster
+
+        def __get__(self, optimizer: object, owner: type | None = None) -> T: ...
 
     def __set__(self, optimizer: object, value: Any) -> None:
         vars(optimizer)[self.name] = self.check(value, f"{type(optimizer).__name__}: {self.name}")

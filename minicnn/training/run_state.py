@@ -34,7 +34,7 @@ class RunState:
     best_weights: dict[str, Array] = field(default_factory=dict)
 
     def watch(self, monitor: str) -> None:
-        """Keep the best value of this column. Where it was another's, begin anew: two columns cannot be compared."""
+        """Keep the best value of this column. Where it was another's, start again: two columns cannot be compared."""
         if monitor != self.monitor:
             self.monitor, self.best, self.best_weights = monitor, {"value": None, "epoch": self.epoch}, {}
 

@@ -41,13 +41,13 @@ class Trainer:
         keep_best: at the end give the network the weights of the epoch with the best `monitor`.
         monitor: a column of the history. Columns that end in "loss" are better when smaller, all others when larger;
             NaN is never better. "val_loss" unless given, or "loss" where `fit` gets no validation. Where it becomes
-            another column, the best epoch is looked for anew.
+            another column, the search for the best epoch starts again.
         fuse: compute convolution, batchnorm and relu together (see `minicnn.fuse`), which is faster and the same up
             to rounding; with False every layer is on its own.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
         settings: a dict that JSON can hold: what else the run was begun with, such as its seed and its data. It is
             kept in the checkpoint, and `load` refuses the checkpoint of a run that was begun with others.
-        record: path of a file where the steps are noted for the inspector's replay, or a `Recorder` that says more.
+        record: path of a file where the steps are recorded for the inspector's replay, or a `Recorder` that says more.
         quiet: show nothing.
 
     Attributes:
