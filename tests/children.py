@@ -96,7 +96,7 @@ def run_cases(folder, module, *arguments, environment=()):
     )
 
 
-def told(outcome, most=15):
+def summary(outcome, most=15):
     """Failures in words, no reason twice."""
     of_reason = {}
     for case, reason in outcome.failures:

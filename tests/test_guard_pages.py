@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.children import run_cases, told
+from tests.children import run_cases, summary
 from tests.fenced import SIDES
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="guard pages are made with mprotect")
@@ -32,7 +32,7 @@ def test_every_kernel_stays_within_its_arrays_in_every_way(tmp_path, side, threa
 
 def assert_all_stay_within(folder, side, threads, table, at_least):
     outcome = run_cases(folder, "tests.fenced_table", side, threads, table)
-    assert not outcome.failures, told(outcome)
+    assert not outcome.failures, summary(outcome)
     assert outcome.complete
     assert outcome.begun >= at_least
 
@@ -44,6 +44,6 @@ def test_a_kernel_that_leaves_its_array_is_found(tmp_path, side):
     deaths = {case for case, why in outcome.failures if "SIGSEGV" in why or "SIGBUS" in why}
     wrong = {case for case, why in outcome.failures if "other numbers" in why}
     behind, before = {"reads behind", "reads behind a large output"}, {"writes before"}
-    assert deaths == {"behind": behind, "before": before}[side], told(outcome)
-    assert wrong == {"reads uninitialised memory"}, told(outcome)
+    assert deaths == {"behind": behind, "before": before}[side], summary(outcome)
+    assert wrong == {"reads uninitialised memory"}, summary(outcome)
     assert outcome.complete

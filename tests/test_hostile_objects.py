@@ -46,7 +46,7 @@ import pytest
 
 from minicnn.backends.protocol import OPERATIONS
 from tests import hostile
-from tests.children import run_cases, told
+from tests.children import run_cases, summary
 from tests.test_contract import NOT_AN_ARRAY_OPERATION
 
 # One child plays so many examples. The tenth of them that runs in every suite has seeds of its own.
@@ -86,7 +86,7 @@ def test_ten_thousand_objects_end_in_right_numbers_or_in_an_error(tmp_path):
 
 def assert_all_kept(outcomes, expected):
     failed = [outcome for outcome in outcomes if outcome.failures]
-    assert not failed, "\n\n".join(map(told, failed))
+    assert not failed, "\n\n".join(map(summary, failed))
     assert all(outcome.complete for outcome in outcomes)
     assert sum(outcome.begun for outcome in outcomes) >= expected
 

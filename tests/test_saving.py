@@ -330,22 +330,22 @@ def test_killed_runs_leave_a_whole_file_and_the_next_save_tidies_up(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-SAVE_WHEN_TOLD = """
+SAVE_AFTER_A_LINE = """
 import os, sys
 from minicnn.io.files import write_whole
 fsync = os.fsync
-def told(descriptor):
+def delayed(descriptor):
     print("writing", flush=True)
     sys.stdin.readline()
     fsync(descriptor)
-os.fsync = told
+os.fsync = delayed
 write_whole(sys.argv[1], b"slow")
 """
 
 
 @pytest.mark.parametrize("other", ["slow", "quick"])
 def test_what_a_running_process_is_writing_is_left_alone(tmp_path, other):
-    process = child(SAVE_WHEN_TOLD, tmp_path / "slow", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = child(SAVE_AFTER_A_LINE, tmp_path / "slow", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "writing\n"
     write_whole(tmp_path / other, b"quick")
     assert len(os.listdir(tmp_path)) == 2

@@ -94,8 +94,8 @@ def train_classifier(
         "longest": train.longest,
         "background": train.background,
         "classes": train.class_names,
-        "pictures to train": _told(train, mean, std),
-        "pictures to validate": _told(validation),
+        "pictures to train": _fingerprint(train, mean, std),
+        "pictures to validate": _fingerprint(validation),
     }
     trainer = Trainer(
         network,
@@ -160,7 +160,7 @@ def _require_place(checkpoint, resume, overwrite):
     require_writable(checkpoint)
 
 
-def _told(folder, *statistics):
+def _fingerprint(folder, *statistics):
     """How many pictures, and a digest of their names, classes and files, by which others are known to be others.
 
     Of a large file only the beginning is read; what lies behind is in the `statistics` of all pixels, if given.

@@ -119,7 +119,7 @@ def compare(
     arrays = array_pairs(steps_of(copy)[0], there.steps, there.before)
     if copy_weights:
         for pair in arrays.items():
-            load(copy, dict([pair]), there.before)  # one by one: what does not fit is told as a difference
+            load(copy, dict([pair]), there.before)  # one by one: what does not fit is shown as a difference
 
     loss = made_loss(task.loss) if loss is None else own_copy(loss, "compare", "the loss")
     _require_same(loss_spec(loss, "compare"), task.loss, "loss")

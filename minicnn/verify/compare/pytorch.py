@@ -152,9 +152,9 @@ class _Watch:
         return output
 
     def _leave_out(self, name, module):
-        told = f"{name} ({type(module).__name__}): not one tensor of floats in and one out"
-        if told not in self.left_out:
-            self.left_out.append(told)
+        text = f"{name} ({type(module).__name__}): not one tensor of floats in and one out"
+        if text not in self.left_out:
+            self.left_out.append(text)
 
     def steps(self):
         """The calls as `Step`s; of a layer called several times the first has its parameters."""

@@ -1,6 +1,6 @@
 """What both sides are asked to do: one batch, one loss, one step of one optimiser.
 
-Loss and optimiser are told to the other side as a `Spec`, a name and settings that minicnn and PyTorch have in common.
+Loss and optimiser are given to the other side as a `Spec`, a name and settings that minicnn and PyTorch have in common.
 So a loss or an optimiser of one's own, a subclass of minicnn's, is held against the one that it inherits from.
 """
 
