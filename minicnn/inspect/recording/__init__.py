@@ -3,7 +3,7 @@
 recorder.py        what `Trainer(record=…)` writes down of the steps, and of which
 training_step.py   what one step did to the weights
 activations.py     the activations of an image, with the weights of a step
-layout.py          which cells of the arrays are kept, and what they take in the file
+kept_cells.py      which cells of the arrays are kept, and what they take in the file
 thinning.py        which steps are kept
 file.py            the file, and how it is read
 """

@@ -35,7 +35,7 @@ from minicnn.backends import reference
 from minicnn.checks import as_floats, as_int, refuse_images
 from minicnn.inspect.recording.activations import activations
 from minicnn.inspect.recording.file import columns, load_recording, sampled
-from minicnn.inspect.recording.layout import Layout, dtype_of
+from minicnn.inspect.recording.kept_cells import KeptCells, dtype_of
 from minicnn.inspect.recording.thinning import Thinned
 from minicnn.inspect.recording.training_step import TrainingStep
 from minicnn.io.files import require_writable
@@ -87,7 +87,7 @@ class Recorder:
     @contextmanager
     def watching(self, network: Sequential, optimizer: Optimizer, epoch: int, loss: float) -> Iterator[None]:
         """Within, the optimiser makes its step, and is watched."""
-        layout, numbers, arrays = self._kept_of(network)
+        cells, numbers, arrays = self._kept_of(network)
         last = next(reversed(numbers.kept), 0)
         if optimizer.steps < last:
             raise ValueError(
@@ -101,30 +101,30 @@ class Recorder:
         if numbers.is_due(step.number):
             numbers.keep(step.number, step.numbers())
         if arrays.is_due(step.number):
-            arrays.keep(step.number, step.arrays(layout))
+            arrays.keep(step.number, step.arrays(cells))
 
     def save(self) -> None:
         """Write the file, up to the last step; nothing where there was none."""
         if self._kept is None or not self._kept.numbers.kept:
             return
-        layout = self._kept.layout
+        cells = self._kept.cells
         numbers, arrays = dict(self._kept.numbers.kept), dict(self._kept.arrays.kept)
         if self._last is not None and self._last.number not in numbers:
             numbers[self._last.number] = self._last.numbers()
         if self._last is not None and self._last.number not in arrays:
-            arrays[self._last.number] = self._last.arrays(layout)
+            arrays[self._last.number] = self._last.arrays(cells)
         intervals = self._kept.numbers.interval, self._kept.arrays.interval
-        write_safetensors(self.path, *layout.file(numbers, arrays, *intervals))
+        write_safetensors(self.path, *cells.file(numbers, arrays, *intervals))
 
     def resumed(self, network: Sequential, steps: int) -> "Recorder":
         """A Recorder that goes on after step number `steps` with what the file holds up to there, if there is one.
 
         Raises ValueError where the file is damaged, or of another network, image or bound.
         """
-        layout, numbers, arrays = kept = self._nothing_of(network)
+        cells, numbers, arrays = kept = self._nothing_of(network)
         if self.path.exists():
             recording = load_recording(self.path)
-            if not layout.fits(recording):
+            if not cells.fits(recording):
                 raise ValueError(
                     f"Recorder: {self.path} was recorded with another network, image or max_bytes; go on with the "
                     "same, or record to another file"
@@ -158,26 +158,26 @@ class Recorder:
                     f"{image.shape}: {error}"
                 ) from error
         for side in SIDES:
-            layout = Layout(network, image, outputs, side)
-            room = self.max_bytes - layout.fixed_bytes
-            n_numbers = math.floor(room * NUMBERS_SHARE / layout.numbers_bytes)
-            n_arrays = math.floor(room * (1 - NUMBERS_SHARE) / layout.arrays_bytes)
+            cells = KeptCells(network, image, outputs, side)
+            room = self.max_bytes - cells.fixed_bytes
+            n_numbers = math.floor(room * NUMBERS_SHARE / cells.numbers_bytes)
+            n_arrays = math.floor(room * (1 - NUMBERS_SHARE) / cells.arrays_bytes)
             if n_arrays >= MANY_STEPS:
                 break
         if min(n_numbers, n_arrays) < LEAST_STEPS:
-            least = max(layout.numbers_bytes / NUMBERS_SHARE, layout.arrays_bytes / (1 - NUMBERS_SHARE)) * LEAST_STEPS
+            least = max(cells.numbers_bytes / NUMBERS_SHARE, cells.arrays_bytes / (1 - NUMBERS_SHARE)) * LEAST_STEPS
             raise ValueError(
-                f"Recorder: max_bytes: expected at least {layout.fixed_bytes + math.ceil(least)} for this network, "
+                f"Recorder: max_bytes: expected at least {cells.fixed_bytes + math.ceil(least)} for this network, "
                 f"got {self.max_bytes}"
             )
         # One place of each is for the last step. A step with arrays has its numbers too, so there are no more of them.
-        return _KeptSteps(layout, Thinned(n_numbers - 1), Thinned(min(n_numbers, n_arrays) - 1))
+        return _KeptSteps(cells, Thinned(n_numbers - 1), Thinned(min(n_numbers, n_arrays) - 1))
 
 
 class _KeptSteps(NamedTuple):
     """Which cells are kept of the arrays, and of the steps kept their numbers and their arrays."""
 
-    layout: Layout
+    cells: KeptCells
     numbers: Thinned[dict[str, Any]]
     arrays: Thinned[dict[str, Array]]
 

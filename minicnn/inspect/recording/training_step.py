@@ -6,7 +6,7 @@ from typing import Any
 from minicnn.inspect.finite import norm
 from minicnn.inspect.recording.activations import activations, weights_in
 from minicnn.inspect.recording.file import NORMS, SAMPLES
-from minicnn.inspect.recording.layout import Layout
+from minicnn.inspect.recording.kept_cells import KeptCells
 from minicnn.network import Sequential
 from minicnn.plain import Array
 
@@ -31,16 +31,16 @@ class TrainingStep:
         by_kind = zip(*norms, strict=True) if norms else [()] * len(NORMS)
         return {"epoch": self.epoch, "lr": self.lr, "loss": self.loss, **dict(zip(NORMS, by_kind, strict=True))}
 
-    def arrays(self, layout: Layout) -> dict[str, Array]:
-        """What `Recording` has arrays (m, …) of: the cells that `layout` keeps, by "weight/conv1.weight" and so on."""
+    def arrays(self, cells: KeptCells) -> dict[str, Array]:
+        """What `Recording` has arrays (m, …) of: the cells that are kept, by "weight/conv1.weight" and so on."""
         kept = {}
         for name, *arrays in self._on_host():
             for kind, array in zip(SAMPLES, arrays, strict=True):
-                kept[f"{kind}/{name}"] = layout.cells(f"parameter/{name}", array)
-        if layout.image is not None:
+                kept[f"{kind}/{name}"] = cells.of(f"parameter/{name}", array)
+        if cells.image is not None:
             with weights_in(self.network, self._before):
-                for name, output in activations(self.network, layout.image).items():
-                    kept[f"activation/{name}"] = layout.cells(f"activation/{name}", output)
+                for name, output in activations(self.network, cells.image).items():
+                    kept[f"activation/{name}"] = cells.of(f"activation/{name}", output)
         return kept
 
     def _on_host(self) -> Iterator[tuple[str, Array, Array, Array]]:

@@ -27,7 +27,7 @@ WEIGHTS = {1: (16,), 2: (8, 8), 4: (4, 2, 11, 11)}  # the other parameters, by t
 CHANNELS, VECTOR = 4, 64  # of an activation with maps, and of one without
 
 
-class Layout:
+class KeptCells:
     """Which cells of which arrays are kept, and what that takes in the file.
 
     Attributes:
@@ -61,15 +61,15 @@ class Layout:
         n_bytes = sum(len(part) for part in as_bytes(arrays, metadata))
         self.fixed_bytes = n_bytes + 40 * len(arrays) + 40
 
-    def cells(self, key: str, array: Array) -> Array:
+    def of(self, key: str, array: Array) -> Array:
         """The cells of `array` that are kept, a new array."""
         axes = zip(array.shape, self.kept[key], strict=True)
         return array[np.ix_(*[range(length) if chosen is None else chosen for length, chosen in axes])]
 
     def fits(self, recording: Recording) -> bool:
-        """Whether steps of this layout may follow those of `recording`."""
+        """Whether steps with these cells may follow those of `recording`."""
         # With the same shapes either both have an image or neither has.
-        image = None if self.image is None else self.cells("image", self.image)
+        image = None if self.image is None else self.of("image", self.image)
         return (
             (recording.names, recording.shapes, recording.kept) == (self.names, self.shapes, self.kept)
             and (image is None or recording.image is None or np.array_equal(recording.image, image))
@@ -94,7 +94,7 @@ class Layout:
         for name, shape in step_shapes(self.names, self.shapes, self.kept).items():
             content[name] = np.array([kept[name] for kept in arrays.values()], self.dtype).reshape(len(arrays), *shape)
         if self.image is not None:
-            content["image"] = self.cells("image", self.image)
+            content["image"] = self.of("image", self.image)
         description = {
             "names": self.names,
             "shapes": self.shapes,
