@@ -9,7 +9,7 @@ import pytest
 
 from minicnn.learn.exercises import EXERCISES, TASKS
 from minicnn.learn.grader import check, grading, running
-from minicnn.learn.grader.differences import around, differing, striking, worst_index
+from minicnn.learn.grader.differences import around, differing, patterns, worst_index
 
 TASK = "linear_weight_gradient"
 EXERCISE, ASKED = TASKS[TASK]
@@ -404,7 +404,7 @@ def test_the_worst_number_and_what_lies_around_it():
 
 
 def sentences(expected, got, arguments=None):
-    return striking([(expected, got, "dx", arguments or {})])
+    return patterns([(expected, got, "dx", arguments or {})])
 
 
 def test_what_is_striking():
@@ -444,12 +444,12 @@ def test_what_is_striking():
 def test_what_is_true_of_one_case_by_chance_is_not_said():
     small, expected = np.array([2.0, 4.0]), np.arange(1.0, 9)
     twice = small, 2 * small, "y", {}
-    assert striking([twice]) == ["Every number is the right one times 2."]
-    assert striking([twice, (expected, expected + 1, "y", {})]) == []
-    assert striking([twice, (expected, 2 * expected, "y", {})]) == ["Every number is the right one times 2."]
+    assert patterns([twice]) == ["Every number is the right one times 2."]
+    assert patterns([twice, (expected, expected + 1, "y", {})]) == []
+    assert patterns([twice, (expected, 2 * expected, "y", {})]) == ["Every number is the right one times 2."]
     said = "Every number is the right one times 2 here, and by another in other cases."
-    assert striking([twice, (expected, 5 * expected, "y", {})]) == [said]
-    assert striking([twice, (small[:1], small[:1] + 7, "y", {})]) == ["Every number is the right one times 2."]
+    assert patterns([twice, (expected, 5 * expected, "y", {})]) == [said]
+    assert patterns([twice, (small[:1], small[:1] + 7, "y", {})]) == ["Every number is the right one times 2."]
 
 
 def test_numbers_that_differ_are_not_written_alike():
