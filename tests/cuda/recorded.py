@@ -16,7 +16,7 @@ import numpy as np
 
 import minicnn
 from minicnn.backends import cuda as backend
-from minicnn.backends.cuda import products
+from minicnn.backends.cuda.convolution import sides
 from minicnn.backends.cuda.runtime import device, device_array
 from minicnn.backends.pool import Pool
 from tests.cuda.host_device import host_device
@@ -25,7 +25,7 @@ from tests.test_contract import example_calls, examples_with_images
 
 DTYPE = np.float32
 SHAPES = ((10, 32, 32), (128, 32, 32))  # N, H, W of pictures that SimpleNet is trained on
-KINDS = {getattr(products, name): name for name in ("PLAIN", "ACTIVATION", "GRADIENT", "MOMENTS", "MASKED")}
+KINDS = {getattr(sides, name): name for name in ("PLAIN", "ACTIVATION", "GRADIENT", "MOMENTS", "MASKED")}
 
 
 class Launch(NamedTuple):
@@ -67,7 +67,7 @@ class Launch(NamedTuple):
 
     @property
     def name(self):
-        """File, factory and what the kernel captured of the factory's arguments: "products.convolution 32×128 MASKED".
+        """File, factory and what the kernel captured of the factory's arguments: "kernels.convolution 32×128 MASKED".
 
         Flags stand there by their names where they are true, the kinds of sources and sinks by theirs.
         """

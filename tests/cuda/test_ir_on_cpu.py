@@ -18,8 +18,9 @@ import minicnn
 from minicnn import Images, backends
 from minicnn.backends import cuda as backend
 from minicnn.backends.contract import Norm
-from minicnn.backends.cuda import matrix, passes, products
-from minicnn.backends.cuda.products import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN
+from minicnn.backends.cuda import matrix
+from minicnn.backends.cuda.convolution import kernels, passes, plan
+from minicnn.backends.cuda.convolution.sides import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN, Sink, Source
 from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import from_host
 from minicnn.backends.cuda.tiles import THREADS, TILES
@@ -344,7 +345,7 @@ def test_geometry_is_compiled_from_its_own_source(scalar):
 
 
 def test_convolutions_find_their_windows_by_geometry():
-    assert products.window_start.py_func is fixed_start
+    assert plan.window_start.py_func is fixed_start
 
 
 # The operations. Arguments are those of the contract's tests, larger.
@@ -502,7 +503,7 @@ class Pixels:
         self.x[-1, 40 + places] = bad
 
     def as_side(self, side, kind):
-        """As a Source or Sink of `passes`."""
+        """As a Source or Sink."""
         from minicnn.backends.cuda.runtime.device_array import from_host
 
         x, raw = (from_host(checks.cut_apart(pixels[None, :, None], self.sizes).data) for pixels in (self.x, self.raw))
@@ -567,10 +568,8 @@ def test_convolution_kernel(source, sink, tile, sizes):
     bias = rng.standard_normal(FILTERS).astype(np.float32)
 
     def forward_pass():
-        to = above.as_side(passes.Sink, sink)
-        records = passes.forward(
-            below.as_side(passes.Source, source), from_host(weight), from_host(bias), to, STRIDE, PADDING
-        )
+        to = above.as_side(Sink, sink)
+        records = passes.forward(below.as_side(Source, source), from_host(weight), from_host(bias), to, STRIDE, PADDING)
         return side_by_side(to), *([] if records is None else [records.pairs.numpy()])
 
     y = REFERENCE.conv2d_forward(below.read(source), weight, bias, STRIDE, PADDING)
@@ -587,8 +586,8 @@ def test_input_gradient_kernel(source, sink, tile, sizes):
     weight = np.random.default_rng(2).standard_normal((CHANNELS, FILTERS, *KERNEL)).astype(np.float32)
 
     def backward_pass():
-        to = below.as_side(passes.Sink, sink)
-        records = passes.input_gradient(above.as_side(passes.Source, source), from_host(weight), to, STRIDE, PADDING)
+        to = below.as_side(Sink, sink)
+        records = passes.input_gradient(above.as_side(Source, source), from_host(weight), to, STRIDE, PADDING)
         return side_by_side(to), *([] if records is None else [records.pairs.numpy()])
 
     dx = REFERENCE.conv2d_input_gradient(above.read(source), weight, below.sizes, STRIDE, PADDING)
@@ -605,7 +604,7 @@ def test_weight_gradient_kernel(x_source, dy_source, tile, sizes):
     x, dy = Pixels(CHANNELS, SIZES[sizes], 0), Pixels(FILTERS, output_sizes(SIZES[sizes]), 1)
 
     def backward_pass():
-        sides = x.as_side(passes.Source, x_source), dy.as_side(passes.Source, dy_source)
+        sides = x.as_side(Source, x_source), dy.as_side(Source, dy_source)
         return [passes.weight_gradient(*sides, KERNEL, STRIDE, PADDING, np.dtype(np.float32)).numpy()]
 
     expected = REFERENCE.conv2d_weight_gradient(dy.read(dy_source), x.read(x_source), KERNEL, STRIDE, PADDING)
@@ -614,7 +613,7 @@ def test_weight_gradient_kernel(x_source, dy_source, tile, sizes):
 
 # Every barrier of the products is needed: without it, the order of threads shows. One that is not would only cost time.
 
-FACTORIES = products.convolution, products.weight_gradient, matrix.matrix_product
+FACTORIES = kernels.convolution, kernels.weight_gradient, matrix.matrix_product
 
 
 def pieces_of(factory):
@@ -641,13 +640,13 @@ def test_every_barrier_of_a_product_is_needed(factory, number):
     weight = np.random.default_rng(2).standard_normal((FILTERS, CHANNELS, *KERNEL)).astype(np.float32)
 
     def work():
-        source, matrix_of_weights = x.as_side(passes.Source, PLAIN), from_host(weight.reshape(FILTERS, -1))
+        source, matrix_of_weights = x.as_side(Source, PLAIN), from_host(weight.reshape(FILTERS, -1))
         if factory.__name__ == "convolution":
-            to = y.as_side(passes.Sink, MOMENTS)
+            to = y.as_side(Sink, MOMENTS)
             records = passes.forward(source, from_host(weight), None, to, STRIDE, PADDING)
             return side_by_side(to), records.pairs.numpy()
         if factory.__name__ == "weight_gradient":
-            dy = y.as_side(passes.Source, PLAIN)
+            dy = y.as_side(Source, PLAIN)
             return [passes.weight_gradient(source, dy, KERNEL, STRIDE, PADDING, weight.dtype).numpy()]
         return [backend.linear_forward(matrix_of_weights, matrix_of_weights, None).numpy()]
 
@@ -677,8 +676,8 @@ def test_forward_of_pixels_that_are_not_finite(source, tile, sizes):
     bias = np.zeros(FILTERS, np.float32)
 
     def forward_pass():
-        to = above.as_side(passes.Sink, PLAIN)
-        passes.forward(below.as_side(passes.Source, source), from_host(weight), from_host(bias), to, STRIDE, PADDING)
+        to = above.as_side(Sink, PLAIN)
+        passes.forward(below.as_side(Source, source), from_host(weight), from_host(bias), to, STRIDE, PADDING)
         return [side_by_side(to)]
 
     y = REFERENCE.conv2d_forward(below.read(source), weight, bias, STRIDE, PADDING)
@@ -695,8 +694,8 @@ def test_input_gradient_of_gradients_that_are_not_finite(source, tile, sizes):
     weight = np.random.default_rng(2).standard_normal((CHANNELS, FILTERS, *KERNEL)).astype(np.float32)
 
     def backward_pass():
-        to = below.as_side(passes.Sink, PLAIN)
-        passes.input_gradient(above.as_side(passes.Source, source), from_host(weight), to, STRIDE, PADDING)
+        to = below.as_side(Sink, PLAIN)
+        passes.input_gradient(above.as_side(Source, source), from_host(weight), to, STRIDE, PADDING)
         return [side_by_side(to)]
 
     dx = REFERENCE.conv2d_input_gradient(above.read(source), weight, below.sizes, STRIDE, PADDING)
@@ -713,7 +712,7 @@ def test_weight_gradient_of_what_is_not_finite(bad, spoilt, tile):
     {"x": x, "dy": dy}[spoilt].spoil(bad)
 
     def backward_pass():
-        sides = x.as_side(passes.Source, PLAIN), dy.as_side(passes.Source, PLAIN)
+        sides = x.as_side(Source, PLAIN), dy.as_side(Source, PLAIN)
         return [passes.weight_gradient(*sides, KERNEL, STRIDE, PADDING, np.dtype(np.float32)).numpy()]
 
     expected = REFERENCE.conv2d_weight_gradient(dy.read(PLAIN), x.read(PLAIN), KERNEL, STRIDE, PADDING)

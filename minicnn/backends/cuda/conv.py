@@ -1,4 +1,4 @@
-"""Convolution as a product of matrices that are never written down; the kernels are in `products`.
+"""Convolution as a product of matrices that are never written down; the kernels are in `convolution`.
 
     y[n, f, p, q] = bias[f] + sum over c, i, j of  weight[f, c, i, j] * x[n, c, p * sh + i - ph, q * sw + j - pw]
 
@@ -14,9 +14,10 @@ Cost: N * F * C * KH * KW * OH * OW multiply-adds each, the input gradient sh * 
 
 import numpy as np
 
-from minicnn.backends.cuda import passes
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_batch, flat, sizes_table
+from minicnn.backends.cuda.convolution import passes
+from minicnn.backends.cuda.convolution.sides import Sink, Source
 from minicnn.backends.cuda.moments import channel_sums
 from minicnn.geometry import output_size
 
@@ -47,12 +48,12 @@ def conv2d_bias_gradient(dy):
 
 def reading(batch):
     """A batch as the source of a pass."""
-    return passes.Source(flat(batch), batch.shape[1], sizes_table(batch))
+    return Source(flat(batch), batch.shape[1], sizes_table(batch))
 
 
 def writing(batch):
     """A batch as the sink of a pass."""
-    return passes.Sink(flat(batch), batch.shape[1], sizes_table(batch))
+    return Sink(flat(batch), batch.shape[1], sizes_table(batch))
 
 
 def output_sizes(sizes, kernel_size, stride, padding):

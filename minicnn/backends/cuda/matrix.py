@@ -11,15 +11,16 @@ into parts, and block (., ., z) owns part z of its tile; `products.add_partial_s
 the same in every run. All threads stay to the last `syncthreads`, those beyond the edge with zeros.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends.cuda.elementwise import blocks_for
-from minicnn.backends.cuda.passes import zeros
-from minicnn.backends.cuda.products import FULL, HALF, add_partial_sums, add_strip
+from minicnn.backends.cuda.products import FULL, HALF, SPARE, add_partial_sums, add_strip, clear, column_of, own_square
 from minicnn.backends.cuda.runtime.device import cuda, inlined
-from minicnn.backends.cuda.runtime.device_array import empty, launch
+from minicnn.backends.cuda.runtime.device_array import empty, launch, zeros
 from minicnn.backends.cuda.tiles import (
     DEPTH,
     MATRIX_BLOCKS,
@@ -29,13 +30,13 @@ from minicnn.backends.cuda.tiles import (
     TILE_THREADS,
     tile_for,
 )
+from minicnn.plain import Array, Pair
+
+Factor = tuple[Array, int, int]  # a matrix: its numbers, the pitch of its lines, the pitch of its terms
 
 
-def product(left, right, bias, shape, terms):
-    """c (rows, columns) of `shape`, sums of `terms` products each. bias (columns,) or None.
-
-    left, right: (array, pitch of its lines, pitch of its terms).
-    """
+def product(left: Factor, right: Factor, bias: Array | None, shape: Pair, terms: int) -> Array:
+    """c (rows, columns) of `shape`, sums of `terms` products each. bias (columns,) or None."""
     (rows, columns), dtype = shape, left[0].dtype
     tile = tile_for(rows, columns)
     tiles = -(-columns // tile[1]), -(-rows // tile[0])
@@ -58,14 +59,15 @@ def product(left, right, bias, shape, terms):
     return c
 
 
-def _stretch(terms, parts):
+def _stretch(terms: int, parts: int) -> int:
     """Terms of each of at most `parts` parts, in whole strips, and at least SHORTEST_PART."""
     stretch = max(-(-terms // max(parts, 1)), SHORTEST_PART)
     return -(-stretch // DEPTH) * DEPTH
 
 
 @inlined
-def fetch_strip(strip, pitch, lines, matrix, line, end_line, line_pitch, term, end_term, term_pitch, zero):
+def fetch_strip(strip: Array, lines: int, matrix: Array, line: int, end_line: int, line_pitch: int,
+                term: int, end_term: int, term_pitch: int, zero: Any) -> None:  # fmt: skip
     """strip[d, k] = matrix[line + k, term + d], and 0 from `end_line` and from `end_term` on.
 
     64 threads in a row take 8 terms of 8 lines: whole stretches of memory, whichever of the two are neighbours there.
@@ -75,43 +77,41 @@ def fetch_strip(strip, pitch, lines, matrix, line, end_line, line_pitch, term, e
         number = zero
         if line + k < end_line and term + d < end_term:
             number = matrix[FULL((line + k) * line_pitch + (term + d) * term_pitch)]
-        strip[FULL(d * pitch + k)] = number
+        strip[FULL(d * (lines + SPARE) + k)] = number
 
 
 @lru_cache
-def matrix_product(real, tile):
+def matrix_product(real: Any, tile: Pair) -> Callable[..., None]:
     """The kernel, for numbers of type `real`. Sums are cut into parts of `stretch` terms, and c is (parts, m, n)."""
     ROWS, COLUMNS = tile
-    LEFT_PITCH, RIGHT_PITCH = ROWS + 4, COLUMNS + 4  # neighbouring terms are then in different banks
-    ACROSS, GAP = COLUMNS // SIDE, COLUMNS // 2
-    LEFT, RIGHT, SUMS = DEPTH * LEFT_PITCH, DEPTH * RIGHT_PITCH, SIDE * SIDE
+    LEFT, RIGHT, SUMS = DEPTH * (ROWS + SPARE), DEPTH * (COLUMNS + SPARE), SIDE * SIDE
     zero = real(0)
 
-    def kernel(left, right, bias, c, left_pitch, left_term, right_pitch, right_term,
-               rows, columns, terms, stretch):  # fmt: skip
+    def kernel(left: Array, right: Array, bias: Array, c: Array, left_pitch: int, left_term: int,
+               right_pitch: int, right_term: int, rows: int, columns: int, terms: int,
+               stretch: int) -> None:  # fmt: skip
         left_strip = cuda.shared.array(LEFT, real)
         right_strip = cuda.shared.array(RIGHT, real)
         sums = cuda.local.array(SUMS, real)
         first_row, first_column = cuda.blockIdx.y * np.int64(ROWS), cuda.blockIdx.x * np.int64(COLUMNS)
-        down, across = cuda.threadIdx.x // ACROSS, cuda.threadIdx.x % ACROSS
-        for cell in range(SUMS):
-            sums[cell] = zero
+        down, across = own_square(COLUMNS)
+        clear(sums, zero)
 
         start = cuda.blockIdx.z * stretch
         stop = min(start + stretch, terms)
         for k in range(start, stop, DEPTH):
-            fetch_strip(left_strip, LEFT_PITCH, ROWS, left, first_row, rows, left_pitch, k, stop, left_term, zero)
-            fetch_strip(
-                right_strip, RIGHT_PITCH, COLUMNS, right, first_column, columns, right_pitch, k, stop, right_term, zero
-            )
+            fetch_strip(left_strip, ROWS, left, first_row, rows, left_pitch, k, stop, left_term, zero)
+            fetch_strip(right_strip, COLUMNS, right, first_column, columns, right_pitch, k, stop, right_term, zero)
             cuda.syncthreads()
-            add_strip(left_strip, down * SIDE, LEFT_PITCH, right_strip, across * HALF, RIGHT_PITCH, GAP, sums)
+            add_strip(
+                left_strip, down * SIDE, ROWS + SPARE, right_strip, across * HALF, COLUMNS + SPARE, COLUMNS // 2, sums
+            )
             cuda.syncthreads()
 
         for a in range(SIDE):
             row = first_row + down * SIDE + a
             for b in range(SIDE):
-                column = first_column + across * HALF + b % HALF + b // HALF * GAP
+                column = first_column + column_of(b, across, COLUMNS)
                 if row < rows and column < columns:
                     number = sums[a * SIDE + b]
                     if cuda.blockIdx.z == 0:  # one part alone has the bias

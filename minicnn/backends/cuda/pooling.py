@@ -15,8 +15,7 @@ threads share the window and then join what they found; backward, a thread one c
 cell from first to last, so all of their threads come to the barriers. Cost: each cell is read once for each window
 over it.
 
-Kernels find tables and images in a *plan*, one array of integers: IMAGE numbers for each image, and then the tables. To
-them an array (N, C, H, W) is one image of N * C channels, since the channels of a pooling know nothing of each other.
+Kernels find images and windows in a plan, see `windows`.
 """
 
 from functools import lru_cache
@@ -24,25 +23,32 @@ from functools import lru_cache
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.batches import empty_batch, flat, image_table
+from minicnn.backends.cuda.batches import empty_batch, flat
 from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
-from minicnn.backends.cuda.runtime.device import cuda, inlined
-from minicnn.backends.cuda.runtime.device_array import constant, launch
+from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.runtime.device_array import launch
 from minicnn.backends.cuda.tiles import LARGE_WINDOW, THREADS
-from minicnn.geometry import windows_over
+from minicnn.backends.cuda.windows import (
+    COLUMNS,
+    COLUMNS_OVER,
+    ROWS,
+    ROWS_OVER,
+    X,
+    Y,
+    cell_of,
+    plan_of,
+    plane_of,
+    range_of,
+    window_of,
+)
 from minicnn.images import Images, sizes_of
-
-IMAGE = 10  # numbers of an image in a plan: those of x, those of y, and where its tables begin
-X, Y = 0, 3  # of either: height, width, and pixels before the image
-ROWS, COLUMNS = 6, 7  # (OH, 3) and (OW, 3): start, stop and extent of windows
-ROWS_OVER, COLUMNS_OVER = 8, 9  # (H, 2) and (W, 2): first and stop of the windows over a cell; in backward alone
 
 
 @guarded
 def max_pool2d_forward(x, rows, columns):
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     y, argmax = _empty_output(x, rows, columns, x.dtype), _empty_output(x, rows, columns, np.int32)
-    arguments = flat(x), *_plan(x, sizes_of(x), rows, columns), flat(y), flat(argmax)
+    arguments = flat(x), *plan_of(x, sizes_of(x), rows, columns), flat(y), flat(argmax)
     _launch_forward(_max_forward, _max_forward_of_large, arguments, y, rows, columns)
     return y, argmax
 
@@ -50,7 +56,7 @@ def max_pool2d_forward(x, rows, columns):
 @guarded
 def max_pool2d_backward(dy, argmax, rows, columns, input_size):
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
-    arguments = flat(dy), flat(argmax), *_plan(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
+    arguments = flat(dy), flat(argmax), *plan_of(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
     launch(_max_backward(dx.dtype.type), blocks_for(dx.size), THREADS, *arguments)
     return dx
 
@@ -58,7 +64,7 @@ def max_pool2d_backward(dy, argmax, rows, columns, input_size):
 @guarded
 def avg_pool2d_forward(x, rows, columns):
     y = _empty_output(x, rows, columns, x.dtype)
-    arguments = flat(x), *_plan(x, sizes_of(x), rows, columns), flat(y)
+    arguments = flat(x), *plan_of(x, sizes_of(x), rows, columns), flat(y)
     _launch_forward(_avg_forward, _avg_forward_of_large, arguments, y, rows, columns)
     return y
 
@@ -66,7 +72,7 @@ def avg_pool2d_forward(x, rows, columns):
 @guarded
 def avg_pool2d_backward(dy, rows, columns, input_size):
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
-    arguments = flat(dy), *_plan(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
+    arguments = flat(dy), *plan_of(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
     launch(_avg_backward(dx.dtype.type), blocks_for(dx.size), THREADS, *arguments)
     return dx
 
@@ -92,80 +98,6 @@ def _largest(tables):
     """The most cells of a window on one axis."""
     tables = tables if isinstance(tables, list) else [tables]
     return max(int((table[:, 1] - table[:, 0]).max()) for table in tables)
-
-
-def _plan(batch, input_size, rows, columns, backward=False):
-    """For kernels: the plan on the device, how many channels an image has to them, and how many images there are."""
-    n_channels = batch.shape[1]
-    if not isinstance(batch, Images):
-        n_channels *= len(batch)
-        input_size, rows, columns = [input_size], [rows], [columns]
-    sizes = np.array(input_size)
-    tables = [rows, columns]
-    if backward:
-        tables += [list(map(windows_over, of_axis, sizes[:, axis])) for axis, of_axis in enumerate((rows, columns))]
-    images = np.zeros((len(sizes), IMAGE), np.int64)
-    images[:, X : X + 3] = image_table(sizes)
-    images[:, Y : Y + 3] = image_table(np.column_stack([list(map(len, rows)), list(map(len, columns))]))
-    parts, begin = [images.reshape(-1)], images.size
-    for place, of_images in enumerate(tables, start=ROWS):
-        for n, table in enumerate(of_images):
-            images[n, place] = begin
-            parts.append(table.reshape(-1))
-            begin += table.size
-    return constant(np.concatenate(parts)), n_channels, len(images)
-
-
-# What kernels have in common.
-
-
-@inlined
-def cell_of(i, plan, side, n_channels, n_images):
-    """Number i of the cells of all images, X or Y: where its image is in the plan, and its channel, row and column."""
-    low, high = 0, n_images  # images are in order, and are halved until one is left
-    while high - low > 1:
-        middle = (low + high) // 2
-        if plan[np.uint64(middle * IMAGE + side + 2)] * n_channels <= i:
-            low = middle
-        else:
-            high = middle
-    at = low * IMAGE
-    height, width, before = numbers_of(plan, at + side)
-    inside = i - before * n_channels
-    c = inside // (height * width)
-    cell = np.int32(inside - c * (height * width))
-    row = cell // np.int32(width)
-    return at, c, row, cell - row * width
-
-
-@inlined
-def numbers_of(plan, at):
-    """The three numbers from `at` on."""
-    return plan[np.uint64(at)], plan[np.uint64(at + 1)], plan[np.uint64(at + 2)]
-
-
-@inlined
-def range_of(table, number, plan):
-    """The two numbers of a row of a table (…, 2)."""
-    at = plan[np.uint64(table)] + 2 * number
-    return plan[np.uint64(at)], plan[np.uint64(at + 1)]
-
-
-@inlined
-def plane_of(c, plan, side, n_channels):
-    """The first number of channel c of an image, and its width; `side` is where its three numbers are in the plan."""
-    height, width, before = numbers_of(plan, side)
-    return before * n_channels + c * (height * width), width
-
-
-@inlined
-def window_of(i, plan, n_channels, n_images):
-    """Of the window of output i: the first number of its plane of x and the plane's width, its rows and its columns."""
-    at, c, p, q = cell_of(i, plan, Y, n_channels, n_images)
-    plane, width = plane_of(c, plan, at + X, n_channels)
-    rows = numbers_of(plan, plan[np.uint64(at + ROWS)] + 3 * p)
-    columns = numbers_of(plan, plan[np.uint64(at + COLUMNS)] + 3 * q)
-    return plane, width, rows, columns
 
 
 # Kernels.

@@ -173,6 +173,12 @@ def constant(table):
     return _constant(table.tobytes(), table.shape)
 
 
+@functools.lru_cache
+def zeros(size, dtype):
+    """As many zeros. The same array is handed out each time, so that nobody may write to it."""
+    return from_host(np.zeros(size, dtype))
+
+
 def launch(body, blocks, threads, *arguments):
     """Run a kernel: `device.run` for DeviceArrays, which go in flat, and numbers, as they are."""
     flat = [argument.flat if isinstance(argument, DeviceArray) else argument for argument in arguments]
