@@ -11,6 +11,7 @@ import pytest
 import minicnn
 from minicnn import backends
 from minicnn.backends.cuda.runtime import device
+from minicnn.backends.cuda.runtime import numba_cuda as runtime
 
 HAS_NUMBA_CUDA = importlib.util.find_spec("numba_cuda") is not None
 
@@ -70,8 +71,8 @@ def numba_cuda(monkeypatch):
             cudadrv=SimpleNamespace(driver=SimpleNamespace(get_version=lambda: driver)),
             runtime=SimpleNamespace(get_version=lambda: toolkit),
         )
-        monkeypatch.setattr(device, "cuda", found)
-        monkeypatch.setattr(device, "config", SimpleNamespace(ENABLE_CUDASIM=0))
+        monkeypatch.setattr(runtime, "cuda", found)
+        monkeypatch.setattr(runtime, "SIMULATED", False)
 
     return put
 
@@ -106,7 +107,7 @@ def test_a_toolkit_whose_libraries_are_not_there(numba_cuda, monkeypatch):
         raise RuntimeError("Failure finding libnvrtc.so.13")  # as cuda.pathfinder does
 
     numba_cuda((13, 0), (13, 5))
-    monkeypatch.setattr(device.cuda.runtime, "get_version", get_version)
+    monkeypatch.setattr(runtime.cuda.runtime, "get_version", get_version)
     with pytest.raises(RuntimeError, match=NO_TOOLKIT):
         backends.get_backend("cuda")
 

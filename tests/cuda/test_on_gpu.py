@@ -30,7 +30,7 @@ def reason_to_skip():
         get_backend("cuda")
     except RuntimeError as error:
         return str(error)
-    return "this is the simulator" if device.config.ENABLE_CUDASIM else None
+    return "this is the simulator" if device.SIMULATED else None
 
 
 NO_GPU = reason_to_skip()

@@ -6,35 +6,39 @@ NaN passes through in both directions. Who owns what: each thread one number. Co
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
-from minicnn.backends.cuda.elementwise import blocks_for, own_number
+from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of
+from minicnn.backends.cuda.runtime.device import Kernel
 from minicnn.backends.cuda.runtime.device_array import launch
 from minicnn.backends.cuda.tiles import THREADS
+from minicnn.images import Batch
+from minicnn.plain import Array
 
 
 @guarded
-def relu_forward(x):
+def relu_forward(x: Batch) -> Batch:
     y = empty_like(x)
-    launch(_forward(x.dtype.type), blocks_for(x.size), THREADS, flat(x), flat(y), x.size)
+    launch(_forward(real_of(x)), blocks_for(x.size), THREADS, flat(x), flat(y), x.size)
     return y
 
 
 @guarded
-def relu_backward(dy, y):
+def relu_backward(dy: Batch, y: Batch) -> Batch:
     dx = empty_like(dy)
-    launch(_backward(dy.dtype.type), blocks_for(dy.size), THREADS, flat(dy), flat(y), flat(dx), dy.size)
+    launch(_backward(real_of(dy)), blocks_for(dy.size), THREADS, flat(dy), flat(y), flat(dx), dy.size)
     return dx
 
 
 @lru_cache
-def _forward(real):
+def _forward(real: Any) -> Kernel:
     zero = real(0)
 
-    def kernel(x, y, size):
+    def kernel(x: Array, y: Array, size: int) -> None:
         i = own_number()
         if i < size:
             number = x[np.uint64(i)]
@@ -44,10 +48,10 @@ def _forward(real):
 
 
 @lru_cache
-def _backward(real):
+def _backward(real: Any) -> Kernel:
     zero = real(0)
 
-    def kernel(dy, y, dx, size):
+    def kernel(dy: Array, y: Array, dx: Array, size: int) -> None:
         i = own_number()
         if i < size:
             dx[np.uint64(i)] = zero if y[np.uint64(i)] <= zero else dy[np.uint64(i)]

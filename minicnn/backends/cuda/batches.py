@@ -5,37 +5,39 @@
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minicnn.backends.cuda.runtime.device_array import empty
-from minicnn.images import Images
+from minicnn.images import Batch, Images
+from minicnn.plain import Array, Sizes
 
 
-def flat(batch):
+def flat(batch: Array | Images) -> Array:
     """The numbers of a batch as one DeviceArray."""
     return batch.data if isinstance(batch, Images) else batch
 
 
-def empty_like(batch):
+def empty_like(batch: Batch) -> Batch:
     """A batch of the same form, with anything in it."""
     return batch.like(empty(batch.size, batch.dtype)) if isinstance(batch, Images) else empty(batch.shape, batch.dtype)
 
 
-def empty_batch(batch, channels, sizes, dtype):
+def empty_batch(batch: Batch, channels: int, sizes: Sizes, dtype: DTypeLike) -> Batch:
     """A batch with as many images as `batch`, and like it an array or `Images`, of sizes (H, W) or (N, 2)."""
-    sizes = np.broadcast_to(sizes, (len(batch), 2))
+    table: Array = np.broadcast_to(sizes, (len(batch), 2))
     if not isinstance(batch, Images):
-        return empty((len(batch), channels, *sizes[0]), dtype)
-    return Images.of(empty(int(channels * sizes.prod(axis=1).sum()), dtype), channels, sizes)
+        return empty((len(batch), channels, *table[0]), dtype)
+    return Images.of(empty(int(channels * table.prod(axis=1).sum()), dtype), channels, table)
 
 
-def sizes_table(batch):
+def sizes_table(batch: Array | Images) -> Array:
     """The sizes of all images of a batch, (N, 2)."""
     if isinstance(batch, Images):
         return batch.sizes
     return np.broadcast_to(np.array(batch.shape[-2:], np.int64), (len(batch), 2))
 
 
-def image_table(sizes):
+def image_table(sizes: Array) -> Array:
     """(N, 3) for sizes (N, 2): height, width and first pixel of each image."""
     areas = sizes.prod(axis=1)
     return np.column_stack([sizes, areas.cumsum() - areas])

@@ -19,78 +19,91 @@ Cost: memory. Statistics read x, forward reads x and writes y, backward reads x 
 
 from functools import lru_cache
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
-from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
+from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of, sum_over_block
 from minicnn.backends.cuda.moments import Records, added, merged_moments
-from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.runtime.device import Kernel, cuda
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import STRETCH, THREADS
+from minicnn.images import Batch
+from minicnn.plain import Array
 
 
 @guarded
-def batchnorm2d_statistics(x):
+def batchnorm2d_statistics(x: Batch) -> tuple[Array, Array]:
     """Mean and *biased* variance of each channel, of the dtype of x."""
     n_stretches, numbers = cut(x)
     pairs = empty((n_stretches, x.shape[1], 2), x.dtype)
-    launch(_moments(x.dtype.type), n_stretches * x.shape[1], THREADS, flat(x), pairs, *numbers)
+    launch(_moments(real_of(x)), n_stretches * x.shape[1], THREADS, flat(x), pairs, *numbers)
     return merged_moments(Records(pairs, x.size // x.shape[1], STRETCH))
 
 
 @guarded
-def batchnorm2d_forward(x, weight, bias, mean, var, eps):
-    y, (n_stretches, numbers) = empty_like(x), cut(x)
-    real = x.dtype.type
-    arguments = flat(x), weight, bias, mean, var, flat(y), real(eps), *numbers
-    launch(_forward(real), n_stretches * x.shape[1], THREADS, *arguments)
+def batchnorm2d_forward(x: Batch, weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> Batch:
+    n_stretches, numbers = cut(x)
+    y = empty_like(x)
+    real = real_of(x)
+    arguments = flat(x), weight, bias, mean, var, flat(y), real(eps)
+    launch(_forward(real), n_stretches * x.shape[1], THREADS, *arguments, *numbers)
     return y
 
 
 @guarded
-def batchnorm2d_train_backward(dy, x, weight, mean, var, eps):
+def batchnorm2d_train_backward(
+    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float
+) -> tuple[Batch, Array, Array]:
     return _backward(dy, x, weight, mean, var, eps, from_batch=True)
 
 
 @guarded
-def batchnorm2d_eval_backward(dy, x, weight, mean, var, eps):
+def batchnorm2d_eval_backward(
+    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float
+) -> tuple[Batch, Array, Array]:
     return _backward(dy, x, weight, mean, var, eps, from_batch=False)
 
 
 @guarded
-def update_running_statistics_(running_mean, running_var, mean, var, count, momentum):
+def update_running_statistics_(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float
+) -> None:
     """running = (1 - momentum) * running + momentum * batch, with the *unbiased* variance (n - 1), as PyTorch."""
-    real, n_channels = running_mean.dtype.type, running_mean.size
+    real, n_channels = real_of(running_mean), running_mean.size
     arguments = running_mean, running_var, mean, var, real(count / (count - 1)), real(momentum), n_channels
     launch(_update, blocks_for(n_channels), THREADS, *arguments)
 
 
-def _backward(dy, x, weight, mean, var, eps, from_batch):
+def _backward(
+    dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float, from_batch: bool
+) -> tuple[Batch, Array, Array]:
     n_stretches, numbers = cut(x)
-    real, n_channels = x.dtype.type, x.shape[1]
+    real, n_channels = real_of(x), x.shape[1]
     records = empty((n_stretches, n_channels, 2), x.dtype)
     launch(_gradient_sums(real), n_stretches * n_channels, THREADS, flat(dy), flat(x), mean, records, *numbers)
     sums = added(records)
 
-    dx, dweight = empty_like(dy), empty(n_channels, x.dtype)
+    dx = empty_like(dy)
+    dweight = empty(n_channels, x.dtype)
     one_over_count = real(n_channels / x.size)
-    arguments = flat(dy), flat(x), weight, mean, var, sums, flat(dx), dweight, real(eps), one_over_count, *numbers
-    launch(_input_gradient(real, from_batch), n_stretches * n_channels, THREADS, *arguments)
+    arguments = flat(dy), flat(x), weight, mean, var, sums, flat(dx), dweight, real(eps), one_over_count
+    launch(_input_gradient(real, from_batch), n_stretches * n_channels, THREADS, *arguments, *numbers)
     return dx, dweight, sums[0]
 
 
 @lru_cache
-def _moments(real):
+def _moments(real: Any) -> Kernel:
     """pairs[stretch, c] = mean and sum of squared distances from it, over a stretch of channel c.
 
     In two passes: the second finds the stretch in the cache.
     """
     zero = real(0)
 
-    def kernel(x, pairs, starts, n_images, n_channels, pixels):
+    def kernel(x: Array, pairs: Array, starts: Array, n_images: int, n_channels: int, pixels: int) -> None:
         sums = cuda.shared.array(THREADS, real)
         squares = cuda.shared.array(THREADS, real)
         thread, total = cuda.threadIdx.x, zero
@@ -119,8 +132,9 @@ def _moments(real):
 
 
 @lru_cache
-def _forward(real):
-    def kernel(x, weight, bias, mean, var, y, eps, starts, n_images, n_channels, pixels):
+def _forward(real: Any) -> Kernel:
+    def kernel(x: Array, weight: Array, bias: Array, mean: Array, var: Array, y: Array, eps: Any, starts: Array,
+               n_images: int, n_channels: int, pixels: int) -> None:  # fmt: skip
         c, first, stop = own_stretch(n_channels, pixels)
         channel = np.uint64(c)
         center, offset = mean[channel], bias[channel]
@@ -135,11 +149,12 @@ def _forward(real):
 
 
 @lru_cache
-def _gradient_sums(real):
+def _gradient_sums(real: Any) -> Kernel:
     """records[stretch, c] = sum of dy and sum of dy * (x - mean), over a stretch of channel c."""
     zero = real(0)
 
-    def kernel(dy, x, mean, records, starts, n_images, n_channels, pixels):
+    def kernel(dy: Array, x: Array, mean: Array, records: Array, starts: Array, n_images: int, n_channels: int,
+               pixels: int) -> None:  # fmt: skip
         sums = cuda.shared.array(THREADS, real)
         sums_of_products = cuda.shared.array(THREADS, real)
         thread, total, total_of_products = cuda.threadIdx.x, zero, zero
@@ -163,10 +178,12 @@ def _gradient_sums(real):
 
 
 @lru_cache
-def _input_gradient(real, from_batch):
+def _input_gradient(real: Any, from_batch: bool) -> Kernel:
     """dx, and by the first block of each channel dweight. `sums` (2, C) are those of dy and of dy * (x - mean)."""
 
-    def kernel(dy, x, weight, mean, var, sums, dx, dweight, eps, one_over_count, starts, n_images, n_channels, pixels):
+    def kernel(dy: Array, x: Array, weight: Array, mean: Array, var: Array, sums: Array, dx: Array, dweight: Array,
+               eps: Any, one_over_count: Any, starts: Array, n_images: int, n_channels: int,
+               pixels: int) -> None:  # fmt: skip
         c, first, stop = own_stretch(n_channels, pixels)
         channel, thread = np.uint64(c), cuda.threadIdx.x
         sum_of_products, spread = sums[np.uint64(n_channels + c)], var[channel] + eps
@@ -188,7 +205,8 @@ def _input_gradient(real, from_batch):
     return kernel
 
 
-def _update(running_mean, running_var, mean, var, unbiased, momentum, n_channels):
+def _update(running_mean: Array, running_var: Array, mean: Array, var: Array, unbiased: Any, momentum: Any,
+            n_channels: int) -> None:  # fmt: skip
     """Each thread owns one channel."""
     c = own_number()
     if c < n_channels:

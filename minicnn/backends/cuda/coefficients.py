@@ -10,7 +10,6 @@ See `fused` for where they come from.
 Who owns what: a thread its channel, or where weights are folded its weight. Cost: a few numbers for each.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from math import sqrt
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.backends.contract import C1, C2, MEAN, SCALE, SHIFT, Gradient, Norm, Stored
-from minicnn.backends.cuda.elementwise import blocks_for, own_number
-from minicnn.backends.cuda.runtime.device import inlined
+from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of
+from minicnn.backends.cuda.runtime.device import Kernel, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, from_host, launch, zeros
 from minicnn.backends.cuda.tiles import THREADS
 from minicnn.plain import Array
@@ -67,7 +66,7 @@ def coefficients_of(norm: Norm) -> Array:
     """Of a forward pass: c1 and c2 are 0."""
     n_channels = norm.weight.size
     coefficients = empty((ROWS, n_channels), norm.weight.dtype)
-    real = norm.weight.dtype.type
+    real = real_of(norm.weight)
     arrays = norm.weight, norm.bias, norm.mean, norm.var, coefficients
     launch(_make_coefficients(real), blocks_for(n_channels), THREADS, *arrays, real(norm.eps), n_channels)
     return coefficients
@@ -83,11 +82,11 @@ def relu_alone(n_channels: int, dtype: np.dtype[Any]) -> Array:
 
 def folded(weight: Array, bias: Array | None, norm: Norm) -> tuple[Array, Array]:
     """Weight and bias of the one convolution that does what convolution and batchnorm do: W' = scale * W."""
-    real, n_filters = weight.dtype.type, len(weight)
+    real, n_filters = real_of(weight), len(weight)
     taps = weight.size // n_filters
     new_weight, new_bias = empty(weight.shape, weight.dtype), empty(n_filters, weight.dtype)
-    arrays = weight, zeros(n_filters, weight.dtype) if bias is None else bias
-    arrays += norm.weight, norm.bias, norm.mean, norm.var, new_weight, new_bias
+    old_bias = zeros(n_filters, weight.dtype) if bias is None else bias
+    arrays = weight, old_bias, norm.weight, norm.bias, norm.mean, norm.var, new_weight, new_bias
     launch(_fold(real), blocks_for(weight.size), THREADS, *arrays, real(norm.eps), taps, weight.size)
     return new_weight, new_bias
 
@@ -96,7 +95,7 @@ def backward_coefficients(
     gradient: Gradient, stored: Stored, norm: Norm, from_batch: bool
 ) -> tuple[Array, Array, Array]:
     """Coefficients with c1 and c2, the gradient of the convolution's bias, and that of batchnorm's weight."""
-    real, n_channels = stored.raw.dtype.type, stored.filters
+    real, n_channels = real_of(stored.raw), stored.filters
     coefficients = empty((ROWS, n_channels), stored.raw.dtype)
     dbias, dweight = empty(n_channels, stored.raw.dtype), empty(n_channels, stored.raw.dtype)
     arrays = gradient.sum_g, gradient.sum_g_distance, norm.var, stored.coefficients, coefficients, dbias, dweight
@@ -107,7 +106,7 @@ def backward_coefficients(
 
 
 @lru_cache
-def _make_coefficients(real: Any) -> Callable[..., None]:
+def _make_coefficients(real: Any) -> Kernel:
     zero = real(0)
 
     def kernel(
@@ -125,7 +124,7 @@ def _make_coefficients(real: Any) -> Callable[..., None]:
 
 
 @lru_cache
-def _make_backward_coefficients(real: Any, from_batch: bool) -> Callable[..., None]:
+def _make_backward_coefficients(real: Any, from_batch: bool) -> Kernel:
     """c1 and c2 are 0 where the statistics are constants. In a batch the bias of the convolution has gradient 0."""
     zero = real(0)
 
@@ -151,7 +150,7 @@ def _make_backward_coefficients(real: Any, from_batch: bool) -> Callable[..., No
 
 
 @lru_cache
-def _fold(real: Any) -> Callable[..., None]:
+def _fold(real: Any) -> Kernel:
     def kernel(weight: Array, bias: Array, norm_weight: Array, norm_bias: Array, mean: Array, var: Array,
                new_weight: Array, new_bias: Array, eps: Any, taps: int, size: int) -> None:  # fmt: skip
         i = own_number()

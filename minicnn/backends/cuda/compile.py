@@ -4,9 +4,12 @@ Numba compiles a kernel at its first launch, a second or two each. Those of prod
 depends on the number of filters or classes; here each tile has its turn, the blocks of SimpleNet in the same order.
 """
 
+from collections.abc import Collection
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minicnn.backends.compile import run_steps
 from minicnn.backends.contract import Norm
@@ -23,10 +26,12 @@ from minicnn.backends.cuda import (
     pooling,
 )
 from minicnn.backends.cuda.tiles import COLUMN_STRETCH, LARGE_WINDOW, TILES
+from minicnn.backends.protocol import Report
 from minicnn.geometry import adaptive_windows
+from minicnn.plain import Array, Pair
 
 
-def compile_kernels(dtype, report=None, files=None):
+def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Collection[str] | None = None) -> None:
     """Make the kernels of the operations in `files` ready for arrays of `dtype`, by default of all.
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
@@ -49,11 +54,11 @@ def compile_kernels(dtype, report=None, files=None):
     run_steps(steps, dtype, report, files)
 
 
-def _ones(dtype, *shape):
+def _ones(dtype: np.dtype[Any], *shape: int) -> Array:
     return arrays.asarray(np.ones(shape, dtype))
 
 
-def _convolutions(dtype):
+def _convolutions(dtype: np.dtype[Any]) -> None:
     """All three passes, with as many filters as a tile has rows, and as many pixels, or taps, as it has columns."""
     for rows, columns in TILES:
         x, weight = _ones(dtype, 1, rows, 1, columns), _ones(dtype, rows, rows, 1, 1)
@@ -64,30 +69,32 @@ def _convolutions(dtype):
     conv.conv2d_bias_gradient(y)
 
 
-def _block(filters, channels, dtype, mean=None):
+def _block(
+    filters: int, channels: int, dtype: np.dtype[Any], mean: Array | None = None
+) -> tuple[Array, Array, Norm, Pair, Pair]:
     """Arguments of a block; batchnorm takes its statistics from the batch unless `mean` is given."""
     weight, numbers = _ones(dtype, filters, channels, 3, 3), _ones(dtype, filters)
     return weight, numbers, Norm(numbers, numbers, mean, mean, 1.0), (1, 1), (1, 1)
 
 
-def _channels():
+def _channels() -> list[int]:
     """Of the images, and of each block: one for each tile."""
     return [1, *(rows for rows, _ in TILES)]
 
 
-def _stack(dtype):
+def _stack(dtype: np.dtype[Any]) -> list[Any]:
     """An image with as many pixels as the flattest tile has columns, and the activation of each block."""
-    stack, channels = [_ones(dtype, 1, 1, 1, TILES[0][1])], _channels()
-    for n_channels, n_filters in pairwise(channels):
+    stack: list[Any] = [_ones(dtype, 1, 1, 1, TILES[0][1])]
+    for n_channels, n_filters in pairwise(_channels()):
         stack.append(fused.fused_conv_forward(stack[-1], *_block(n_filters, n_channels, dtype)))
     return stack
 
 
-def _fused_forward(dtype):
+def _fused_forward(dtype: np.dtype[Any]) -> None:
     fused.fused_max(_stack(dtype)[-1])
 
 
-def _fused_backward(dtype):
+def _fused_backward(dtype: np.dtype[Any]) -> None:
     stack, channels = _stack(dtype), _channels()
     y, peaks = fused.fused_max(stack[-1])
     gradient = fused.fused_max_backward(y, peaks, stack[-1])
@@ -98,7 +105,7 @@ def _fused_backward(dtype):
         *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=len(stack) > 1)
 
 
-def _fused_outputs(dtype):
+def _fused_outputs(dtype: np.dtype[Any]) -> None:
     x, first, *_ = _stack(dtype)
     fused.fused_output_backward(fused.fused_output(first), first)
     below = x
@@ -108,7 +115,7 @@ def _fused_outputs(dtype):
     fused.fused_output(below)
 
 
-def _batchnorm(dtype):
+def _batchnorm(dtype: np.dtype[Any]) -> None:
     x, numbers = _ones(dtype, 2, 1, 2, 2), _ones(dtype, 1)
     mean, var = batchnorm.batchnorm2d_statistics(x)
     batchnorm.batchnorm2d_forward(x, numbers, numbers, mean, var, 0.1)
@@ -117,12 +124,12 @@ def _batchnorm(dtype):
     batchnorm.update_running_statistics_(numbers, _ones(dtype, 1), mean, var, 8, 0.1)
 
 
-def _relu(dtype):
+def _relu(dtype: np.dtype[Any]) -> None:
     x = _ones(dtype, 1)
     activation.relu_backward(x, activation.relu_forward(x))
 
 
-def _pooling(dtype):
+def _pooling(dtype: np.dtype[Any]) -> None:
     """The windows are the whole image; large ones have kernels of their own."""
     for size in (2, LARGE_WINDOW):
         x, rows, columns = _ones(dtype, 1, 1, 1, size), adaptive_windows(1, 1), adaptive_windows(size, 1)
@@ -131,31 +138,31 @@ def _pooling(dtype):
         pooling.avg_pool2d_backward(pooling.avg_pool2d_forward(x, rows, columns), rows, columns, (1, size))
 
 
-def _linear(dtype):
+def _linear(dtype: np.dtype[Any]) -> None:
     """The three products are one kernel, in a variant for each tile."""
     for rows, columns in TILES:
         linear.linear_forward(_ones(dtype, rows, 1), _ones(dtype, columns, 1), None)
     linear.linear_bias_gradient(_ones(dtype, COLUMN_STRETCH + 1, 1))
 
 
-def _log_softmax(dtype):
+def _log_softmax(dtype: np.dtype[Any]) -> None:
     log_p = log_softmax.log_softmax_forward(_ones(dtype, 1, 1))
     log_softmax.log_softmax_backward(log_p, log_p)
 
 
-def _losses(dtype):
+def _losses(dtype: np.dtype[Any]) -> None:
     log_p, weights, labels = _ones(dtype, 1, 1), _ones(dtype, 1), arrays.asarray(np.zeros(1, np.int64))
     losses.nll_loss_forward(log_p, labels, weights, 0.0)
     losses.nll_loss_backward(log_p, labels, weights, 0.0)
 
 
-def _optimizers(dtype):
+def _optimizers(dtype: np.dtype[Any]) -> None:
     param, first, second, grad = (_ones(dtype, 1) for _ in range(4))
     optim.sgd_step_(param, first, grad, 0.1, 0.9, False, 0.0)
     optim.adam_step_(param, first, second, grad, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
 
 
-def _arrays(dtype):
+def _arrays(dtype: np.dtype[Any]) -> None:
     array = _ones(dtype, 1)
     arrays.sum_of_squares(array)
     arrays.scale_(array, 1.0)

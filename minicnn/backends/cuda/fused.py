@@ -27,6 +27,7 @@ from minicnn.backends.cuda.conv import output_sizes, reading
 from minicnn.backends.cuda.convolution import passes
 from minicnn.backends.cuda.convolution.plan import count_pixels
 from minicnn.backends.cuda.convolution.sides import ACTIVATION, GRADIENT, MASKED, MOMENTS, PLAIN, Sink, Source
+from minicnn.backends.cuda.elementwise import real_of
 from minicnn.backends.cuda.moments import Records, added, merged_moments
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import THREADS
@@ -73,7 +74,7 @@ def fused_output(activation: Activation) -> Array | Images:
     stored = activation.y
     y = empty(stored.raw.size, stored.raw.dtype)
     arguments = stored.raw, stored.coefficients, planes.table_of(stored), y, stored.filters
-    launch(planes.activate(y.dtype.type), planes.planes_of(stored), THREADS, *arguments)
+    launch(planes.activate(real_of(y)), planes.planes_of(stored), THREADS, *arguments)
     batch = Images.of(y, stored.filters, stored.sizes)
     return batch if stored.mixed else batch.as_array()
 
@@ -86,7 +87,7 @@ def fused_output_backward(da: Array | Images, activation: Activation) -> Gradien
     g = empty(stored.raw.size, stored.raw.dtype)
     records = empty((len(stored.sizes) * blocks[1], stored.filters, 2), g.dtype)
     arguments = flat(da), stored.raw, stored.coefficients, planes.table_of(stored), g, records, stored.filters
-    launch(planes.mask(g.dtype.type), blocks, THREADS, *arguments)
+    launch(planes.mask(real_of(g)), blocks, THREADS, *arguments)
     return Gradient(g, *added(records))
 
 
@@ -97,7 +98,7 @@ def fused_max(activation: Activation) -> tuple[Array, Array]:
     y = empty((len(stored.sizes), stored.filters), stored.raw.dtype)
     peaks = empty(y.shape, np.int32)
     arguments = stored.raw, stored.coefficients, planes.table_of(stored), y, peaks, stored.filters
-    launch(planes.peak(y.dtype.type), y.size, THREADS, *arguments)
+    launch(planes.peak(real_of(y)), y.size, THREADS, *arguments)
     return y, peaks
 
 
@@ -108,7 +109,7 @@ def fused_max_backward(dy: Array, peaks: Array, activation: Activation) -> Gradi
     g = empty(stored.raw.size, dy.dtype)
     records = empty((len(stored.sizes), stored.filters, 2), g.dtype)
     arguments = dy, peaks, stored.raw, stored.coefficients, planes.table_of(stored), g, records, stored.filters
-    launch(planes.peak_gradient(g.dtype.type), planes.planes_of(stored), THREADS, *arguments)
+    launch(planes.peak_gradient(real_of(g)), planes.planes_of(stored), THREADS, *arguments)
     return Gradient(g, *added(records))
 
 
@@ -122,6 +123,7 @@ def fused_conv_backward(
     None unless asked for.
     """
     stored, norm, from_batch = activation
+    assert norm is not None  # only `fused_conv_predict` leaves it out, and from there no way leads back
     coefficients, dbias, d_norm_weight = backward_coefficients(gradient, stored, norm, from_batch)
     dy, x = Source(gradient.g, stored.filters, stored.sizes, GRADIENT, stored.raw, coefficients), _reading(below)
     dweight = passes.weight_gradient(x, dy, weight.shape[2:], stride, padding, weight.dtype)

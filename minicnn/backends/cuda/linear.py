@@ -17,28 +17,29 @@ from minicnn.backends.cuda.matrix import product
 from minicnn.backends.cuda.products import add_partial_sums
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import COLUMN_STRETCH, THREADS
+from minicnn.plain import Array
 
 
 @guarded
-def linear_forward(x, weight, bias):
+def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
     n_classes, n_features = weight.shape
     return product((x, n_features, 1), (weight, n_features, 1), bias, (len(x), n_classes), terms=n_features)
 
 
 @guarded
-def linear_input_gradient(dy, weight):
+def linear_input_gradient(dy: Array, weight: Array) -> Array:
     n_classes, n_features = weight.shape
     return product((dy, n_classes, 1), (weight, 1, n_features), None, (len(dy), n_features), terms=n_classes)
 
 
 @guarded
-def linear_weight_gradient(dy, x):
+def linear_weight_gradient(dy: Array, x: Array) -> Array:
     n_classes, n_features = dy.shape[1], x.shape[1]
     return product((dy, 1, n_classes), (x, 1, n_features), None, (n_classes, n_features), terms=len(dy))
 
 
 @guarded
-def linear_bias_gradient(dy):
+def linear_bias_gradient(dy: Array) -> Array:
     n_images, n_classes = dy.shape
     stretches = -(-n_images // COLUMN_STRETCH)
     partial = empty((stretches, n_classes), dy.dtype)
@@ -50,7 +51,7 @@ def linear_bias_gradient(dy):
     return dbias
 
 
-def _sum_stretches(dy, partial, n_images, n_classes, size):
+def _sum_stretches(dy: Array, partial: Array, n_images: int, n_classes: int, size: int) -> None:
     """partial[s, k] = sum of dy[n, k] over the images of stretch s, in order."""
     i = own_number()
     if i < size:

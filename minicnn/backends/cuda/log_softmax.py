@@ -10,32 +10,34 @@ for each number, forward and backward.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.elementwise import sum_over_block
-from minicnn.backends.cuda.runtime.device import cuda, inlined
+from minicnn.backends.cuda.elementwise import real_of, sum_over_block
+from minicnn.backends.cuda.runtime.device import Kernel, cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import THREADS
+from minicnn.plain import Array
 
 
 @guarded
-def log_softmax_forward(x):
+def log_softmax_forward(x: Array) -> Array:
     y = empty(x.shape, x.dtype)
-    launch(_forward(x.dtype.type), len(x), THREADS, x, y, x.shape[1])
+    launch(_forward(real_of(x)), len(x), THREADS, x, y, x.shape[1])
     return y
 
 
 @guarded
-def log_softmax_backward(dy, y):
+def log_softmax_backward(dy: Array, y: Array) -> Array:
     dx = empty(dy.shape, dy.dtype)
-    launch(_backward(dy.dtype.type), len(dy), THREADS, dy, y, dx, dy.shape[1])
+    launch(_backward(real_of(dy)), len(dy), THREADS, dy, y, dx, dy.shape[1])
     return dx
 
 
 @inlined
-def largest_of_block(shared, thread):
+def largest_of_block(shared: Array, thread: int) -> None:
     """The largest of the THREADS numbers of `shared` goes to shared[0], as in `sum_over_block`."""
     cuda.syncthreads()
     step = THREADS // 2
@@ -47,11 +49,11 @@ def largest_of_block(shared, thread):
 
 
 @lru_cache
-def _forward(real):
+def _forward(real: Any) -> Kernel:
     """Whether the maximum sees a NaN does not matter: the sum does."""
     zero, lowest = real(0), real(-np.inf)
 
-    def kernel(x, y, n_classes):
+    def kernel(x: Array, y: Array, n_classes: int) -> None:
         maxima = cuda.shared.array(THREADS, real)
         sums = cuda.shared.array(THREADS, real)
         thread, start = cuda.threadIdx.x, cuda.blockIdx.x * n_classes
@@ -74,10 +76,10 @@ def _forward(real):
 
 
 @lru_cache
-def _backward(real):
+def _backward(real: Any) -> Kernel:
     zero = real(0)
 
-    def kernel(dy, y, dx, n_classes):
+    def kernel(dy: Array, y: Array, dx: Array, n_classes: int) -> None:
         sums = cuda.shared.array(THREADS, real)
         thread, start = cuda.threadIdx.x, cuda.blockIdx.x * n_classes
         total = zero

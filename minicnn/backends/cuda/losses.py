@@ -10,31 +10,33 @@ the gradient none. Who owns what: a block its pair of sums, a thread its number 
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.elementwise import blocks_for, own_number, sum_over_block
-from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.arrays import guarded, to_numpy
+from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of, sum_over_block
+from minicnn.backends.cuda.runtime.device import Kernel, cuda
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
+from minicnn.plain import Array
 
 
 @guarded
-def nll_loss_forward(log_p, targets, class_weights, label_smoothing):
-    real, n_classes = log_p.dtype.type, log_p.shape[1]
+def nll_loss_forward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> float:
+    real, n_classes = real_of(log_p), log_p.shape[1]
     blocks = min(blocks_for(log_p.size), MOST_BLOCKS)
     partial, loss = empty((blocks, 2), log_p.dtype), empty(1, log_p.dtype)
     of_target, of_every = real(1 - label_smoothing), real(label_smoothing / n_classes)
     arrays = log_p, targets, class_weights, partial
     launch(_add_terms(real, label_smoothing > 0), blocks, THREADS, *arrays, of_target, of_every, n_classes, log_p.size)
     launch(_finish(real), 1, THREADS, partial, loss, blocks)
-    return float(loss.numpy()[0])
+    return float(to_numpy(loss)[0])
 
 
 @guarded
-def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
-    real, (n_images, n_classes) = log_p.dtype.type, log_p.shape
+def nll_loss_backward(log_p: Array, targets: Array, class_weights: Array, label_smoothing: float) -> Array:
+    real, (n_images, n_classes) = real_of(log_p), log_p.shape
     total, d_log_p = empty(1, log_p.dtype), empty(log_p.shape, log_p.dtype)
     of_target, of_every = real(1 - label_smoothing), real(label_smoothing / n_classes)
     launch(_total_weight(real), 1, THREADS, targets, class_weights, total, n_images)
@@ -44,11 +46,12 @@ def nll_loss_backward(log_p, targets, class_weights, label_smoothing):
 
 
 @lru_cache
-def _add_terms(real, smoothed):
+def _add_terms(real: Any, smoothed: bool) -> Kernel:
     """partial[block] = (its share of the sum in the loss, its share of total); terms are the numbers of log_p."""
     zero = real(0)
 
-    def kernel(log_p, targets, class_weights, partial, of_target, of_every, n_classes, size):
+    def kernel(log_p: Array, targets: Array, class_weights: Array, partial: Array, of_target: Any, of_every: Any,
+               n_classes: int, size: int) -> None:  # fmt: skip
         sums = cuda.shared.array(THREADS, real)
         totals = cuda.shared.array(THREADS, real)
         thread, weighted, total = cuda.threadIdx.x, zero, zero
@@ -71,11 +74,11 @@ def _add_terms(real, smoothed):
 
 
 @lru_cache
-def _finish(real):
+def _finish(real: Any) -> Kernel:
     """loss = -sum / total, of the sums of all blocks."""
     zero = real(0)
 
-    def kernel(partial, loss, n_partial):
+    def kernel(partial: Array, loss: Array, n_partial: int) -> None:
         sums = cuda.shared.array(THREADS, real)
         totals = cuda.shared.array(THREADS, real)
         thread, weighted, total = cuda.threadIdx.x, zero, zero
@@ -92,10 +95,10 @@ def _finish(real):
 
 
 @lru_cache
-def _total_weight(real):
+def _total_weight(real: Any) -> Kernel:
     zero = real(0)
 
-    def kernel(targets, class_weights, total, n_images):
+    def kernel(targets: Array, class_weights: Array, total: Array, n_images: int) -> None:
         sums = cuda.shared.array(THREADS, real)
         thread, weight = cuda.threadIdx.x, zero
         for n in range(thread, n_images, THREADS):
@@ -108,7 +111,8 @@ def _total_weight(real):
     return kernel
 
 
-def _gradient(targets, class_weights, total, d_log_p, of_target, of_every, n_classes, size):
+def _gradient(targets: Array, class_weights: Array, total: Array, d_log_p: Array, of_target: Any, of_every: Any,
+              n_classes: int, size: int) -> None:  # fmt: skip
     i = own_number()
     if i < size:
         k = i % n_classes

@@ -11,15 +11,14 @@ into parts, and block (., ., z) owns part z of its tile; `products.add_partial_s
 the same in every run. All threads stay to the last `syncthreads`, those beyond the edge with zeros.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from minicnn.backends.cuda.elementwise import blocks_for
+from minicnn.backends.cuda.elementwise import blocks_for, real_of
 from minicnn.backends.cuda.products import FULL, HALF, SPARE, add_partial_sums, add_strip, clear, column_of, own_square
-from minicnn.backends.cuda.runtime.device import cuda, inlined
+from minicnn.backends.cuda.runtime.device import Kernel, cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch, zeros
 from minicnn.backends.cuda.tiles import (
     DEPTH,
@@ -32,7 +31,7 @@ from minicnn.backends.cuda.tiles import (
 )
 from minicnn.plain import Array, Pair
 
-Factor = tuple[Array, int, int]  # a matrix: its numbers, the pitch of its lines, the pitch of its terms
+Factor: TypeAlias = tuple[Array, int, int]  # a matrix: its numbers, the pitch of its lines, the pitch of its terms
 
 
 def product(left: Factor, right: Factor, bias: Array | None, shape: Pair, terms: int) -> Array:
@@ -45,7 +44,7 @@ def product(left: Factor, right: Factor, bias: Array | None, shape: Pair, terms:
     c = empty(shape, dtype)
     partial = c if parts == 1 else empty((parts, *shape), dtype)
     launch(
-        matrix_product(dtype.type, tile),
+        matrix_product(real_of(c), tile),
         (*tiles, parts),
         TILE_THREADS,
         left[0],
@@ -81,7 +80,7 @@ def fetch_strip(strip: Array, lines: int, matrix: Array, line: int, end_line: in
 
 
 @lru_cache
-def matrix_product(real: Any, tile: Pair) -> Callable[..., None]:
+def matrix_product(real: Any, tile: Pair) -> Kernel:
     """The kernel, for numbers of type `real`. Sums are cut into parts of `stretch` terms, and c is (parts, m, n)."""
     ROWS, COLUMNS = tile
     LEFT, RIGHT, SUMS = DEPTH * (ROWS + SPARE), DEPTH * (COLUMNS + SPARE), SIDE * SIDE

@@ -18,57 +18,61 @@ record, and then the threads' results are joined by halving, all threads coming 
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minicnn.backends.cuda.batches import flat
-from minicnn.backends.cuda.elementwise import sum_over_block
-from minicnn.backends.cuda.runtime.device import cuda, inlined
+from minicnn.backends.cuda.elementwise import real_of, sum_over_block
+from minicnn.backends.cuda.runtime.device import Kernel, cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import THREADS
+from minicnn.images import Images
+from minicnn.plain import Array
+
+Moments: TypeAlias = tuple[Any, Any, Any]  # (count, mean, squares)
 
 
 class Records(NamedTuple):
     """Pairs of numbers (records, channels, 2): each record of `in_record` pixels, the last of what is left of all."""
 
-    pairs: Any
+    pairs: Array
     pixels: int
     in_record: int
 
 
-def merged_moments(records):
+def merged_moments(records: Records) -> tuple[Array, Array]:
     """Mean and biased variance (C,) from Records of (mean, squares)."""
     n_records, n_channels, _ = records.pairs.shape
     dtype = records.pairs.dtype
     mean, var = empty(n_channels, dtype), empty(n_channels, dtype)
     arguments = records.pairs, mean, var, n_records, records.in_record, records.pixels
-    launch(_merge(dtype.type), n_channels, THREADS, *arguments)
+    launch(_merge(real_of(records.pairs)), n_channels, THREADS, *arguments)
     return mean, var
 
 
-def added(records):
+def added(records: Array) -> Array:
     """Records of sums (records, channels, k) added up: (k, channels)."""
     n_records, n_channels, k = records.shape
     sums = empty((k, n_channels), records.dtype)
-    launch(_add(records.dtype.type), (n_channels, k), THREADS, records, sums, n_records)
+    launch(_add(real_of(records)), (n_channels, k), THREADS, records, sums, n_records)
     return sums
 
 
-def channel_sums(batch):
+def channel_sums(batch: Array | Images) -> Array:
     """The sum of each channel over all pixels of all images, (C,)."""
     n_stretches, numbers = cut(batch)
     records = empty((n_stretches, batch.shape[1], 1), batch.dtype)
-    launch(_stretch_sums(batch.dtype.type), n_stretches * batch.shape[1], THREADS, flat(batch), records, *numbers)
+    launch(_stretch_sums(real_of(batch)), n_stretches * batch.shape[1], THREADS, flat(batch), records, *numbers)
     return added(records)[0]
 
 
 @lru_cache
-def _merge(real):
+def _merge(real: Any) -> Kernel:
     zero = real(0)
 
-    def kernel(pairs, mean, var, n_records, in_record, pixels):
+    def kernel(pairs: Array, mean: Array, var: Array, n_records: int, in_record: int, pixels: int) -> None:
         counts = cuda.shared.array(THREADS, real)
         means = cuda.shared.array(THREADS, real)
         squares = cuda.shared.array(THREADS, real)
@@ -95,7 +99,7 @@ def _merge(real):
 
 
 @inlined
-def merged(a, b):
+def merged(a: Moments, b: Moments) -> Moments:
     """(count, mean, squares) of a and b together; either may be of no pixels."""
     if not b[0]:
         return a
@@ -107,10 +111,10 @@ def merged(a, b):
 
 
 @lru_cache
-def _add(real):
+def _add(real: Any) -> Kernel:
     zero = real(0)
 
-    def kernel(records, sums, n_records):
+    def kernel(records: Array, sums: Array, n_records: int) -> None:
         shared = cuda.shared.array(THREADS, real)
         c, n_channels, k, n_numbers = cuda.blockIdx.x, cuda.gridDim.x, cuda.blockIdx.y, cuda.gridDim.y
         thread, total = cuda.threadIdx.x, zero
@@ -125,11 +129,11 @@ def _add(real):
 
 
 @lru_cache
-def _stretch_sums(real):
+def _stretch_sums(real: Any) -> Kernel:
     """records[stretch, c] = the sum over a stretch of channel c, which the block owns."""
     zero = real(0)
 
-    def kernel(x, records, starts, n_images, n_channels, pixels):
+    def kernel(x: Array, records: Array, starts: Array, n_images: int, n_channels: int, pixels: int) -> None:
         shared = cuda.shared.array(THREADS, real)
         thread, total = cuda.threadIdx.x, zero
         c, first, stop = own_stretch(n_channels, pixels)

@@ -16,35 +16,53 @@ Who owns what: each thread one number of param and of its state. Cost: one pass 
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
-from minicnn.backends.cuda.elementwise import blocks_for, own_number
+from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of
+from minicnn.backends.cuda.runtime.device import Kernel
 from minicnn.backends.cuda.runtime.device_array import launch
 from minicnn.backends.cuda.tiles import THREADS
+from minicnn.plain import Array
 
 
 @guarded
-def sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay):
-    settings = map(param.dtype.type, (lr, momentum, weight_decay))
+def sgd_step_(
+    param: Array, velocity: Array, grad: Array, lr: float, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
+    settings = map(real_of(param), (lr, momentum, weight_decay))
     launch(_sgd(nesterov), blocks_for(param.size), THREADS, param, velocity, grad, *settings, param.size)
 
 
 @guarded
-def adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+def adam_step_(
+    param: Array,
+    m: Array,
+    v: Array,
+    grad: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+) -> None:
     # lr * m_hat / (sqrt(v_hat) + eps), with both bias corrections moved out of the kernel into the settings.
     step_size = lr / (1 - beta1**step)
     v_hat_root = 1 / math.sqrt(1 - beta2**step)
     keep = 1 - lr * weight_decay if decoupled else 1
     decay = 0 if decoupled else weight_decay
-    settings = map(param.dtype.type, (step_size, v_hat_root, 1 - beta1, beta2, 1 - beta2, eps, keep, decay))
+    settings = map(real_of(param), (step_size, v_hat_root, 1 - beta1, beta2, 1 - beta2, eps, keep, decay))
     launch(_adam, blocks_for(param.size), THREADS, param, m, v, grad, *settings, param.size)
 
 
 @lru_cache
-def _sgd(nesterov):
-    def kernel(param, velocity, grad, lr, momentum, weight_decay, size):
+def _sgd(nesterov: bool) -> Kernel:
+    def kernel(param: Array, velocity: Array, grad: Array, lr: Any, momentum: Any, weight_decay: Any,
+               size: int) -> None:  # fmt: skip
         i = own_number()
         if i < size:
             at = np.uint64(i)
@@ -55,7 +73,8 @@ def _sgd(nesterov):
     return kernel
 
 
-def _adam(param, m, v, grad, step_size, v_hat_root, one_minus_beta1, beta2, one_minus_beta2, eps, keep, decay, size):
+def _adam(param: Array, m: Array, v: Array, grad: Array, step_size: Any, v_hat_root: Any, one_minus_beta1: Any,
+          beta2: Any, one_minus_beta2: Any, eps: Any, keep: Any, decay: Any, size: int) -> None:  # fmt: skip
     i = own_number()
     if i < size:
         at = np.uint64(i)

@@ -5,7 +5,6 @@ a plane, where a plane's maximum is sought or sums are taken a block its plane, 
 memory.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +14,7 @@ from minicnn.backends.contract import Stored
 from minicnn.backends.cuda.batches import image_table
 from minicnn.backends.cuda.coefficients import activated, distance_and_z
 from minicnn.backends.cuda.elementwise import beats, blocks_for, sum_over_block, winner_of_block
-from minicnn.backends.cuda.runtime.device import cuda, inlined
+from minicnn.backends.cuda.runtime.device import Kernel, cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant
 from minicnn.backends.cuda.tiles import MOST_BLOCKS, THREADS
 from minicnn.plain import Array, Pair
@@ -33,7 +32,7 @@ def planes_of(stored: Stored) -> Pair:
 
 
 @lru_cache
-def activate(real: Any) -> Callable[..., None]:
+def activate(real: Any) -> Kernel:
     """y = relu(z). Each thread owns every so many numbers of its plane."""
     zero = real(0)
 
@@ -47,7 +46,7 @@ def activate(real: Any) -> Callable[..., None]:
 
 
 @lru_cache
-def mask(real: Any) -> Callable[..., None]:
+def mask(real: Any) -> Kernel:
     """g = da where z > 0, else 0; and a record for each block of its sums of g and g * (y - mean)."""
     zero = real(0)
 
@@ -77,7 +76,7 @@ def mask(real: Any) -> Callable[..., None]:
 
 
 @lru_cache
-def peak(real: Any) -> Callable[..., None]:
+def peak(real: Any) -> Kernel:
     """A block finds the largest relu(z) of its plane: first each thread of its own pixels, then by halving.
 
     As in `pooling` the first of equals wins, and the last NaN over everything.
@@ -103,7 +102,7 @@ def peak(real: Any) -> Callable[..., None]:
 
 
 @lru_cache
-def peak_gradient(real: Any) -> Callable[..., None]:
+def peak_gradient(real: Any) -> Kernel:
     """g is dy at the peak, if z > 0 there, and 0 elsewhere. The record of a plane is written by the peak's thread."""
     zero = real(0)
 

@@ -18,14 +18,17 @@ over it.
 Kernels find images and windows in a plan, see `windows`.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_batch, flat
-from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, sum_over_block, winner_of_block
-from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.elementwise import beats, blocks_for, own_number, real_of, sum_over_block, winner_of_block
+from minicnn.backends.cuda.runtime.device import Kernel, cuda
 from minicnn.backends.cuda.runtime.device_array import launch
 from minicnn.backends.cuda.tiles import LARGE_WINDOW, THREADS
 from minicnn.backends.cuda.windows import (
@@ -41,11 +44,13 @@ from minicnn.backends.cuda.windows import (
     range_of,
     window_of,
 )
-from minicnn.images import Images, sizes_of
+from minicnn.backends.protocol import Windows
+from minicnn.images import Batch, Images, sizes_of
+from minicnn.plain import Array, Sizes
 
 
 @guarded
-def max_pool2d_forward(x, rows, columns):
+def max_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> tuple[Batch, Batch]:
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     y, argmax = _empty_output(x, rows, columns, x.dtype), _empty_output(x, rows, columns, np.int32)
     arguments = flat(x), *plan_of(x, sizes_of(x), rows, columns), flat(y), flat(argmax)
@@ -54,15 +59,15 @@ def max_pool2d_forward(x, rows, columns):
 
 
 @guarded
-def max_pool2d_backward(dy, argmax, rows, columns, input_size):
+def max_pool2d_backward(dy: Batch, argmax: Batch, rows: Windows, columns: Windows, input_size: Sizes) -> Batch:
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     arguments = flat(dy), flat(argmax), *plan_of(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
-    launch(_max_backward(dx.dtype.type), blocks_for(dx.size), THREADS, *arguments)
+    launch(_max_backward(real_of(dx)), blocks_for(dx.size), THREADS, *arguments)
     return dx
 
 
 @guarded
-def avg_pool2d_forward(x, rows, columns):
+def avg_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> Batch:
     y = _empty_output(x, rows, columns, x.dtype)
     arguments = flat(x), *plan_of(x, sizes_of(x), rows, columns), flat(y)
     _launch_forward(_avg_forward, _avg_forward_of_large, arguments, y, rows, columns)
@@ -70,31 +75,38 @@ def avg_pool2d_forward(x, rows, columns):
 
 
 @guarded
-def avg_pool2d_backward(dy, rows, columns, input_size):
+def avg_pool2d_backward(dy: Batch, rows: Windows, columns: Windows, input_size: Sizes) -> Batch:
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
     arguments = flat(dy), *plan_of(dy, input_size, rows, columns, backward=True), flat(dx), dx.size
-    launch(_avg_backward(dx.dtype.type), blocks_for(dx.size), THREADS, *arguments)
+    launch(_avg_backward(real_of(dx)), blocks_for(dx.size), THREADS, *arguments)
     return dx
 
 
-def _empty_output(x, rows, columns, dtype):
+def _empty_output(x: Batch, rows: Windows, columns: Windows, dtype: DTypeLike) -> Batch:
     if isinstance(x, Images):
-        size = [(len(of_rows), len(of_columns)) for of_rows, of_columns in zip(rows, columns, strict=True)]
+        sizes = [(len(of_rows), len(of_columns)) for of_rows, of_columns in zip(rows, columns, strict=True)]
     else:
-        size = len(rows), len(columns)
-    return empty_batch(x, x.shape[1], size, dtype)
+        sizes = [(len(rows), len(columns))] * len(x)
+    return empty_batch(x, x.shape[1], np.array(sizes), dtype)
 
 
-def _launch_forward(kernel, kernel_of_large, arguments, y, rows, columns):
+def _launch_forward(
+    kernel: Callable[[Any], Kernel],
+    kernel_of_large: Callable[[Any], Kernel],
+    arguments: tuple[Any, ...],
+    y: Array | Images,
+    rows: Windows,
+    columns: Windows,
+) -> None:
     """A thread for each cell of y, or where a window is large, a block."""
-    real = y.dtype.type
+    real = real_of(y)
     if _largest(rows) * _largest(columns) < LARGE_WINDOW:
         launch(kernel(real), blocks_for(y.size), THREADS, *arguments, y.size)
     else:
         launch(kernel_of_large(real), y.size, THREADS, *arguments)
 
 
-def _largest(tables):
+def _largest(tables: Windows) -> int:
     """The most cells of a window on one axis."""
     tables = tables if isinstance(tables, list) else [tables]
     return max(int((table[:, 1] - table[:, 0]).max()) for table in tables)
@@ -104,10 +116,10 @@ def _largest(tables):
 
 
 @lru_cache
-def _max_forward(real):
+def _max_forward(real: Any) -> Kernel:
     """y and argmax, by a thread for each."""
 
-    def kernel(x, plan, n_channels, n_images, y, argmax, size):
+    def kernel(x: Array, plan: Array, n_channels: int, n_images: int, y: Array, argmax: Array, size: int) -> None:
         i = own_number()
         if i < size:
             plane, width, (top, bottom, _), (left, right, _) = window_of(i, plan, n_channels, n_images)
@@ -125,11 +137,11 @@ def _max_forward(real):
 
 
 @lru_cache
-def _max_forward_of_large(real):
+def _max_forward_of_large(real: Any) -> Kernel:
     """y and argmax, by a block for each: every thread goes through every THREADS-th cell of the window."""
     lowest = real(-np.inf)
 
-    def kernel(x, plan, n_channels, n_images, y, argmax):
+    def kernel(x: Array, plan: Array, n_channels: int, n_images: int, y: Array, argmax: Array) -> None:
         values = cuda.shared.array(THREADS, real)
         places = cuda.shared.array(THREADS, np.int32)
         i, thread = np.int64(cuda.blockIdx.x), cuda.threadIdx.x
@@ -151,11 +163,11 @@ def _max_forward_of_large(real):
 
 
 @lru_cache
-def _max_backward(real):
+def _max_backward(real: Any) -> Kernel:
     """dx = the sum of dy over the windows that the cell has won."""
     zero = real(0)
 
-    def kernel(dy, argmax, plan, n_channels, n_images, dx, size):
+    def kernel(dy: Array, argmax: Array, plan: Array, n_channels: int, n_images: int, dx: Array, size: int) -> None:
         i = own_number()
         if i < size:
             at, c, r, s = cell_of(i, plan, X, n_channels, n_images)
@@ -175,11 +187,11 @@ def _max_backward(real):
 
 
 @lru_cache
-def _avg_forward(real):
+def _avg_forward(real: Any) -> Kernel:
     """y, by a thread for each; sums of rows first, so that small numbers are not added to large ones."""
     zero = real(0)
 
-    def kernel(x, plan, n_channels, n_images, y, size):
+    def kernel(x: Array, plan: Array, n_channels: int, n_images: int, y: Array, size: int) -> None:
         i = own_number()
         if i < size:
             plane, width, (top, bottom, extent_h), (left, right, extent_w) = window_of(i, plan, n_channels, n_images)
@@ -195,11 +207,11 @@ def _avg_forward(real):
 
 
 @lru_cache
-def _avg_forward_of_large(real):
+def _avg_forward_of_large(real: Any) -> Kernel:
     """y, by a block for each: every thread adds up every THREADS-th cell of the window."""
     zero = real(0)
 
-    def kernel(x, plan, n_channels, n_images, y):
+    def kernel(x: Array, plan: Array, n_channels: int, n_images: int, y: Array) -> None:
         sums = cuda.shared.array(THREADS, real)
         i, thread, total = np.int64(cuda.blockIdx.x), cuda.threadIdx.x, zero
         plane, width, (top, bottom, extent_h), (left, right, extent_w) = window_of(i, plan, n_channels, n_images)
@@ -216,11 +228,11 @@ def _avg_forward_of_large(real):
 
 
 @lru_cache
-def _avg_backward(real):
+def _avg_backward(real: Any) -> Kernel:
     """dx = the sum of dy / area over the windows over the cell."""
     zero = real(0)
 
-    def kernel(dy, plan, n_channels, n_images, dx, size):
+    def kernel(dy: Array, plan: Array, n_channels: int, n_images: int, dx: Array, size: int) -> None:
         i = own_number()
         if i < size:
             at, c, r, s = cell_of(i, plan, X, n_channels, n_images)

@@ -22,9 +22,11 @@ from minicnn.backends.cuda.batches import sizes_table
 from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant
 from minicnn.backends.cuda.tiles import STRETCH
+from minicnn.images import Images
+from minicnn.plain import Array, Pair
 
 
-def cut(batch):
+def cut(batch: Array | Images) -> tuple[int, tuple[Array, int, int, int]]:
     """Of a batch: how many stretches a channel has, and its numbers for kernels (starts, N, C, P).
 
     starts (N + 1,) on the device: the number of pixels before each image, and P.
@@ -35,7 +37,7 @@ def cut(batch):
 
 
 @inlined
-def own_stretch(n_channels, pixels):
+def own_stretch(n_channels: int, pixels: int) -> tuple[int, int, int]:
     """Channel, first pixel and stop of the stretch that this block owns."""
     stretch = cuda.blockIdx.x // n_channels
     first = stretch * STRETCH
@@ -43,7 +45,7 @@ def own_stretch(n_channels, pixels):
 
 
 @inlined
-def image_at(pixel, c, starts, n_images, n_channels):
+def image_at(pixel: int, c: int, starts: Array, n_images: int, n_channels: int) -> Pair:
     """Of the image with this pixel: the first pixel after it, and how far it is from a pixel to its place in channel c.
 
     The image is found by halving, for they are in order. Image n is the block (C, area) that begins at C * starts[n],

@@ -6,9 +6,8 @@ powers of two, so that a sum over a block can be halved until one number is left
 In the simulator, where a thread that waits takes two milliseconds, blocks are as small as they can be.
 """
 
-from numba import config
-
-SIMULATED = config.ENABLE_CUDASIM
+from minicnn.backends.cuda.runtime.numba_cuda import SIMULATED
+from minicnn.plain import Pair
 
 THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up
 MOST_BLOCKS = 2 if SIMULATED else 64  # that share a sum, or a plane
@@ -29,7 +28,7 @@ SHORTEST_PART = 16 if SIMULATED else 128  # but none adds up fewer terms
 TILE_THREADS = TILES[0][0] * TILES[0][1] // SIDE**2
 
 
-def tile_for(rows, columns):
+def tile_for(rows: int, columns: int) -> Pair:
     """The one of TILES that covers rows × columns with the least work on what lies beyond them, and of equals the
     squarest, which for a term of its sums fetches the fewest numbers: 64 × 64 takes 128, 16 × 256 takes 272.
 
@@ -37,7 +36,7 @@ def tile_for(rows, columns):
     ((16, 256), (32, 128), (64, 64), (32, 128))
     """
 
-    def work(tile):
+    def work(tile: Pair) -> Pair:
         covered = -(-rows // tile[0]) * tile[0] * -(-columns // tile[1]) * tile[1]
         return covered, sum(tile)
 

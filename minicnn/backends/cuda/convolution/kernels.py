@@ -6,7 +6,6 @@ No two blocks write to the same place, so nothing need be atomic, and results ar
 leaves before the last `syncthreads`; where a tile sticks out of the result, it works on zeros and writes nothing.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -32,13 +31,13 @@ from minicnn.backends.cuda.convolution.store import (
     write_record,
 )
 from minicnn.backends.cuda.products import FULL, HALF, SPARE, add_strip, clear, column_of, own_square
-from minicnn.backends.cuda.runtime.device import cuda
+from minicnn.backends.cuda.runtime.device import Kernel, cuda
 from minicnn.backends.cuda.tiles import DEPTH, PIXELS, SIDE, TILE_THREADS
 from minicnn.plain import Array, Pair
 
 
 @lru_cache
-def convolution(real: Any, tile: Pair, source: int, sink: int, transposed: bool, strided: bool) -> Callable[..., None]:
+def convolution(real: Any, tile: Pair, source: int, sink: int, transposed: bool, strided: bool) -> Kernel:
     """The kernel of a convolution, or if `transposed` of its input gradient, for numbers of type `real`.
 
     x (channels in, …), weight and bias -> y (rows, …). Transposed, the roles are swapped: x is dy, and pixel r of the
@@ -103,7 +102,7 @@ def convolution(real: Any, tile: Pair, source: int, sink: int, transposed: bool,
 
 
 @lru_cache
-def weight_gradient(real: Any, tile: Pair, x_source: int, dy_source: int) -> Callable[..., None]:
+def weight_gradient(real: Any, tile: Pair, x_source: int, dy_source: int) -> Kernel:
     """The kernel of a convolution's weight gradient: partial sums of dweight (F, taps) over a stretch of the pixels.
 
     Rows are filters, columns taps, and the terms are pixels: dy[f, pixel] * x[what the tap sees from that pixel]. Block

@@ -10,7 +10,7 @@ import numpy as np
 from minicnn.backends.cuda.convolution import kernels
 from minicnn.backends.cuda.convolution.plan import count_pixels, make_plan, make_taps
 from minicnn.backends.cuda.convolution.sides import PLAIN, Sink, Source
-from minicnn.backends.cuda.elementwise import blocks_for
+from minicnn.backends.cuda.elementwise import blocks_for, real_of
 from minicnn.backends.cuda.moments import Records
 from minicnn.backends.cuda.products import add_partial_sums
 from minicnn.backends.cuda.runtime.device_array import empty, launch, zeros
@@ -45,7 +45,7 @@ def weight_gradient(x: Source, dy: Source, kernel_size: Pair, stride: Pair, padd
     parts = -(-pixels // stretch)
     partial = empty((parts, dy.channels, len(taps)), dtype)
     launch(
-        kernels.weight_gradient(dtype.type, tile, x.kind, dy.kind),
+        kernels.weight_gradient(real_of(partial), tile, x.kind, dy.kind),
         (*tiles, parts),
         TILE_THREADS,
         x.x,
@@ -69,7 +69,7 @@ def _convolve(
     tiles = -(-pixels // columns)
     records = None if sink.kind == PLAIN else empty((tiles, sink.channels, 2), dtype)
     launch(
-        kernels.convolution(dtype.type, tile, source.kind, sink.kind, transposed, strided),
+        kernels.convolution(real_of(weight), tile, source.kind, sink.kind, transposed, strided),
         (tiles, -(-sink.channels // rows)),
         TILE_THREADS,
         source.x,

@@ -5,6 +5,7 @@ until the capsule goes.
 """
 
 import ctypes
+from typing import Any
 
 from minicnn.backends.cuda.runtime import device
 
@@ -31,12 +32,15 @@ class _Tensor(ctypes.Structure):
     )
 
 
-_in_use = {}  # address of a structure -> what must live as long
+_in_use: dict[int, Any] = {}  # address of a structure -> what must live as long
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _delete(address):
+def _forget(address: int) -> None:
     _in_use.pop(address, None)
+
+
+_Callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_delete = _Callback(_forget)
 
 
 _api = ctypes.pythonapi
@@ -47,13 +51,15 @@ _api.PyCapsule_GetPointer.restype = ctypes.c_void_p
 _api.PyCapsule_GetPointer.argtypes = ctypes.c_void_p, ctypes.c_char_p
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _capsule_goes(capsule):
+def _forget_untaken(capsule: int) -> None:
     if _api.PyCapsule_IsValid(capsule, UNUSED):
-        _delete(_api.PyCapsule_GetPointer(capsule, UNUSED))
+        _forget(_api.PyCapsule_GetPointer(capsule, UNUSED))
 
 
-def capsule(array):
+_capsule_goes = _Callback(_forget_untaken)
+
+
+def capsule(array: Any) -> Any:
     """A capsule with a DeviceArray, after everything asked for so far is done."""
     device.synchronize()
     shape = (ctypes.c_int64 * array.ndim)(*array.shape)
