@@ -20,7 +20,7 @@ from minicnn.backends.cuda.convolution import sides
 from minicnn.backends.cuda.runtime import device, device_array
 from minicnn.backends.pool import Pool
 from tests.cuda.host_device import host_device
-from tests.cuda.test_ir_on_cpu import FromHost, called
+from tests.cuda.operations import FromHost, called
 from tests.test_contract import example_calls, examples_with_images
 
 DTYPE = np.float32

@@ -11,7 +11,7 @@ import minicnn.data
 from minicnn.backends import cuda, get_backend
 from minicnn.backends.cuda.runtime import device
 from tests import checks
-from tests.cuda.test_ir_on_cpu import (
+from tests.cuda.operations import (
     BATCHES,
     PARAMETRIZE_DTYPE,
     REFERENCE,

@@ -15,8 +15,8 @@ from minicnn.backends.cuda.runtime import device
 from minicnn.backends.cuda.runtime.device_array import DeviceArray
 from minicnn.backends.cuda.tiles import MOST_BLOCKS
 from minicnn.backends.protocol import OPERATIONS
+from tests.cuda.operations import FromHost, called
 from tests.cuda.recorded import recording
-from tests.cuda.test_ir_on_cpu import FromHost, called
 from tests.test_contract import CHANGED, NOT_AN_ARRAY_OPERATION, example_calls, examples_with_images
 
 REFERENCE = get_backend("reference")
