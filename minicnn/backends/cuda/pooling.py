@@ -34,8 +34,11 @@ from minicnn.backends.cuda.tiles import LARGE_WINDOW, THREADS
 from minicnn.backends.cuda.windows import (
     COLUMNS,
     COLUMNS_OVER,
+    EXTENT,
     ROWS,
     ROWS_OVER,
+    WIDTH,
+    WINDOW,
     X,
     Y,
     cell_of,
@@ -171,7 +174,7 @@ def _max_backward(real: Any) -> Kernel:
         i = own_number()
         if i < size:
             at, c, r, s = cell_of(i, plan, X, n_channels, n_images)
-            cell = r * plan[np.uint64(at + X + 1)] + s
+            cell = r * plan[np.uint64(at + X + WIDTH)] + s
             plane, out_w = plane_of(c, plan, at + Y, n_channels)
             first_p, stop_p = range_of(at + ROWS_OVER, r, plan)
             first_q, stop_q = range_of(at + COLUMNS_OVER, s, plan)
@@ -241,9 +244,9 @@ def _avg_backward(real: Any) -> Kernel:
             first_q, stop_q = range_of(at + COLUMNS_OVER, s, plan)
             total = zero
             for p in range(first_p, stop_p):
-                extent_h = plan[np.uint64(plan[np.uint64(at + ROWS)] + 3 * p + 2)]
+                extent_h = plan[np.uint64(plan[np.uint64(at + ROWS)] + WINDOW * p + EXTENT)]
                 for q in range(first_q, stop_q):
-                    extent_w = plan[np.uint64(plan[np.uint64(at + COLUMNS)] + 3 * q + 2)]
+                    extent_w = plan[np.uint64(plan[np.uint64(at + COLUMNS)] + WINDOW * q + EXTENT)]
                     total += dy[np.uint64(plane + p * out_w + q)] / real(extent_h * extent_w)
             dx[np.uint64(i)] = total
 

@@ -16,9 +16,11 @@ from minicnn.images import Images
 from minicnn.plain import Array, Pair
 
 IMAGE = 10  # numbers of an image in a plan: those of x, those of y, and where its tables begin
-X, Y = 0, 3  # of either: height, width, and pixels before the image
+X, Y = 0, 3  # where those of x and y begin:
+HEIGHT, WIDTH, BEFORE = range(3)  # rows, columns, and pixels before the image
 ROWS, COLUMNS = 6, 7  # (OH, 3) and (OW, 3): start, stop and extent of windows
 ROWS_OVER, COLUMNS_OVER = 8, 9  # (H, 2) and (W, 2): first and stop of the windows over a cell; in backward alone
+WINDOW, EXTENT = 3, 2  # numbers of a window, and which of them is its extent
 
 
 # On the host.
@@ -57,7 +59,7 @@ def cell_of(i: int, plan: Array, side: int, n_channels: int, n_images: int) -> t
     low, high = 0, n_images  # images are in order, and are halved until one is left
     while high - low > 1:
         middle = (low + high) // 2
-        if plan[np.uint64(middle * IMAGE + side + 2)] * n_channels <= i:
+        if plan[np.uint64(middle * IMAGE + side + BEFORE)] * n_channels <= i:
             low = middle
         else:
             high = middle
@@ -97,6 +99,6 @@ def window_of(
     """Of the window of output i: the first number of its plane of x and the plane's width, its rows and its columns."""
     at, c, p, q = cell_of(i, plan, Y, n_channels, n_images)
     plane, width = plane_of(c, plan, at + X, n_channels)
-    rows = numbers_of(plan, plan[np.uint64(at + ROWS)] + 3 * p)
-    columns = numbers_of(plan, plan[np.uint64(at + COLUMNS)] + 3 * q)
+    rows = numbers_of(plan, plan[np.uint64(at + ROWS)] + WINDOW * p)
+    columns = numbers_of(plan, plan[np.uint64(at + COLUMNS)] + WINDOW * q)
     return plane, width, rows, columns
