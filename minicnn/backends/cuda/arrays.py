@@ -21,7 +21,7 @@ DTYPES = (np.float32, np.float64)
 
 def asarray(array: Array) -> Array:
     """`array` on the device, C-contiguous, dtype kept: a DeviceArray as it is, the memory of another library that is
-    on the device already without a copy, and whatever NumPy can read as a copy of it.
+    on the device already without a copy, and a copy of whatever NumPy can read.
 
     Raises ValueError for an array of another library that is not C-contiguous, TypeError for a masked array.
     """
@@ -58,17 +58,17 @@ def copy(array: Array) -> Array:
 def prefetch(batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     """The batches, each one's images sent to the device while kernels still work on those of the one before.
 
-    A batch's images are overwritten two batches later. Whoever stops before the end leaves `batches` standing after the
-    batch that was handed out last, although one more was taken from it, if it can be told so (`load_state_dict`).
+    A batch's images are overwritten two batches later. One batch is taken in advance; if the caller stops early,
+    `batches` is set back to where the last one handed out ended, provided that it has `load_state_dict`.
     """
     buffers = itertools.cycle((device.StagingBuffer(), device.StagingBuffer()))
-    can_go_back = hasattr(batches, "load_state_dict")
-    source: Any = batches  # which may be able to go back
+    has_a_position = hasattr(batches, "load_state_dict")
+    source: Any = batches  # which may have a position to go back to
     iterator, coming, position = iter(batches), None, None
     try:
         coming = _send_next(iterator, buffers)
         while coming is not None:
-            (x, y, staging), position = coming, source.state_dict() if can_go_back else None
+            (x, y, staging), position = coming, source.state_dict() if has_a_position else None
             coming = _send_next(iterator, buffers)
             if staging is None:
                 yield x, y
@@ -82,7 +82,7 @@ def prefetch(batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
 
 
 def _send_next(iterator: Iterator[Any], buffers: Iterator[Any]) -> tuple[Any, Any, Any] | None:
-    """(x on its way to the device, y, its staging), or None at the end. What no layer would take is left to them."""
+    """(x on its way to the device, y, its staging), or None at the end. What no layer takes is passed on as it is."""
     batch = next(iterator, None)
     if batch is None:
         return None

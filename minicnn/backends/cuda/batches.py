@@ -18,7 +18,7 @@ def flat(batch: Array | Images) -> Array:
 
 
 def empty_like(batch: Batch) -> Batch:
-    """A batch of the same form, with anything in it."""
+    """An uninitialised batch of the same form."""
     return batch.like(empty(batch.size, batch.dtype)) if isinstance(batch, Images) else empty(batch.shape, batch.dtype)
 
 

@@ -1,10 +1,10 @@
-"""The device, by `numba.cuda`. All memory, every copy and every launch goes through here.
+"""The device, by `numba.cuda`. All memory, copies and launches go through here.
 
 `numba.cuda` is the package numba-cuda, or where NUMBA_ENABLE_CUDASIM=1 was set before Numba was imported, its
 simulator, which runs kernels thread by thread on the host: slow, and good for finding out whether they are right.
 
-Kernels and copies are put on one stream, `stream()`, and so happen in the order in which they were asked for, while
-Python runs ahead; whoever needs a number on the host waits for it in `download`.
+Kernels and copies are queued on one stream, `stream()`, and so run in the order of the calls, while Python runs ahead;
+`download` waits for what it copies to the host.
 """
 
 import functools
@@ -51,7 +51,7 @@ def require_device() -> None:
 
 @functools.cache
 def stream() -> Any:
-    """The stream of all kernels and copies, made when first asked for."""
+    """The stream of all kernels and copies, made at the first call."""
     return cuda.stream()
 
 
@@ -61,7 +61,7 @@ def inlined(function: Function) -> Function:
 
 
 def allocate(size: int, dtype: np.dtype[Any]) -> Array:
-    """A flat array of `size` numbers on the device, with anything in it. Raises MemoryError where there is no room."""
+    """A flat array of `size` numbers on the device, uninitialised. Raises MemoryError where there is no room."""
     try:
         return cuda.device_array(size, dtype, stream=stream())
     except numba_cuda.error_of_the_driver() as error:
@@ -87,7 +87,7 @@ def copy(target: Any, source: Any) -> None:
 
 
 def download(flat: Any) -> Array:
-    """A flat device array as a new host array; waits until everything asked for before is done."""
+    """A flat device array as a new host array; waits until all that was queued before is done."""
     host = np.empty(flat.size, flat.dtype)
     if flat.size:
         flat.copy_to_host(host, stream=stream())
@@ -96,7 +96,7 @@ def download(flat: Any) -> Array:
 
 
 class StagingBuffer:
-    """A staging buffer: memory by which an array is copied to the device while kernels run, on a stream of its own.
+    """Memory by which an array is copied to the device while kernels run, on a stream of its own.
 
     The host's side is *pinned* memory, which the device fetches by itself. Both sides are used again for the next one.
     """
@@ -120,11 +120,11 @@ class StagingBuffer:
         return target
 
     def wait(self) -> None:
-        """Let kernels that are asked for from now on wait for the copy."""
+        """Let kernels that are queued from now on wait for the copy."""
         self._there.wait(stream())
 
     def release(self) -> None:
-        """The kernels asked for so far are the last to read the array."""
+        """The kernels queued so far are the last to read the array."""
         self._used.record(stream())
 
 
@@ -134,7 +134,7 @@ def _copy_stream() -> Any:
 
 
 def synchronize() -> None:
-    """Wait until everything asked for is done."""
+    """Wait until all that was queued is done."""
     stream().synchronize()
 
 
@@ -151,7 +151,7 @@ def is_on_device(array: Any) -> bool:
 
 
 def seen(owner: Any) -> Any:
-    """Such an array as Numba's, without a copy. Our stream waits for what its own library has asked for on it.
+    """Such an array as Numba's, without a copy. Our stream waits for what its own library has queued.
 
     By DLPack where it is offered, since there the library is told which stream is to wait; the other interface need
     not say on which stream the array is made, and PyTorch's does not.
@@ -168,7 +168,7 @@ def place() -> Pair:
 
 
 def run(body: Kernel, blocks: Blocks, threads: int, arguments: Sequence[Any]) -> None:
-    """Put body(*arguments) on the stream, in `blocks` blocks of `threads` threads. Arrays are flat."""
+    """Queue body(*arguments) on the stream, in `blocks` blocks of `threads` threads. Arrays are flat."""
     _configured(body, blocks, threads)(*arguments)
 
 

@@ -1,10 +1,9 @@
-"""`DeviceArray`, an array in the memory of the device, and the pool that its memory comes from.
+"""`DeviceArray`, an array in the memory of the device, and the pool of its memory.
 
-To allocate on a device stops it, so memory is used again: `empty` hands out a buffer that was used before if one that
-fits is free; how much is kept for this is said in `backends.pool`. A buffer is free when the last array that rests on
-it has died. A kernel that was asked for earlier may still be reading it then; that does no harm, since whatever writes
-to it next is put on the same stream, behind it. A buffer that another library has seen, whose work is on other streams,
-is not used again.
+An allocation stops the device, so memory is reused: `empty` hands out a free buffer that is large enough, if there is
+one; `backends.pool` decides how many are kept. A buffer is free when the last array that uses it is gone. A kernel that
+was queued earlier may still be reading it then; that does no harm, since whatever writes to it next is queued on the
+same stream, behind it. A buffer that another library has seen, whose work is on other streams, is not reused.
 """
 
 import functools
@@ -20,7 +19,7 @@ from minicnn.backends.cuda.runtime.device import Blocks, Kernel
 from minicnn.backends.pool import Pool
 from minicnn.plain import Array, Pair
 
-_lent_buffers: dict[int, Any] = {}  # id -> flat array that others rest on
+_lent_buffers: dict[int, Any] = {}  # id -> flat array that others use
 
 
 def _allocate(size: int, dtype: Any) -> Array:
@@ -31,11 +30,11 @@ _pool = Pool(_allocate)
 
 
 class _Lease:
-    """Owns a buffer for as long as an array rests on it.
+    """Owns a buffer for as long as an array uses it.
 
-    Until then `_lent_buffers` has it, too. Where arrays die in a cycle of references, Python tells whoever watches the
-    objects in it that they are gone before it calls `__del__`; and Numba watches a buffer, to free its memory. So no
-    buffer may be in such a cycle alone.
+    Until then `_lent_buffers` refers to it, too. Where arrays end in a cycle of references, Python calls the weak
+    references' callbacks before `__del__`, and Numba has one on each buffer, to free its memory. So no buffer may be
+    reachable from such a cycle alone.
     """
 
     __slots__ = ("_number", "_pool", "_shelf", "shared")
@@ -52,7 +51,7 @@ class _Lease:
 
 
 class DeviceArray:
-    """A C-contiguous array on the device, with as much of NumPy's manners as layers need.
+    """A C-contiguous array on the device, with as much of NumPy's interface as layers need.
 
     Operations of the cuda backend take and return these. `numpy()` copies one to the host. Libraries that know
     `__cuda_array_interface__` or DLPack (CuPy, PyTorch, Numba) see the same memory without a copy.
@@ -133,7 +132,7 @@ class DeviceArray:
         return self.flat.__cuda_array_interface__ | own
 
     def __dlpack__(self, *, dl_device: Pair | None = None, copy: bool | None = None, **_: Any) -> Any:
-        """The memory, or if asked for a copy of it, as a DLPack capsule. Everything asked for is finished first, so
+        """The memory, or a copy of it if one is wanted, as a DLPack capsule. All that was queued is done first, so
         that any stream may read it. Raises BufferError where it is wanted on another device."""
         if dl_device is not None and tuple(dl_device) != device.place():
             raise BufferError("DeviceArray: cannot be handed out on another device; copy it to the host with numpy()")
@@ -158,7 +157,7 @@ def as_array(array: DeviceArray) -> Array:
 
 
 def empty(shape: int | tuple[int, ...] | list[int], dtype: DTypeLike) -> Array:
-    """A DeviceArray with anything in it, from the pool."""
+    """An uninitialised DeviceArray from the pool."""
     shape = tuple(int(axis) for axis in shape) if isinstance(shape, tuple | list) else (int(shape),)
     size, dtype = math.prod(shape), np.dtype(dtype)
     loan = _pool.take(size * dtype.itemsize, dtype)

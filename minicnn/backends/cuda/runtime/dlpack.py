@@ -60,7 +60,7 @@ _capsule_goes = _Callback(_forget_untaken)
 
 
 def capsule(array: Any) -> Any:
-    """A capsule with a DeviceArray, after everything asked for so far is done."""
+    """A capsule with a DeviceArray, after all that was queued so far is done."""
     device.synchronize()
     shape = (ctypes.c_int64 * array.ndim)(*array.shape)
     place, number = device.place()
