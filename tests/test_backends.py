@@ -11,7 +11,7 @@ import pytest
 import minicnn
 from minicnn import backends
 from minicnn.backends.cuda.runtime import device
-from minicnn.backends.cuda.runtime import numba_cuda as runtime
+from minicnn.backends.cuda.runtime import numba_internals as runtime
 
 HAS_NUMBA_CUDA = importlib.util.find_spec("numba_cuda") is not None
 

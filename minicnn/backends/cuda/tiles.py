@@ -6,7 +6,7 @@ powers of two, so that a sum over a block can be halved until one number is left
 In the simulator, where a thread that waits takes two milliseconds, blocks are as small as they can be.
 """
 
-from minicnn.backends.cuda.runtime.numba_cuda import SIMULATED
+from minicnn.backends.cuda.runtime.numba_internals import SIMULATED
 from minicnn.plain import Pair
 
 THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from minicnn.backends.cuda.runtime import numba_cuda
-from minicnn.backends.cuda.runtime.numba_cuda import SIMULATED, cuda
+from minicnn.backends.cuda.runtime import numba_internals
+from minicnn.backends.cuda.runtime.numba_internals import SIMULATED, cuda
 from minicnn.plain import Array, Pair
 
 HOST, CUDA = 1, 2  # kinds of devices, by DLPack's count
@@ -29,19 +29,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def require_device() -> None:
     """Raise RuntimeError, in a sentence that says what to do, where this backend cannot run."""
-    if numba_cuda.SIMULATED:
+    if numba_internals.SIMULATED:
         return
-    if not numba_cuda.is_installed():
+    if not numba_internals.is_installed():
         raise RuntimeError(f"the cuda backend needs the package numba-cuda, which is not installed; {REMEDY}")
-    found = numba_cuda.toolkit_version()  # this starts the driver, too
-    if reason := numba_cuda.failure_of_the_driver():
+    found = numba_internals.toolkit_version()  # this starts the driver, too
+    if reason := numba_internals.failure_of_the_driver():
         raise RuntimeError(
             f"the cuda backend needs an NVIDIA GPU and its driver, and found none ({reason}); "
             'install the driver, or use the backend "cpu"'
         )
     if found is None:
         raise RuntimeError(f"the cuda backend needs the CUDA toolkit, which numba-cuda does not find; {REMEDY}")
-    driver = numba_cuda.version_of_the_driver()
+    driver = numba_internals.version_of_the_driver()
     if driver[0] < found[0]:  # of one major version, any minor ones go together
         raise RuntimeError(
             "the cuda backend found a driver of CUDA {}.{}, too old for the installed toolkit of CUDA {}.{}; "
@@ -64,8 +64,8 @@ def allocate(size: int, dtype: np.dtype[Any]) -> Array:
     """A flat array of `size` numbers on the device, uninitialised. Raises MemoryError where there is no room."""
     try:
         return cuda.device_array(size, dtype, stream=stream())
-    except numba_cuda.error_of_the_driver() as error:
-        if getattr(error, "code", None) != numba_cuda.OUT_OF_MEMORY:
+    except numba_internals.error_of_the_driver() as error:
+        if getattr(error, "code", None) != numba_internals.OUT_OF_MEMORY:
             raise
         raise MemoryError(
             f"the device has no room for {size} more numbers of {np.dtype(dtype)}; take smaller batches"
@@ -140,7 +140,7 @@ def synchronize() -> None:
 
 def pointer(flat: Any) -> int:
     """The address of a flat device array."""
-    return numba_cuda.address(flat)
+    return numba_internals.address(flat)
 
 
 def is_on_device(array: Any) -> bool:
@@ -157,7 +157,7 @@ def seen(owner: Any) -> Any:
     not say on which stream the array is made, and PyTorch's does not.
     """
     if hasattr(owner, "__dlpack__"):
-        view, interface = numba_cuda.view_by_dlpack(owner, int(stream()))
+        view, interface = numba_internals.view_by_dlpack(owner, int(stream()))
         return cuda.from_cuda_array_interface(interface, owner=view)
     return cuda.as_cuda_array(owner)
 
