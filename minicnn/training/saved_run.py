@@ -183,18 +183,18 @@ def _require_history(history: object, metrics: Mapping[str, Metric], what: str) 
                 _require_number(row[name], f"{what}: row {position}: {name}")
 
 
-def _require_same_settings(path: str | Path, begun_with: object, settings: dict[str, Any]) -> None:
-    """Raise ValueError, which names each difference, unless a run was begun with these settings."""
-    if not isinstance(begun_with, dict):
+def _require_same_settings(path: str | Path, started_with: object, settings: dict[str, Any]) -> None:
+    """Raise ValueError, which names each difference, unless a run was started with these settings."""
+    if not isinstance(started_with, dict):
         raise ValueError(
             f"Trainer.load: expected a run that says what it was begun with, got {path}, which an older version of "
             "minicnn wrote, or a Trainer without settings; begin anew"
         )
-    names = dict.fromkeys([*begun_with, *settings])
+    names = dict.fromkeys([*started_with, *settings])
     different = [
-        f"{name}: expected {begun_with.get(name)!s:.500}, got {settings.get(name)!s:.500}"
+        f"{name}: expected {started_with.get(name)!s:.500}, got {settings.get(name)!s:.500}"
         for name in names
-        if begun_with.get(name) != settings.get(name)
+        if started_with.get(name) != settings.get(name)
     ]
     if different:
         raise ValueError(

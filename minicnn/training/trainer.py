@@ -45,8 +45,8 @@ class Trainer:
         fuse: compute convolution, batchnorm and relu together (see `minicnn.fuse`), which is faster and the same up
             to rounding; with False every layer is on its own.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
-        settings: a dict that JSON can hold: what else the run was begun with, such as its seed and its data. It is
-            kept in the checkpoint, and `load` refuses the checkpoint of a run that was begun with others.
+        settings: a dict that JSON can hold: what else the run was started with, such as its seed and its data. It is
+            kept in the checkpoint, and `load` refuses the checkpoint of a run that was started with others.
         record: path of a file where the steps are recorded for the inspector's replay, or a `Recorder` that says more.
         quiet: show nothing.
 
@@ -160,7 +160,7 @@ class Trainer:
     def fit(self, train: Iterable[Any], validation: Iterable[Any] | None = None, epochs: int = 1) -> History:
         """Train for `epochs` more epochs on `train`, a `Batches` or any other iterable of (images, labels).
 
-        An epoch that was begun before the run was saved or stopped counts as the first of them. After each epoch
+        An epoch that was started before the run was saved or stopped counts as the first of them. After each epoch
         the network is measured on `validation`, which is gone through each time (a list of batches, or a `Batches`).
         Ctrl-C ends the run after the step under way, with what was learnt and, if there is a checkpoint, saved; a
         second Ctrl-C ends it at once.
@@ -178,7 +178,7 @@ class Trainer:
         monitor, state = monitored(self.monitor, self.metrics, validation is not None), self._state
         state.watch(monitor)
         if state.sums and hasattr(train, "state_dict") and hasattr(train, "load_state_dict"):
-            train.load_state_dict(train.state_dict())  # an epoch was begun: its next loop is the rest of it
+            train.load_state_dict(train.state_dict())  # an epoch was started: its next loop is the rest of it
         elif state.sums:
             state.begin_epoch()
         with reporter(self.quiet) as report, ctrl_c_noted() as ctrl_c:
@@ -283,7 +283,7 @@ class Trainer:
         The optimiser's settings (learning rate and so on) become those of the file.
 
         Raises FileNotFoundError; ValueError where the file, or the recording, is damaged or belongs to another
-        network, optimiser, schedule or set of batches, or was begun with other `settings`. Nothing is changed then.
+        network, optimiser, schedule or set of batches, or was started with other `settings`. Nothing is changed then.
         """
         saved = saved_run.read(path, self.network, self.optimizer, self.schedule, self.metrics, self.settings)
         recorder = self.recorder and self.recorder.resumed(self.network, saved.numbers["optimizer"]["steps"])
