@@ -1,4 +1,4 @@
-"""`minicnn.gradcheck`: right layers pass, wrong ones do not, and a check that shows nothing is refused.
+"""`minicnn.gradcheck`: right layers pass, nothing changes, and a check that shows nothing is refused.
 
 What it makes of the mutants of `tests/test_mutants.py` is tested there.
 """
@@ -12,32 +12,10 @@ import minicnn
 from minicnn import Images, gradcheck
 from minicnn.verify.gradcheck.quotients import TOLERANCE
 from tests import cases, checks
+from tests.gradients import Own, draw, row_of, small_net, wrong, wrong_weight
 
 PARAMETRIZE_BACKEND = pytest.mark.parametrize("backend", checks.BACKENDS)
 SOUND = [case for case in cases.ALL + cases.MIXED if case.numeric]
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def row_of(report, name):
-    return next(row for row in report.arrays if row.name == name)
-
-
-class Own(minicnn.Layer):
-    """A layer of one's own, which has a forward and a backward only: y = f(x), dx = slope(x) * dy."""
-
-    def __init__(self, f, slope):
-        super().__init__()
-        self.f, self.slope = f, slope
-
-    def forward(self, x):
-        self.x = x
-        return self.f(x)
-
-    def backward(self, dy):
-        return dy * self.slope(self.x)
 
 
 # What is right passes
@@ -64,23 +42,6 @@ def test_on_the_reference(case):
     report = checks.run_gradcheck(case, "reference")
     assert "float64 on reference" in str(report)
     assert report or "elements compared" in report.sentence
-
-
-def small_net(**layers):
-    """conv, batchnorm, relu and so on, small enough for hundreds of passes; `layers` take the place of some."""
-    rng = np.random.default_rng(5)
-    usual = {
-        "conv1": minicnn.Conv2d(2, 3, 3, padding=1, rng=rng),
-        "bn1": minicnn.BatchNorm2d(3),
-        "relu1": minicnn.ReLU(),
-        "conv2": minicnn.Conv2d(3, 4, 3, padding=1, rng=rng),
-        "relu2": minicnn.ReLU(),
-        "pool": minicnn.AdaptiveMaxPool2d((2, 2)),
-        "flatten": minicnn.Flatten(),
-        "fc": minicnn.Linear(16, 3, rng=rng),
-        "log_softmax": minicnn.LogSoftmax(),
-    }
-    return minicnn.Sequential(**usual | layers).to("reference")
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -264,217 +225,6 @@ def test_the_same_seed_gives_the_same_report():
     assert gradcheck(layer, x, rng=rng).arrays == gradcheck(layer, x).arrays
 
 
-# What is wrong does not pass
-
-
-def wrong(layer_type, alter):
-    """A subclass of a layer whose `alter` may change what backward found: alter(self, dx) -> dx."""
-
-    class Wrong(layer_type):
-        def backward(self, dy, need_dx=True):
-            return alter(self, super().backward(dy))
-
-    return Wrong
-
-
-def _flip_dweight(self, dx):
-    self.grads["weight"] = self.grads["weight"][:, :, ::-1, ::-1].copy()
-    return dx
-
-
-def _mean_dbias(self, dx):
-    self.grads["bias"] = self.grads["bias"] / len(dx)
-    return dx
-
-
-def _transpose_dweight(self, dx):
-    self.grads["weight"] = self.grads["weight"].T.copy()
-    return dx
-
-
-def _without_batch_sum(self, dx):
-    self.grads["weight"] = self.grads["weight"] / len(dx)
-    return dx
-
-
-CONV = (minicnn.Conv2d, (2, 3, 3), (3, 2, 5, 6))
-LINEAR = (minicnn.Linear, (4, 4), (3, 4))
-PLANTED = [
-    ("dweight flipped", *CONV, _flip_dweight, {"weight"}),
-    ("dbias a mean", *CONV, _mean_dbias, {"bias"}),
-    ("dx flipped", *CONV, lambda self, dx: dx[:, :, ::-1, ::-1].copy(), {"x"}),
-    ("dx of the wrong channel", *CONV, lambda self, dx: dx[:, ::-1].copy(), {"x"}),
-    ("dx one pixel off", *CONV, lambda self, dx: np.roll(dx, 1, axis=3), {"x"}),
-    ("dweight transposed", *LINEAR, _transpose_dweight, {"weight"}),
-    ("dweight a mean", *LINEAR, _without_batch_sum, {"weight"}),
-    ("sign of dx", *LINEAR, lambda self, dx: -dx, {"x"}),
-    ("dx is 4 millionths off", *LINEAR, lambda self, dx: dx * (1 + 4e-6), {"x"}),
-    ("a single dx is lost", *LINEAR, lambda self, dx: np.where(np.arange(4) == 2, 0, dx), {"x"}),
-    ("dx is 0", *LINEAR, lambda self, dx: 0 * dx, {"x"}),
-    ("dx not a number", *LINEAR, lambda self, dx: np.where(np.arange(4) == 2, np.nan, dx), {"x"}),
-    ("dx infinite", *LINEAR, lambda self, dx: np.where(np.arange(4) == 2, np.inf, dx), {"x"}),
-    ("dx huge", *LINEAR, lambda self, dx: np.where(np.arange(4) == 2, 1e200, dx), {"x"}),
-]
-
-
-@pytest.mark.parametrize(
-    ("layer_type", "arguments", "shape", "alter", "expected"),
-    [row[1:] for row in PLANTED],
-    ids=[row[0] for row in PLANTED],
-)
-def test_planted_mistakes(layer_type, arguments, shape, alter, expected):
-    assert gradcheck(layer_type(*arguments, rng=0), draw(*shape))
-    report = gradcheck(wrong(layer_type, alter)(*arguments, rng=0), draw(*shape))
-    assert not report
-    assert {row.name for row in report.arrays if row.verdict == "WRONG"} == expected
-    with pytest.raises(AssertionError, match=r"WRONG: look first at"):
-        report.require()
-
-
-def test_eps_forgotten_in_backward():
-    """The finest mistake that the tolerance is made for: 1e-5 beside a variance of 1."""
-
-    class Forgetful(minicnn.BatchNorm2d):
-        def backward(self, dy, need_dx=True):
-            self.eps, eps = 0.0, self.eps
-            dx = super().backward(dy)
-            self.eps = eps
-            return dx
-
-    assert not gradcheck(Forgetful(3), draw(2, 3, 4, 5))
-
-
-def test_one_wrong_element_of_a_large_array():
-    """Not tried alone, mostly; but it is among those that are moved together."""
-
-    def alter(self, dx):
-        dx[1, 2, 7, 8] *= 1.01
-        return dx
-
-    layer, x = wrong(minicnn.Conv2d, alter)(3, 2, 3, rng=0), draw(2, 3, 20, 20)
-    report = gradcheck(layer, x)
-    row = row_of(report, "x")
-    assert (row.verdict, row.index, row.tried, row.size) == ("WRONG", None, 40, 2400)
-    assert "all at once" in str(report)
-    assert "few elements are wrong" in report.sentence
-
-
-def test_of_a_large_array_the_largest_gradients_are_tried():
-    class Steep(minicnn.Layer):
-        """Of 1000 numbers only one has a gradient worth the name; its own is wrong."""
-
-        weights = np.where(np.arange(1000) == 777, 100, 1e-3)
-
-        def forward(self, x):
-            return self.weights * x
-
-        def backward(self, dy):
-            return np.where(np.arange(1000) == 777, 1.5, 1) * self.weights * dy
-
-    report = gradcheck(Steep(), draw(1000))
-    assert row_of(report, "x").index == (777,)
-    assert row_of(report, "x").error == pytest.approx(0.5)
-
-
-def test_backward_wrong_where_it_gives_nothing():
-    """Gradients that backward lost are not the largest it claims; random elements and the sum of all find them."""
-
-    class Patchy(minicnn.ReLU):
-        def backward(self, dy, need_dx=True):
-            dx = super().backward(dy)
-            dx[:2] = 0
-            return dx
-
-    assert not gradcheck(Patchy(), draw(100, 100))
-
-
-def test_a_gradient_that_is_small_beside_others_is_not_near_zero():
-    class Faint(minicnn.Layer):
-        factor = 1
-
-        def __init__(self):
-            super().__init__()
-            self.params["weight"] = np.ones((3, 4), np.float32)
-
-        def forward(self, x):
-            return x + 1e-4 * self.params["weight"]
-
-        def backward(self, dy):
-            self.grads["weight"] = 1e-4 * self.factor * dy
-            return dy
-
-    layer = Faint()
-    assert gradcheck(layer, draw(3, 4))
-    layer.factor = 1.01
-    assert gradcheck(layer, draw(3, 4)).verdict == "WRONG"
-
-
-def test_a_lost_gradient_among_many_that_are_zero():
-    """Backward gives 0 throughout, and so do the quotients of all elements tried; not that of all together."""
-
-    class Sparse(minicnn.Layer):
-        chosen = np.arange(4000) == 3210
-
-        def forward(self, x):
-            return self.chosen * x
-
-        def backward(self, dy):
-            return 0 * dy
-
-    report = gradcheck(Sparse(), draw(4000))
-    assert report.verdict == "WRONG"
-    assert (row_of(report, "x").index, row_of(report, "x").backward) == (None, 0)
-    assert row_of(report, "x").error == pytest.approx(1)
-
-
-# Where to look first
-
-
-def _negative(self, dx):
-    return -dx
-
-
-def _wrong_weight(self, dx):
-    self.grads["weight"] = self.grads["weight"] * 3
-    return dx
-
-
-LOOK = [
-    ({"log_softmax": wrong(minicnn.LogSoftmax, _negative)()}, "the backward of log_softmax or fc. For fc.weight"),
-    ({"fc": wrong(minicnn.Linear, _negative)(16, 3, rng=0)}, "the backward of fc, flatten, pool, relu2 or conv2."),
-    ({"pool": wrong(minicnn.AdaptiveMaxPool2d, _negative)(2)}, "the backward of fc, flatten, pool, relu2 or conv2."),
-    ({"conv2": wrong(minicnn.Conv2d, _negative)(3, 4, 3, padding=1, rng=0)}, "the backward of conv2, relu1 or bn1."),
-    ({"bn1": wrong(minicnn.BatchNorm2d, _negative)(3)}, "the backward of bn1 or conv1."),
-    ({"conv1": wrong(minicnn.Conv2d, _negative)(2, 3, 3, padding=1, rng=0)}, "the backward of conv1."),
-    (
-        {"conv2": wrong(minicnn.Conv2d, _wrong_weight)(3, 4, 3, padding=1, rng=0)},
-        'how the backward of conv2 computes grads["weight"]; grads["bias"] is right, so what comes down to conv2 is. '
-        "For conv2.weight backward gives 3 times",
-    ),
-]
-
-
-@pytest.mark.parametrize(("layers", "words"), LOOK, ids=[words[:40] for _, words in LOOK])
-def test_the_layer_to_look_at_first(layers, words):
-    report = gradcheck(small_net(**layers), draw(3, 2, 6, 5))
-    assert report.sentence.startswith(f"WRONG: look first at {words}")
-
-
-def test_what_to_look_at_in_a_single_layer():
-    def sentence(alter):
-        return gradcheck(wrong(minicnn.Linear, alter)(4, 4, rng=0), draw(3, 4)).sentence
-
-    assert sentence(_negative) == (
-        'WRONG: look first at how backward computes dx; grads["weight"] and grads["bias"] are right. '
-        "For x backward gives -1 times the quotient: a factor or a sign."
-    )
-    assert "backward gives 0 throughout" in sentence(lambda self, dx: 0 * dx)
-    assert "x is furthest off at (" in sentence(lambda self, dx: dx[::-1].copy())
-    assert 'what dx and grads["weight"] share, in backward or in forward; grads["bias"] is right' in sentence(
-        lambda self, dx: -_wrong_weight(self, dx)
-    )
-
-
 # What shows nothing is refused
 
 
@@ -575,88 +325,6 @@ def test_too_few_elements():
     assert gradcheck(Own(np.tanh, lambda x: 1 - np.tanh(x) ** 2), draw(4))
 
 
-# Kinks
-
-
-@pytest.mark.parametrize("distance", [0.0, 1e-300, 1e-12, 1e-9, 1e-8, 5e-8, 1e-7, 1e-6, 1e-5, 3e-5, 1e-4, 1e-2])
-@pytest.mark.parametrize("side", [-1, 1])
-def test_a_kink_near_by_is_left_out_or_does_no_harm(side, distance):
-    """|x| with a curvature, at a distance from its kink. Backward is right on its side, so must not be called wrong."""
-    x = draw(20)
-    x[3] = side * distance
-    report = gradcheck(Own(lambda x: np.abs(x) + x**3, lambda x: np.where(x > 0, 1, -1) + 3 * x**2), x)
-    assert report
-    assert row_of(report, "x").kinks == (distance <= 1e-7)
-
-
-@pytest.mark.parametrize("bend", [1e-3, 1.0, 1e3])
-def test_a_believed_quotient_is_right(bend):
-    """Kinks of any strength at any distance among smooth numbers: where the check says a number, it is the slope."""
-    for distance in 2.0 ** np.arange(-30, 0, 0.37):
-        x = np.where(np.arange(16) == 5, 1 - distance, np.linspace(1.5, 3, 16))
-        kinked = Own(lambda x: x**2 + bend * np.maximum(x - 1, 0) * (x < 1.2), lambda x: 2 * x)
-        row = row_of(gradcheck(kinked, x), "x")
-        assert row.verdict == "passed"
-        assert row.error <= TOLERANCE
-
-
-def test_kinks_are_counted_and_many_are_refused():
-    relu = minicnn.ReLU()
-    x = draw(4, 5)
-    x.flat[[3, 8, 11, 14, 17]] = 0
-    report = gradcheck(relu, x).require()
-    assert (row_of(report, "x").kinks, row_of(report, "x").tried) == (5, 20)
-    x.flat[[0]] = 0
-    report = gradcheck(relu, x)
-    assert report.verdict == "refused"
-    assert "at 6 of 20 elements of x the slope jumps" in report.sentence
-    assert row_of(report, "x").index == (0, 0)
-
-
-def test_kinks_do_not_hide_what_is_wrong():
-    x = draw(4, 5)
-    x.flat[[3, 8, 11, 14, 17]] = 0
-    for slope in (lambda x: (x > 0) * 2.0, np.ones_like, np.zeros_like, lambda x: np.where(x == 0, 1e12, (x > 0) * 2)):
-        assert gradcheck(Own(lambda x: np.maximum(x, 0), slope), x).verdict == "WRONG"
-
-
-def test_a_kink_without_bounds_excuses_nothing():
-    """The cube root at 0 has quotients of 1e5. They are not the measure of the others, where 1 % is too much."""
-    x = draw(20)
-    x[[3, 8, 11, 14, 17]] = 0
-    with np.errstate(divide="ignore"):
-        for factor, verdict in ((1, "passed"), (1.01, "WRONG")):
-            slope = lambda x, factor=factor: np.where(x == 0, 0, factor / 3 * np.abs(x) ** (-2 / 3))  # noqa: E731
-            assert gradcheck(Own(np.cbrt, slope), x).verdict == verdict
-
-
-@pytest.mark.parametrize("kind", ["max", "adaptive"])
-def test_ties_in_max_pooling(kind):
-    pool = minicnn.MaxPool2d(2) if kind == "max" else minicnn.AdaptiveMaxPool2d(3)
-    x = draw(2, 2, 6, 6)
-    x[0, 0, :2, :2] = 3.0  # an exact tie of four
-    x[1, 1, 2, 2:4] = 3.0, 3.0 + 1e-9  # a near one
-    report = gradcheck(pool, x, elements=200).require()
-    assert row_of(report, "x").kinks == 6
-    assert not gradcheck(pool, np.ones((2, 2, 6, 6)))
-    assert not gradcheck(wrong(type(pool), lambda self, dx: dx * 2)(2 if kind == "max" else 3), x, elements=200)
-
-
-def test_a_forward_that_loses_digits_is_not_blamed_on_backward():
-    """Rounded to float32 on the way, L moves in steps: the quotients say so themselves."""
-    report = gradcheck(Own(lambda x: np.sin(x.astype(np.float32)).astype(np.float64), np.cos), draw(3, 4))
-    assert report.verdict == "refused"
-    assert "rounding" in report.sentence
-
-
-def test_where_forward_ends():
-    """A root at 1e-12: forward is nan to the left."""
-    x = np.abs(draw(12)) + 1
-    x[4] = 1e-12
-    report = gradcheck(Own(np.sqrt, lambda x: 0.5 / np.sqrt(x)), x).require()
-    assert row_of(report, "x").kinks == 1
-
-
 # Errors
 
 
@@ -731,7 +399,7 @@ def test_errors(work, error, words):
 
 
 def test_the_table():
-    report = gradcheck(wrong(minicnn.Linear, _wrong_weight)(30, 2, rng=0), draw(3, 30))
+    report = gradcheck(wrong(minicnn.Linear, wrong_weight)(30, 2, rng=0), draw(3, 30))
     heading, empty, titles, *rows, also_empty, sentence = str(report).splitlines()
     assert heading == "gradcheck of Wrong(30, 2), x (3, 30), random dy, training mode, float64 on cpu"
     assert (empty, also_empty, sentence) == ("", "", report.sentence)

@@ -19,7 +19,7 @@ The strategies. What is handed over (`tests/twists.py`, made of an array that wo
                 buffers; objects with __array__ or __array_interface__: honest, changing, lying and raising; `Images`
     numbers     NaN, infinity
 
-and where (`tests/hostile.py`, PLACES):
+and where (`tests/hostile/recipes.py`, PLACES):
 
     layers      as input (forward, predict), as dy, as a parameter before forward or between forward and backward, as a
                 running statistic, within `Images` and as their data, arrays resized between forward and backward;
@@ -45,8 +45,8 @@ import numpy as np
 import pytest
 
 from minicnn.backends.protocol import OPERATIONS
-from tests import hostile
 from tests.children import run_cases, summary
+from tests.hostile import judge, world
 from tests.test_contract import NOT_AN_ARRAY_OPERATION
 
 # One child plays so many examples. The tenth of them that runs in every suite has seeds of its own.
@@ -128,15 +128,15 @@ def changes_its_weight_and_raises(x, weight, bias):
 )
 def test_the_judge_finds_what_is_planted(monkeypatch, wrong, said):
     recipe = ("layer predict", {"layer": "Linear"}, "plain", "float32", 0)
-    hostile.play(recipe)
-    monkeypatch.setattr(hostile.CPU, "linear_forward", wrong)
+    judge.play(recipe)
+    monkeypatch.setattr(world.CPU, "linear_forward", wrong)
     with pytest.raises(AssertionError, match=said):
-        hostile.play(recipe)
+        judge.play(recipe)
 
 
 def test_the_judge_finds_an_answer_to_what_has_no_meaning(monkeypatch):
     recipe = ("layer predict", {"layer": "ReLU"}, "masked", "float32", 0)
-    hostile.play(recipe)
-    monkeypatch.setattr(hostile.CPU, "asarray", np.asarray)
+    judge.play(recipe)
+    monkeypatch.setattr(world.CPU, "asarray", np.asarray)
     with pytest.raises(AssertionError, match="no meaning"):
-        hostile.play(recipe)
+        judge.play(recipe)

@@ -1,0 +1,97 @@
+"""The child process: plays the examples that hypothesis draws, or one that is given."""
+
+import ast
+import gc
+import json
+import sys
+import types
+import warnings
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from numba.core.dispatcher import Dispatcher
+
+import minicnn
+from minicnn.backends.protocol import OPERATIONS
+from tests.children import Log
+from tests.hostile.judge import TOLERANCE, play, require_close
+from tests.hostile.recipes import recipes
+from tests.hostile.world import (
+    CPU,
+)
+
+SECONDS = 60  # for one example
+
+
+def main(log, skip, examples, number):
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")
+    log, operations = Log(log, int(skip), SECONDS), set()
+    for name in OPERATIONS:
+        setattr(CPU, name, _noted(getattr(CPU, name), operations))
+
+    @seed(int(number))
+    @settings(
+        max_examples=int(examples),
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(recipes())
+    def examples_of_hypothesis(recipe):
+        log.run(repr(recipe), lambda: play(recipe))
+
+    examples_of_hypothesis()
+    log.run("numbers far apart", numbers_far_apart)
+    reached = {name for name, kernel in kernels() if kernel.overloads}  # compiled, or loaded, when it is first called
+    every = {name for name, _ in kernels()}
+    log.say(json.dumps({"operations": sorted(operations), "reached": sorted(reached), "kernels": sorted(every)}))
+    log.end()
+
+
+def numbers_far_apart():
+    """What Winograd's kernels leave to plain sums: so far apart that hypothesis seldom draws it."""
+    found, expected = [], []
+    for backend, dtype, numbers in (("cpu", np.float32, found), ("reference", np.float64, expected)):
+        layer, x = minicnn.Conv2d(8, 8, 3, padding=1, rng=0).to(backend, dtype), np.full((1, 8, 12, 12), 1e-3, dtype)
+        x[0, 0, 5, 5] = 1e6
+        numbers += [layer.forward(x), layer.backward(x), *layer.grads.values()]
+    require_close({"passes": found}, {"passes": expected}, TOLERANCE["float32"])
+    layer = minicnn.Conv2d(8, 8, 3, padding=1, rng=0)
+    layer.params["weight"][0, 0, 0, 0] = np.inf
+    dx = layer.backward(np.ones_like(layer.forward(x.astype(np.float32))))
+    assert np.isinf(dx[0, 0, :-1, :-1]).all()
+    assert np.isfinite(dx[0, 1:]).all()
+
+
+def _noted(function, operations):
+    def noted(*arguments, **keywords):
+        operations.add(function.__name__)
+        return function(*arguments, **keywords)
+
+    return types.FunctionType(
+        noted.__code__, noted.__globals__, function.__name__, noted.__defaults__, noted.__closure__
+    )
+
+
+def kernels():
+    """All compiled functions of the cpu backend that Python may start: parallel loops, and those called by address.
+
+    But for two of the convolution's first rung, of which operations call the input gradient alone.
+    """
+    for found in gc.get_objects():
+        if isinstance(found, Dispatcher) and found.py_func.__module__.startswith("minicnn.backends.cpu"):
+            options = found.targetoptions
+            name = f"{found.py_func.__module__}.{found.py_func.__qualname__}"
+            first_rung = name.endswith(("plain._forward", "plain._weight_gradient"))
+            if (options.get("parallel") or options.get("no_cpython_wrapper")) and not first_rung:
+                yield name, found
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "play":
+        warnings.simplefilter("ignore")
+        play(ast.literal_eval(sys.argv[2]))
+    else:
+        main(*sys.argv[1:])
