@@ -1,7 +1,7 @@
-"""Pictures of different sizes: minicnn on mixed batches, beside equal sizes and beside PyTorch on padded batches.
+"""Images of different sizes: minicnn on mixed batches, beside equal sizes and beside PyTorch on padded batches.
 
-A row is one pass of training over some batches of SimpleNet. `mixed` trains on the pictures as they are; `equal` on as
-many random ones of one size with the same number of pixels in all; PyTorch on the pictures padded to the largest of
+A row is one pass of training over some batches of SimpleNet. `mixed` trains on the images as they are; `equal` on as
+many random ones of one size with the same number of pixels in all; PyTorch on the images padded to the largest of
 their batch, in the better of its two memory layouts. Processes and rounds are those of speed.py.
 
     python benchmarks/sizes.py --folder /usr/share/openclipart/png         (PyTorch: pip install torch==2.13.0)
@@ -21,7 +21,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--folder", help="pictures, a folder for each class; their longer side is made at most 64")
+    parser.add_argument("--folder", help="images, a folder for each class; their longer side is made at most 64")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here as well")
     options = parser.parse_args()
 
@@ -31,7 +31,7 @@ def main():
         cases[f"{Path(options.folder).parent.name}, longer side 64, 64 a batch"] = options.folder
     rows = [{"": name, **row(bench, case)} for name, case in cases.items()]
     head = f"{options.threads} threads, median of {options.rounds} rounds"
-    tables = {"Training on pictures of different sizes": rows}
+    tables = {"Training on images of different sizes": rows}
     show(head, tables)
     if options.markdown:
         options.markdown.write_text(as_markdown(head, tables))

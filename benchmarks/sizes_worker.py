@@ -1,6 +1,6 @@
 """One measurement for sizes.py, in this process: prints a line of JSON.
 
-sizes_worker.py CONTESTANT CASE     CASE: fashion, large, or a folder of pictures
+sizes_worker.py CONTESTANT CASE     CASE: fashion, large, or a folder of images
 """
 
 import itertools
@@ -15,7 +15,7 @@ BATCHES = 8
 
 def main():
     contestant, case = sys.argv[1:]
-    batches = pictures(case)
+    batches = images(case)
     if contestant == "equal":
         batches = of_equal_size(batches)
     action = PASSES[contestant](batches)
@@ -24,7 +24,7 @@ def main():
     report(seconds=measure(action), pixels=pixels, padded_pixels=padded)
 
 
-def pictures(case):
+def images(case):
     """BATCHES batches of `Images`."""
     from minicnn.data import ByCount, ImageFolder, Loader, load_fashion_mnist, trimmed
     from minicnn.images import Images
@@ -37,7 +37,7 @@ def pictures(case):
         sizes = rng.integers(40, 201, (BATCHES // 2, 16, 2))
         return [Images([rng.standard_normal((3, *size), np.float32) for size in batch]) for batch in sizes]
 
-    loader = Loader(ImageFolder(case, longest=64), ByCount(64, shuffle=True), rng=0)
+    loader = Loader(ImageFolder(case, max_side=64), ByCount(64, shuffle=True), rng=0)
     return [images for images, _ in itertools.islice(loader, BATCHES)]
 
 
@@ -51,7 +51,7 @@ def train_mixed(batches):
 
 
 def of_equal_size(batches):
-    """Random pictures, as many, nearly square, with about as many pixels in all."""
+    """Random images, as many, nearly square, with about as many pixels in all."""
     from minicnn.images import Images
 
     rng = np.random.default_rng(0)

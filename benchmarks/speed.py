@@ -67,7 +67,7 @@ def main():
         tables["Start-up"] = bench.start()
     if options.only == "cuda":
         runs = [(what, case) for case in STEPS for what in ("step", "predict")]
-        tables["On a GPU, beside PyTorch with cuDNN; pictures are on the device"] = bench.beside_pytorch(runs, "-cuda")
+        tables["On a GPU, beside PyTorch with cuDNN; images are on the device"] = bench.beside_pytorch(runs, "-cuda")
 
     head = f"{bench.machine()}, {options.threads} threads, median of {options.rounds} rounds."
     show(head, tables)

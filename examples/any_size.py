@@ -1,7 +1,7 @@
-"""Train on pictures of every size: as they are, padded to one size, or resized to one size.
+"""Train on images of every size: as they are, padded to one size, or resized to one size.
 
-The three ways use the same network, first weights, order of pictures and number of epochs; they differ in what is done
-to a picture before the network sees it. Without options: Fashion-MNIST, each garment cut to its own rectangle.
+The three ways use the same network, first weights, order of images and number of epochs; they differ in what is done
+to an image before the network sees it. Without options: Fashion-MNIST, each garment cut to its own rectangle.
 All options: --help.
 """
 
@@ -48,54 +48,54 @@ def main():
 
 def parse_options():
     parser = argparse.ArgumentParser(
-        description="Train on pictures of different sizes in three ways, and compare.",
+        description="Train on images of different sizes in three ways, and compare.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n"
         "  %(prog)s\n"
-        "  %(prog)s --folder /usr/share/openclipart/png --classes animals,food,people,transportation --longest 64\n",
+        "  %(prog)s --folder /usr/share/openclipart/png --classes animals,food,people,transportation --max-side 64\n",
     )
     add = parser.add_argument
-    add("--folder", type=Path, help="pictures, a folder for each class; trimmed Fashion-MNIST unless given")
+    add("--folder", type=Path, help="images, a folder for each class; trimmed Fashion-MNIST unless given")
     add("--classes", type=lambda names: names.split(","), help="of the folder, these classes only, with commas between")
     add(
-        "--longest",
+        "--max-side",
         type=int,
         default=64,
-        help="shrink pictures of the folder to sides of at most this; 64 unless given",
+        help="shrink images of the folder to sides of at most this; 64 unless given",
     )
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="all three unless given")
-    add("--epochs", type=int, default=3, help="passes over the training pictures, 3 unless given")
-    add("--batch-size", type=int, default=128, metavar="N", help="pictures in a batch, 128 unless given")
+    add("--epochs", type=int, default=3, help="passes over the training images, 3 unless given")
+    add("--batch-size", type=int, default=128, metavar="N", help="images in a batch, 128 unless given")
     add("--lr", type=float, default=0.004, help="learning rate, which falls to 0; 0.004 unless given")
     add("--seed", type=int, default=0, help="for the first weights, the split and the order; 0 unless given")
     return parser.parse_args()
 
 
-# Pictures.
+# Images.
 
 
 def load(options):
-    """The pictures as they are, of different sizes."""
+    """The images as they are, of different sizes."""
     if options.folder is None:
         fashion = load_fashion_mnist()
         train, test = (LabelledImages(trimmed(part.images), part.labels) for part in (fashion.train, fashion.test))
         return Dataset("fashion", train, test, fashion.class_names, f"{fashion.source}, each cut to its garment")
-    folder = ImageFolder(options.folder, classes=options.classes, longest=options.longest)
+    folder = ImageFolder(options.folder, classes=options.classes, max_side=options.max_side)
     # Decoded once, in threads, and kept: the times below are those of training alone.
     batches = list(Loader(folder, ByCount(256)))
     images = Images([image for images, _ in batches for image in images])
-    pictures = LabelledImages(images, np.concatenate([labels for _, labels in batches]))
-    train, test = pictures.split(len(pictures) // 5, rng=options.seed)
+    labelled = LabelledImages(images, np.concatenate([labels for _, labels in batches]))
+    train, test = labelled.split(len(labelled) // 5, rng=options.seed)
     if folder.problems:
         print(folder.summary())
     return Dataset("folder", train, test, tuple(folder.class_names), f"{options.folder}")
 
 
 def prepared(way, images, size):
-    """What the network sees: the pictures as they are, or (N, C, H, W) of one size."""
+    """What the network sees: the images as they are, or (N, C, H, W) of one size."""
     if way == "mixed":
         return images
-    if way == "pad":  # with the mean of the training pictures, which is 0 after standardising
+    if way == "pad":  # with the mean of the training images, which is 0 after standardising
         return np.stack([pad_to(image, size) for image in images])
     return np.stack([resize(image, size) for image in images])
 
@@ -138,7 +138,7 @@ def describe(dataset):
     largest = train.sizes.max(axis=0)
     print(f"{dataset.source}: {len(train)} to train, {len(dataset.test)} to test, {len(dataset.class_names)} classes")
     print(f"{len(np.unique(train.sizes, axis=0))} sizes, {images_range(train.images)}; largest class", end=" ")
-    print(f"{np.bincount(dataset.test.labels).max() / len(dataset.test):.2f} of the test pictures")
+    print(f"{np.bincount(dataset.test.labels).max() / len(dataset.test):.2f} of the test images")
     print(f"padded to {largest[0]} × {largest[1]} there are {largest.prod() / areas.mean():.2f} times as many pixels")
 
 

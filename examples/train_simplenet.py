@@ -1,7 +1,7 @@
-"""Train SimpleNet: the published program on its random batch, then real pictures.
+"""Train SimpleNet: the published program on its random batch, then real images.
 
 Without arguments: ten epochs of the published run, then handwritten digits with a validation split, the accuracy
-on the test set, and a picture of the curves. All options: --help.
+on the test set, and a figure of the curves. All options: --help.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from minicnn.io.output import take_every_character
 from minicnn.training.progress import reporter
 
 OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}
-# What each set of pictures is trained with unless the options say otherwise.
+# What each set of images is trained with unless the options say otherwise.
 DEFAULTS = {
     "random": {"epochs": 10, "lr": 0.001},
     "digits": {"epochs": 12, "lr": 0.004, "batch_size": 32},
@@ -32,7 +32,7 @@ def main():
         if options.data in (None, "random"):
             run_published(options)
         if options.data != "random":
-            run_on_pictures(options.data or "digits", options)
+            run_on_images(options.data or "digits", options)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         sys.exit(f"error: {error}")
 
@@ -47,7 +47,7 @@ def parse_options():
         "  %(prog)s --data digits --resume run.safetensors          (and it goes on)\n",
     )
     add = parser.add_argument
-    add("--data", choices=list(DEFAULTS), help="train on these pictures only")
+    add("--data", choices=list(DEFAULTS), help="train on these images only")
     add("--data-dir", type=Path, metavar="DIR", help="folder of the files of Fashion-MNIST or CIFAR-10")
     add(
         "--backend",
@@ -57,14 +57,14 @@ def parse_options():
     )
     add("--plain", action="store_true", help="layer by layer: a breakpoint in Conv2d.backward is reached; slower")
     add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="adam unless given")
-    add("--lr", type=float, help="learning rate; 0.001 for the random batch, 0.004 for pictures unless given")
-    add("--epochs", type=int, help="passes over the training pictures, those of a resumed run included")
-    add("--batch-size", type=int, metavar="N", help="pictures in a batch; 10, 32 or 128, by the data, unless given")
+    add("--lr", type=float, help="learning rate; 0.001 for the random batch, 0.004 for images unless given")
+    add("--epochs", type=int, help="passes over the training images, those of a resumed run included")
+    add("--batch-size", type=int, metavar="N", help="images in a batch; 10, 32 or 128, by the data, unless given")
     add(
         "--seed",
         type=int,
         default=0,
-        help="for the first weights, the split and the order of the pictures; 0 unless given",
+        help="for the first weights, the split and the order of the images; 0 unless given",
     )
     add("--checkpoint", type=Path, metavar="FILE", help="write the run here after each epoch, and on Ctrl-C")
     add(
@@ -81,7 +81,7 @@ def parse_options():
         "--plot",
         type=Path,
         metavar="FILE",
-        help="where the picture of the curves goes; simplenet-DATA.png unless given",
+        help="where the figure of the curves goes; simplenet-DATA.png unless given",
     )
     options = parser.parse_args()
     for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0)):
@@ -130,7 +130,7 @@ def make_network(data, options, num_classes, in_channels):
 
 
 def run_published(options):
-    """One batch of random pictures with random labels, learnt by heart: the published program."""
+    """One batch of random images with random labels, learnt by heart: the published program."""
     network, optimizer, loss = make_network("random", options, num_classes=10, in_channels=3)
     trainer = minicnn.Trainer(network, loss, optimizer, fuse=not options.plain)
     x, y = published_batch(rng=options.seed)
@@ -140,8 +140,8 @@ def run_published(options):
         print(f"Epoch {epoch} - loss: {trainer.step(x, y)}", flush=True)
 
 
-def run_on_pictures(data, options):
-    """Real pictures: train, keep the epoch that is best on the validation part, measure on the test part, plot."""
+def run_on_images(data, options):
+    """Real images: train, keep the epoch that is best on the validation part, measure on the test part, plot."""
     dataset = standardised(load(data, options.data_dir))
     train, validation = dataset.train.split(round(VALIDATION_SHARE * len(dataset.train)), rng=options.seed)
     print(f"\n{dataset.source}: {len(train)} to train, {len(validation)} to validate, {len(dataset.test)} to test")
@@ -193,12 +193,12 @@ def load(data, folder):
 
 
 def plot_history(history, title, path):
-    """Loss and accuracy of each epoch, training and validation, as a picture."""
+    """Loss and accuracy of each epoch, training and validation, as a figure."""
     try:
         import matplotlib
     except ImportError as error:
         raise ImportError(
-            "the picture of the curves needs matplotlib, which is not installed; get it with: pip install matplotlib"
+            "the figure of the curves needs matplotlib, which is not installed; get it with: pip install matplotlib"
         ) from error
     matplotlib.use("Agg")  # draws into a file, and needs no screen
     from matplotlib import pyplot

@@ -111,11 +111,11 @@ def test_growing_interpolates():
 
 
 @pytest.mark.parametrize(
-    ("size", "longest", "expected"),
+    ("size", "max_side", "expected"),
     [((5, 7), None, (5, 7)), (8, None, (8, 12)), (2, None, (2, 3)), (8, 9, (6, 9)), (8, 100, (8, 12))],
 )
-def test_sizes(size, longest, expected):
-    assert resize(image(), size, longest).shape == (3, *expected)
+def test_sizes(size, max_side, expected):
+    assert resize(image(), size, max_side).shape == (3, *expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -130,9 +130,9 @@ def test_resizing_keeps_dtype_and_channels_apart(dtype):
 
 def test_a_strip_does_not_explode():
     strip = np.zeros((1, 60000, 1), np.float32)
-    with pytest.raises(ValueError, match=r"at most 50000000 pixels, got 3840000 × 64 .*; give `longest`"):
+    with pytest.raises(ValueError, match=r"at most 50000000 pixels, got 3840000 × 64 .*; give `max_side`"):
         resize(strip, 64)
-    assert resize(strip, 64, longest=1000).shape == (1, 1000, 1)
+    assert resize(strip, 64, max_side=1000).shape == (1, 1000, 1)
 
 
 def test_random_resize_keeps_the_shape_within_the_scale():

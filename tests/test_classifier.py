@@ -13,7 +13,7 @@ import pytest
 
 import minicnn
 from minicnn.classify.evaluate import Evaluation, relabelled
-from minicnn.classify.train import channel_statistics, default_order, train_classifier, varied
+from minicnn.classify.train import channel_statistics, default_augment, default_order, train_classifier
 from minicnn.data import ImageFolder
 from minicnn.io.safetensors import read_safetensors, write_safetensors
 from tests.shapes import write_shapes
@@ -27,40 +27,40 @@ def make_classifier(n_classes=3, channels=3, seed=0):
 
 
 @pytest.fixture
-def pictures():
+def images():
     rng = np.random.default_rng(5)
     sizes = [(1, 1), (9, 4), (30, 31), (5, 5), (1, 50), (64, 20), (5, 5)]
     return [rng.random((3, *size), np.float32) for size in sizes]
 
 
-def test_probabilities_are_the_networks(pictures):
+def test_probabilities_are_the_networks(images):
     classifier = make_classifier()
-    probabilities = classifier.predict(pictures)
+    probabilities = classifier.predict(images)
     assert probabilities.shape == (7, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     mean, std = (values[:, None, None] for values in (classifier.mean, classifier.std))
-    for picture, row in zip(pictures, probabilities, strict=True):
-        expected = np.exp(classifier.network.predict(((picture - mean) / std)[None])[0])
+    for image, row in zip(images, probabilities, strict=True):
+        expected = np.exp(classifier.network.predict(((image - mean) / std)[None])[0])
         np.testing.assert_allclose(row, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_pixels", [1, 30, 1000, 10**9])
-def test_predictions_do_not_depend_on_the_batches(pictures, max_pixels):
+def test_predictions_do_not_depend_on_the_batches(images, max_pixels):
     classifier = make_classifier()
-    expected = classifier.predict(pictures)
-    np.testing.assert_allclose(classifier.predict(pictures, max_pixels), expected, atol=1e-6)
-    np.testing.assert_allclose(classifier.predict(pictures[::-1], max_pixels)[::-1], expected, atol=1e-6)
+    expected = classifier.predict(images)
+    np.testing.assert_allclose(classifier.predict(images, max_pixels), expected, atol=1e-6)
+    np.testing.assert_allclose(classifier.predict(images[::-1], max_pixels)[::-1], expected, atol=1e-6)
 
 
-def test_pictures_may_come_in_three_forms(pictures):
+def test_images_may_come_in_three_forms(images):
     classifier = make_classifier()
-    expected = classifier.predict(pictures[3::3])
-    np.testing.assert_array_equal(classifier.predict(np.stack(pictures[3::3])), expected)
-    np.testing.assert_array_equal(classifier.predict(minicnn.Images(pictures[3::3])), expected)
+    expected = classifier.predict(images[3::3])
+    np.testing.assert_array_equal(classifier.predict(np.stack(images[3::3])), expected)
+    np.testing.assert_array_equal(classifier.predict(minicnn.Images(images[3::3])), expected)
     assert classifier.predict([]).shape == (0, 3)
 
 
-def test_no_more_is_computed_at_once_than_asked(pictures, monkeypatch):
+def test_no_more_is_computed_at_once_than_asked(images, monkeypatch):
     classifier, areas = make_classifier(), []
     predict = classifier._fused.predict
 
@@ -69,14 +69,14 @@ def test_no_more_is_computed_at_once_than_asked(pictures, monkeypatch):
         return predict(images)
 
     monkeypatch.setattr(classifier._fused, "predict", noted)
-    classifier.predict(pictures, max_pixels=100)
+    classifier.predict(images, max_pixels=100)
     assert areas == [37, 930, 75, 1280, 25]
 
 
-def test_what_cannot_be_predicted_is_named(pictures):
+def test_what_cannot_be_predicted_is_named(images):
     classifier = make_classifier()
-    with pytest.raises(ValueError, match=r"pictures of shape \(3, H, W\), got shape \(1, 4, 4\) at position 1"):
-        classifier.predict([pictures[0], np.zeros((1, 4, 4), np.float32)])
+    with pytest.raises(ValueError, match=r"images of shape \(3, H, W\), got shape \(1, 4, 4\) at position 1"):
+        classifier.predict([images[0], np.zeros((1, 4, 4), np.float32)])
     with pytest.raises(TypeError, match="float32 from 0 to 1, got uint8 at position 0"):
         classifier.predict(np.zeros((1, 3, 4, 4), np.uint8))
 
@@ -115,8 +115,8 @@ def test_a_file_gives_back_the_same_to_the_bit(tmp_path, channels):
     np.testing.assert_array_equal(other.std, classifier.std)
     for name, array in classifier.network.state_dict().items():
         np.testing.assert_array_equal(other.network.state_dict()[name], array)
-    picture = np.random.default_rng(0).random((channels, 9, 7), np.float32)
-    np.testing.assert_array_equal(other.predict([picture]), classifier.predict([picture]))
+    image = np.random.default_rng(0).random((channels, 9, 7), np.float32)
+    np.testing.assert_array_equal(other.predict([image]), classifier.predict([image]))
 
 
 def test_the_weights_are_under_pytorchs_names(tmp_path):
@@ -127,12 +127,12 @@ def test_the_weights_are_under_pytorchs_names(tmp_path):
     np.testing.assert_array_equal(network["conv2"].params["weight"], classifier.network["conv2"].params["weight"])
 
 
-def test_reading_shrinks_to_the_longest_side_that_is_kept_in_the_file(tmp_path):
+def test_reading_shrinks_to_the_side_that_is_kept_in_the_file(tmp_path):
     PIL.Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "a.png")
-    classifier = minicnn.Classifier(minicnn.SimpleNet(2, 3, rng=0), ["a", "b"], [0] * 3, [1] * 3, longest=10)
+    classifier = minicnn.Classifier(minicnn.SimpleNet(2, 3, rng=0), ["a", "b"], [0] * 3, [1] * 3, max_side=10)
     classifier.save(tmp_path / "m")
-    picture = minicnn.Classifier.load(tmp_path / "m").read(tmp_path / "a.png")
-    np.testing.assert_array_equal(picture, np.broadcast_to(np.float32([1, 0, 0])[:, None, None], (3, 5, 10)))
+    image = minicnn.Classifier.load(tmp_path / "m").read(tmp_path / "a.png")
+    np.testing.assert_array_equal(image, np.broadcast_to(np.float32([1, 0, 0])[:, None, None], (3, 5, 10)))
 
 
 def _description(classifier):
@@ -141,7 +141,7 @@ def _description(classifier):
         "class_names": classifier.class_names,
         "mean": classifier.mean.tolist(),
         "std": classifier.std.tolist(),
-        "longest": classifier.longest,
+        "max_side": classifier.max_side,
     }
 
 
@@ -149,14 +149,26 @@ def test_the_description_is_what_the_damaged_ones_below_start_from(tmp_path):
     classifier = make_classifier()
     classifier.save(tmp_path / "m")
     metadata = read_safetensors(tmp_path / "m")[1]
-    assert metadata["format"] == "minicnn classifier 1"
+    assert metadata["format"] == "minicnn classifier 2"
     assert json.loads(metadata["classifier"]) == _description(classifier)
+
+
+@pytest.mark.parametrize("side", [None, 10])
+def test_files_of_before_max_side_had_its_name_load(tmp_path, side):
+    classifier = make_classifier()
+    description = _description(classifier)
+    del description["max_side"]
+    metadata = {"format": "minicnn classifier 1", "classifier": json.dumps(description | {"longest": side})}
+    write_safetensors(tmp_path / "m", classifier.network.state_dict(), metadata)
+    loaded = minicnn.Classifier.load(tmp_path / "m")
+    assert loaded.max_side == side
+    assert loaded.class_names == classifier.class_names
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "minicnn classifier 2"}, "written by a newer version of minicnn"),
+        ({"format": "minicnn classifier 3"}, "written by a newer version of minicnn"),
         ({"format": "minicnn run 1"}, "a training run that was not finished"),
         ({"format": "minicnn classifier x"}, "a safetensors file without its class names"),
         ({"format": "pt"}, "a safetensors file without its class names"),
@@ -174,14 +186,14 @@ def test_the_description_is_what_the_damaged_ones_below_start_from(tmp_path):
         ({"mean": [0, 0, "x"]}, "description is damaged"),
         ({"mean": [0, 0, None]}, "mean to be 3 finite numbers"),
         ({"std": [1, 1, -1]}, "std above 0"),
-        ({"longest": "x"}, "longest: expected an integer"),
-        ({"longest": 0}, "longest: expected at least 1"),
+        ({"max_side": "x"}, "max_side: expected an integer"),
+        ({"max_side": 0}, "max_side: expected at least 1"),
     ],
 )
 def test_a_damaged_description_is_named(tmp_path, change, message):
     classifier = make_classifier()
     description = _description(classifier)
-    metadata = {"format": "minicnn classifier 1", "classifier": json.dumps(description)}
+    metadata = {"format": "minicnn classifier 2", "classifier": json.dumps(description)}
     for key, value in change.items():
         if key in description:
             metadata["classifier"] = json.dumps(description | {key: value})
@@ -197,7 +209,7 @@ def test_a_damaged_description_is_named(tmp_path, change, message):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     classifier = make_classifier()
-    metadata = {"format": "minicnn classifier 1", "classifier": json.dumps(_description(classifier))}
+    metadata = {"format": "minicnn classifier 2", "classifier": json.dumps(_description(classifier))}
     write_safetensors(tmp_path / "m", minicnn.SimpleNet(4, 3).state_dict(), metadata)
     with pytest.raises(ValueError, match=r"/m: .*fc.bias: expected shape \(3,\), got \(4,\)"):
         minicnn.Classifier.load(tmp_path / "m")
@@ -243,20 +255,20 @@ def test_channel_statistics_are_over_all_pixels(tmp_path):
     np.testing.assert_allclose(std, pixels.std(axis=1), rtol=1e-10)
 
 
-def test_the_default_batches_are_of_about_32_pictures(tmp_path):
+def test_the_default_batches_are_of_about_32_images(tmp_path):
     folder = ImageFolder(write_shapes(tmp_path / "s", 100, seed=0))
     counts = [len(batch) for batch in default_order(folder).batches(folder.sizes, np.random.default_rng(0))]
     assert 25 < np.mean(counts[:-1]) < 35
 
 
-def test_varied_pictures_stay_pictures():
-    rng, picture = np.random.default_rng(0), np.random.default_rng(1).random((3, 20, 30), np.float32)
-    results = [varied(picture, rng) for _ in range(20)]
+def test_augmented_images_stay_images():
+    rng, image = np.random.default_rng(0), np.random.default_rng(1).random((3, 20, 30), np.float32)
+    results = [default_augment(image, rng) for _ in range(20)]
     assert len({result.shape for result in results}) > 5
     assert all(result.min() >= 0 and result.max() <= 1 and result.dtype == np.float32 for result in results)
 
 
-def test_training_needs_two_classes_with_pictures(tmp_path):
+def test_training_needs_two_classes_with_images(tmp_path):
     one = ImageFolder(write_shapes(tmp_path / "one", 2, seed=0, classes=("bar",)))
     with pytest.raises(ValueError, match="two classes or more, got 1"):
         train_classifier(one, one)
@@ -269,10 +281,10 @@ def test_training_needs_two_classes_with_pictures(tmp_path):
 
 def test_classes_go_by_their_names(tmp_path):
     folder = ImageFolder(write_shapes(tmp_path / "s", 2, seed=0))
-    (tmp_path / "s" / ".hidden").mkdir()  # no pictures, so nothing to know
+    (tmp_path / "s" / ".hidden").mkdir()  # no images, so nothing to know
     folder = relabelled(ImageFolder(tmp_path / "s"), ["disc", "x", "bar"])
     assert folder.labels.tolist() == [2, 2, 0, 0]
-    with pytest.raises(ValueError, match="the classes disc, x, got pictures in bar"):
+    with pytest.raises(ValueError, match="the classes disc, x, got images in bar"):
         relabelled(ImageFolder(tmp_path / "s"), ["disc", "x"])
 
 

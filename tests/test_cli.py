@@ -41,7 +41,7 @@ def call(*arguments):
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder with pictures to train on, others, a bad file, and the model that `minicnn train` makes of them."""
+    """A folder with images to train on, others, a bad file, and the model that `minicnn train` makes of them."""
     here = tmp_path_factory.mktemp("cli")
     write_shapes(here / "shapes", 60, seed=0)
     write_shapes(here / "others", 20, seed=1)
@@ -55,7 +55,7 @@ def here(tmp_path_factory):
 
 def test_training_says_what_it_does_and_how_well(here):
     output, errors = ((here / name).read_text() for name in ("output", "errors"))
-    assert "96 pictures to train, 24 to validate, of 2 classes: bar, disc" in output
+    assert "96 images to train, 24 to validate, of 2 classes: bar, disc" in output
     assert re.findall(r"^epoch (\d+) ", output, re.MULTILINE) == [str(n + 1) for n in range(EPOCHS)]
     assert "kept the weights of epoch" in output
     found = re.search(r"validation accuracy: (\S+) +\(always saying (bar|disc), the largest class: (\S+)\)", output)
@@ -78,12 +78,12 @@ def test_evaluating(here, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
     rows = dict(re.findall(r"^(bar|disc) +(20 +[\d.]+ +[\d.]+)$", result.stdout, re.MULTILINE))
     assert set(rows) == {"bar", "disc"}
-    accuracy = re.search(r"accuracy: (\S+) on 40 pictures +\(always saying the largest class: 0.5000\)", result.stdout)
+    accuracy = re.search(r"accuracy: (\S+) on 40 images +\(always saying the largest class: 0.5000\)", result.stdout)
     assert float(accuracy[1]) > 0.9
     for name in ("confusion.png", "mistakes.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert min(picture.size) > 300
-            assert np.ptp(np.asarray(picture.convert("L"))) > 200  # something is drawn
+        with Image.open(tmp_path / name) as image:
+            assert min(image.size) > 300
+            assert np.ptp(np.asarray(image.convert("L"))) > 200  # something is drawn
 
 
 def test_predicting(here, tmp_path):
@@ -120,20 +120,20 @@ def test_predictions_for_other_programs_are_tabbed_lines(here):
 
 def test_predictions_on_a_terminal_are_a_table(here):
     """On a terminal of our own; names with what rich would take for markup are shown as they are."""
-    picture = here / "[bold] :smile:.png"
-    shutil.copy(here / "others" / "bar" / "3.png", picture)
+    image = here / "[bold] :smile:.png"
+    shutil.copy(here / "others" / "bar" / "3.png", image)
     terminal, end = pty.openpty()
-    command = [sys.executable, "-m", "minicnn", "predict", "model.safetensors", picture.name]
+    command = [sys.executable, "-m", "minicnn", "predict", "model.safetensors", image.name]
     subprocess.run(command, cwd=here, env=ENVIRONMENT | {"COLUMNS": "100", "NO_COLOR": "1"}, stdout=end, check=True)
     os.close(end)
     lines = re.sub(r"\x1b\[\d*m", "", os.read(terminal, 10000).decode()).split("\r\n")
     os.close(terminal)
-    assert lines[0].split() == ["picture", "class", "or", "else"]
+    assert lines[0].split() == ["image", "class", "or", "else"]
     assert re.fullmatch(r"\[bold\] :smile:\.png +bar +[\d.]+% +disc [\d.]+% *", lines[1])
 
 
-def test_pictures_of_the_winners(here, tmp_path):
-    """Of pictures down to one pixel, a strip, and two of one name."""
+def test_images_of_the_winners(here, tmp_path):
+    """Of images down to one pixel, a strip, and two of one name."""
     rng = np.random.default_rng(0)
     for number, size in enumerate([(1, 1), (2, 150), (9, 7)]):
         Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(tmp_path / f"p{number}.png")
@@ -145,9 +145,9 @@ def test_pictures_of_the_winners(here, tmp_path):
     names = [Path(json.loads(line)["winners"]).name for line in result.output.splitlines()]
     assert names == ["p0-winners.png", "p1-winners.png", "p2-winners.png", "p0-2-winners.png"]
     for name in names:
-        with Image.open(out / name) as picture:
-            assert picture.size[0] > picture.size[1] > 300
-            assert np.ptp(np.asarray(picture.convert("L"))) > 200
+        with Image.open(out / name) as image:
+            assert image.size[0] > image.size[1] > 300
+            assert np.ptp(np.asarray(image.convert("L"))) > 200
 
 
 def history(output):
@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_what_was_learnt_and_resume_goes_on_to_the_same_model(here,
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """A folder with pictures of three classes, others for validation, and a run on the first that Ctrl-C stopped."""
+    """A folder with images of three classes, others for validation, and a run on the first that Ctrl-C stopped."""
     stopped = tmp_path_factory.mktemp("stopped")
     write_shapes(stopped / "shapes", 12, seed=0, classes=("bar", "disc", "ring"))
     write_shapes(stopped / "others", 4, seed=1, classes=("bar", "disc", "ring"))
@@ -211,15 +211,15 @@ def _exchange(one, other):
 
 
 OTHER_RUNS = {  # what is changed: options, and a function of the folder; the names of the differences
-    "another seed": (["--seed", 1], None, ["seed: expected 0, got 1", "pictures to train", "pictures to validate"]),
+    "another seed": (["--seed", 1], None, ["seed: expected 0, got 1", "images to train", "images to validate"]),
     "fewer epochs": (["--epochs", 299], None, ["epochs: expected 300, got 299"]),
     "more epochs": (["--epochs", 301], None, ["epochs: expected 300, got 301"]),
     "another learning rate": (["--lr", 0.001], None, ["lr: expected 0.004, got 0.001"]),
     "other batches": (["--batch-size", 16], None, ["order: expected ByPixels", "got ByCount(batch_size=16"]),
-    "augmented": (["--augment"], None, ["augment: expected None, got varied"]),
+    "augmented": (["--augment"], None, ["augment: expected None, got default_augment"]),
     "grey": (["--grey"], None, ["channels: expected 3, got 1"]),
-    "smaller": (["--longest", 20], None, ["longest: expected 256, got 20"]),
-    "a larger share": (["--validation-share", 0.5], None, ["pictures to train: expected 29,", "got 18,"]),
+    "smaller": (["--max-side", 20], None, ["max_side: expected 256, got 20"]),
+    "a larger share": (["--validation-share", 0.5], None, ["images to train: expected 29,", "got 18,"]),
     "a folder to validate": (["--validation", "others"], None, ["to train: expected 29,", "got 36,", "to validate"]),
     "two things": (["--lr", 1, "--epochs", 4], None, ["epochs: expected 300, got 4", "lr: expected 0.004, got 1.0"]),
     "a class renamed": (
@@ -230,15 +230,15 @@ OTHER_RUNS = {  # what is changed: options, and a function of the folder; the na
     "two classes exchanged": (
         [],
         lambda here: _exchange(here / "shapes" / "bar", here / "shapes" / "disc"),
-        ["pictures to train: expected 29,", "got 29,", "pictures to validate"],
+        ["images to train: expected 29,", "got 29,", "images to validate"],
     ),
     "a class removed": ([], lambda here: shutil.rmtree(here / "shapes" / "ring"), ["classes: expected", "to train"]),
     "a class added": ([], lambda here: shutil.copytree(here / "others" / "bar", here / "shapes" / "x"), ["classes"]),
-    "a picture removed": ([], lambda here: (here / "shapes" / "bar" / "3.png").unlink(), ["pictures to train"]),
-    "a picture exchanged": (
+    "an image removed": ([], lambda here: (here / "shapes" / "bar" / "3.png").unlink(), ["images to train"]),
+    "an image exchanged": (
         [],
         lambda here: [shutil.copy(path, here / "shapes" / "bar") for path in (here / "others" / "bar").iterdir()],
-        ["pictures to"],
+        ["images to"],
     ),
 }
 
@@ -268,13 +268,13 @@ def test_pixels_behind_the_beginning_of_a_large_file_are_compared_too(stopped, t
         for n in range(4):
             pixels = rng.integers(0, 256, (200, 200, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "large" / name / f"{n}.bmp")
-    train, validation = ImageFolder("large", longest=16).split(2, rng=0)
+    train, validation = ImageFolder("large", max_side=16).split(2, rng=0)
     train_classifier(train, validation, epochs=1, checkpoint="run")
     path = train.paths[0]
     content = path.read_bytes()
     path.write_bytes(content[:-50_000] + bytes(50_000))
-    train, validation = ImageFolder("large", longest=16).split(2, rng=0)
-    with pytest.raises(ValueError, match="pictures to train: expected 6, with the digest"):
+    train, validation = ImageFolder("large", max_side=16).split(2, rng=0)
+    with pytest.raises(ValueError, match="images to train: expected 6, with the digest"):
         train_classifier(train, validation, epochs=1, checkpoint="run", resume=True)
 
 
@@ -323,7 +323,7 @@ def test_nothing_of_an_earlier_run_is_overwritten_without_a_word(stopped, tmp_pa
     result = call(*train, "m")
     assert result.exit_code == 2
     assert "there is m already; give another --output, or replace it by --overwrite" in result.stderr
-    assert "pictures to train" not in result.stdout  # before the work
+    assert "images to train" not in result.stdout  # before the work
     (tmp_path / "n").rename(tmp_path / "m.run")
     assert {path.name: path.read_bytes() for path in tmp_path.glob("m*")} == before
     result = call(*train, "m", "--overwrite", "--seed", 1)
@@ -367,13 +367,13 @@ def test_a_place_where_nothing_can_be_written_is_said_before_the_work(here, tmp_
 
 
 def test_every_class_is_learnt_and_measured(tmp_path):
-    """Of ten classes of two pictures each a fifth would be four pictures; that a single one is not measured is said."""
+    """Of ten classes of two images each a fifth would be four images; that a single one is not measured is said."""
     names = [f"class {n}" for n in range(10)]
     write_shapes(tmp_path / "s", 2, seed=0, classes=names)
     write_shapes(tmp_path / "s", 1, seed=0, classes=("single",))
     result = run("train", "s", "-o", "m", "--epochs", 1, folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "11 pictures to train, 10 to validate, of 11 classes" in result.stdout
+    assert "11 images to train, 10 to validate, of 11 classes" in result.stdout
     assert "classes with a single image, which cannot be in both parts: single" in result.stderr
 
 
@@ -387,21 +387,21 @@ def test_train_and_val_side_by_side_are_not_learnt_as_classes(here, tmp_path):
     assert not (tmp_path / "m").exists()
     right = run(*command.split()[1:], "-o", "m", "--epochs", 1, folder=tmp_path)
     assert right.returncode == 0, right.stderr
-    assert "120 pictures to train, 40 to validate, of 2 classes: bar, disc" in right.stdout
+    assert "120 images to train, 40 to validate, of 2 classes: bar, disc" in right.stdout
 
 
 def test_every_option_of_training_works(here, tmp_path):
     common = ("train", here / "others", "-o", tmp_path / "m", "--epochs", 1, "--overwrite")
     for options in (
         ["--grey", "--augment", "--batch-size", 16, "--lr", 0.01, "--seed", 3, "--validation-share", 0.5],
-        ["--batch-pixels", 5000, "--longest", 9, "--validation", here / "shapes"],
+        ["--batch-pixels", 5000, "--max-side", 9, "--validation", here / "shapes"],
     ):
         result = call(*common, *options)
         assert result.exit_code == 0, result.output
-    assert "40 pictures to train, 120 to validate" in result.output
+    assert "40 images to train, 120 to validate" in result.output
     call(*common, "--grey")
     assert minicnn.Classifier.load(tmp_path / "m").channels == 1
-    assert call("evaluate", tmp_path / "m", here / "others").exit_code == 0  # pictures are read as the model needs
+    assert call("evaluate", tmp_path / "m", here / "others").exit_code == 0  # images are read as the model needs
 
 
 def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
@@ -412,7 +412,7 @@ def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
     (tmp_path / "part" / "disc").rename(tmp_path / "part" / "ring")
     result = call("evaluate", here / "model.safetensors", tmp_path / "part")
     assert result.exit_code == 1
-    assert "folders named after the classes bar, disc, got pictures in ring" in result.output
+    assert "folders named after the classes bar, disc, got images in ring" in result.output
 
 
 @pytest.mark.parametrize(
@@ -420,9 +420,9 @@ def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
     [
         (["train", "nowhere", "-o", "m"], 1, "no folder nowhere"),
         (["train", "empty", "-o", "m"], 1, "a folder for each class in empty, got none"),
-        (["train", "no-pictures", "-o", "m"], 1, "at least one image below no-pictures, got none"),
+        (["train", "no-images", "-o", "m"], 1, "at least one image below no-images, got none"),
         (["train", "one-class", "-o", "m"], 1, "two classes or more, got 1"),
-        (["train", "one-picture", "-o", "m"], 1, "a part of 1 to 0 images, got 1"),
+        (["train", "one-image", "-o", "m"], 1, "a part of 1 to 0 images, got 1"),
         (["train", "shapes"], 2, "Missing option '-o' / '--output'"),
         (["train", "shapes", "-o", "nowhere/m"], 2, "there is no folder"),
         (["train", "shapes", "-o", "empty"], 2, "File 'empty' is a directory"),
@@ -430,7 +430,7 @@ def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
         (["train", "shapes", "-o", "m", "--lr", "0"], 2, "0.0 is not in the range x>0"),
         (["train", "shapes", "-o", "m", "--batch-size", "2", "--batch-pixels", "2"], 2, "exclude each other"),
         (["train", "shapes", "-o", "m", "--validation", "nowhere"], 1, "no folder nowhere"),
-        (["train", "shapes", "-o", "m", "--validation", "one-class"], 1, "got pictures in ring"),
+        (["train", "shapes", "-o", "m", "--validation", "one-class"], 1, "got images in ring"),
         (["train", "shapes", "-o", "m", "--resume"], 1, "no file m.run"),
         (["evaluate", "nowhere", "shapes"], 1, "no file nowhere"),
         (["evaluate", "junk", "shapes"], 1, "expected a safetensors file"),
@@ -440,7 +440,7 @@ def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
         (["evaluate", "model", "shapes", "--mistakes", "nowhere/m.png"], 2, "there is no folder"),
         (["predict", "model"], 2, "Missing argument 'IMAGE...'"),
         (["predict", "junk", "shapes"], 1, "expected a safetensors file"),
-        (["predict", "model", "empty"], 1, "empty: there is no picture in this folder"),
+        (["predict", "model", "empty"], 1, "empty: there is no image in this folder"),
         (["predict", "model", "nowhere/*.png"], 1, "nowhere/*.png: there is no such file or folder"),
         (["predict", "model", "junk"], 1, "junk: it is no image of a known format"),
         (["predict", "model", "shapes", "--winners", "junk"], 2, "Directory 'junk' is a file"),
@@ -452,8 +452,8 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path, monkeypatch, arguments, code,
     monkeypatch.chdir(tmp_path)
     write_shapes(tmp_path / "shapes", 3, seed=0)
     write_shapes(tmp_path / "one-class", 2, seed=0, classes=("ring",))
-    write_shapes(tmp_path / "one-picture", 1, seed=0, classes=("ring",))
-    for name in ("empty", "no-pictures/bar"):
+    write_shapes(tmp_path / "one-image", 1, seed=0, classes=("ring",))
+    for name in ("empty", "no-images/bar"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "junk").write_bytes(b"junk")
     network = minicnn.SimpleNet(2, 3, rng=0)

@@ -28,7 +28,7 @@ def model(tmp_path):
     """A model of three classes, and a picture that is larger than it takes."""
     network = minicnn.SimpleNet(num_classes=3, rng=0)
     path = tmp_path / "model.safetensors"
-    minicnn.Classifier(network, ["cat", "dog", "9"], [0.5, 0.4, 0.3], [0.2, 0.3, 0.4], longest=20).save(path)
+    minicnn.Classifier(network, ["cat", "dog", "9"], [0.5, 0.4, 0.3], [0.2, 0.3, 0.4], max_side=20).save(path)
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     return path
@@ -54,7 +54,7 @@ def test_the_program_on_a_model_and_a_picture(model, tmp_path):
     )
     assert record["input_shape"] == [1, 3, 15, 20]
 
-    result = call(tmp_path / "picture.png", "--model", model, "--eval", "--longest", 10, "-o", output)
+    result = call(tmp_path / "picture.png", "--model", model, "--eval", "--max-side", 10, "-o", output)
     record = record_in(output.read_text("utf-8"))
     assert (record["mode"], record["input_shape"]) == ("eval", [1, 3, 8, 10])
     assert record["labels_are_predicted"]
@@ -103,7 +103,7 @@ def test_the_program_says_what_is_shown_in_part_and_opens_it(tmp_path, monkeypat
     monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or True)
     Image.fromarray(np.eye(80, dtype=np.uint8) * 255).save(tmp_path / "large.png")
     output = tmp_path / "page.html"
-    result = call(tmp_path / "large.png", "--longest", 80, "-o", output, "--open")
+    result = call(tmp_path / "large.png", "--max-side", 80, "-o", output, "--open")
     assert "some arrays are shown in part" in result.output
     assert output.stat().st_size < 10_000_000
     assert opened == [output.as_uri()]

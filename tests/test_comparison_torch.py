@@ -9,8 +9,8 @@ import minicnn
 from minicnn.verify.compare import compare, record, recording
 from minicnn.verify.compare.judgement import FOLLOWS, SAME
 from tests import checks
+from tests.comparing import faults, same_trace, statuses
 from tests.make_comparison_recording import PATH, batch, module, network
-from tests.test_comparison import faults, same_trace, statuses
 
 pytestmark = pytest.mark.torch
 
@@ -70,7 +70,7 @@ def test_simple_net(torch, backend, dtype, training):
     tracked = comparison.there.statistics["bn1.num_batches_tracked"]
     assert tracked == (1 if training else 0)
     if dtype == np.float64:
-        assert max(row.measure.error for row in comparison.rows) < 1e-12
+        assert max(row.difference.error for row in comparison.rows) < 1e-12
 
 
 LOSSES = {
@@ -91,7 +91,7 @@ def test_losses_and_optimisers(torch, loss, optimizer):
     options = {"loss": LOSSES[loss](), "optimizer": OPTIMIZERS[optimizer], "lr": 0.03}
     comparison = compare(network(), module(), *batch(), copy_weights=True, **options)
     assert comparison, str(comparison)
-    assert comparison.here.task.optimizer.name == optimizer
+    assert comparison.here.setup.optimizer.name == optimizer
     assert statuses(comparison, "step")["fc.weight"] == SAME
 
 
@@ -268,8 +268,8 @@ def test_a_layer_in_two_places(torch):
     there = module_of(torch, lambda self, x: self.fc(self.fc(x)), fc=torch.nn.Linear(5, 5))
     here = minicnn.Sequential(fc=minicnn.Linear(5, 5, rng=0), again=minicnn.Linear(5, 5, rng=0))
     comparison = compare(here.to("reference", np.float64), there, *vectors(classes=5), copy_weights=True)
-    assert [step.name for step in comparison.there.steps] == ["fc", "fc (call 2)"]
-    assert (comparison.first.name, comparison.first.measure.problem[0]) == ("again.weight", "only here")
+    assert [step.name for step in comparison.there.calls] == ["fc", "fc (call 2)"]
+    assert (comparison.first.name, comparison.first.difference.problem[0]) == ("again.weight", "only here")
 
 
 def test_layers_with_several_inputs_are_told(torch):
@@ -281,7 +281,7 @@ def test_layers_with_several_inputs_are_told(torch):
         return self.fc2(self.both(x, x))
 
     comparison = compare(perceptron(), module_of(torch, forward, **parts), *vectors(), copy_weights=True)
-    assert (comparison.first.name, comparison.first.measure.problem[0]) == ("both.weight", "only there")
+    assert (comparison.first.name, comparison.first.difference.problem[0]) == ("both.weight", "only there")
     assert "Not compared by itself, both (Bilinear): not one tensor of floats in and one out." in str(comparison)
 
 
@@ -298,7 +298,7 @@ def test_a_gradient_that_is_cut_off_there(torch):
     parts = {"fc1": torch.nn.Linear(5, 7), "fc2": torch.nn.Linear(7, 3)}
     there = module_of(torch, lambda self, x: self.fc2(self.fc1(x).detach()), **parts)
     comparison = compare(perceptron(), there, *vectors(), copy_weights=True)
-    assert comparison.first.measure.problem == ("missing", "no gradient comes back from it there")
+    assert comparison.first.difference.problem == ("missing", "no gradient comes back from it there")
     assert statuses(comparison, "gradient")["fc1.weight"] == FOLLOWS
     assert statuses(comparison, "gradient")["fc2.weight"] == SAME
 

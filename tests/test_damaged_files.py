@@ -43,7 +43,7 @@ def load_weights(path):
 
 def load_classifier(path):
     classifier = minicnn.Classifier.load(path)
-    numbers = {"mean": classifier.mean, "std": classifier.std, "longest": classifier.longest}
+    numbers = {"mean": classifier.mean, "std": classifier.std, "max_side": classifier.max_side}
     return classifier.network.state_dict() | numbers | {"names": classifier.class_names}
 
 
@@ -258,8 +258,8 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, number):
     arrays["bn1.running_var"][0] = number
     description = {"network": {"name": "SimpleNet", "num_classes": 2, "in_channels": 1}, "class_names": ["a", "b"]}
     metadata = {
-        "format": "minicnn classifier 1",
-        "classifier": json.dumps(description | {"mean": [0], "std": [1], "longest": None}),
+        "format": "minicnn classifier 2",
+        "classifier": json.dumps(description | {"mean": [0], "std": [1], "max_side": None}),
     }
     write_safetensors(tmp_path / "file", arrays, metadata)
     with pytest.raises(ValueError, match=r"/file: .*NaN or infinity in bn1.running_var"):

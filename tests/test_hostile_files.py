@@ -56,12 +56,12 @@ def of_lists(path):
     write_header(path, b'{"a":[' + b"[]," * 5_000_000 + b"1]}")
 
 
-def classifier(names, weights, format_="minicnn classifier 1"):
+def classifier(names, weights, format_="minicnn classifier 2"):
     """A function that writes a classifier's file without minicnn, with these names and weights."""
 
     def write(path):
         network = {"name": "SimpleNet", "num_classes": len(names), "in_channels": 1}
-        description = {"network": network, "class_names": names, "mean": [0], "std": [1], "longest": None}
+        description = {"network": network, "class_names": names, "mean": [0], "std": [1], "max_side": None}
         arrays = minicnn.SimpleNet(2, 1, rng=0).state_dict() | weights
         safetensors.numpy.save_file(arrays, path, {"format": format_, "classifier": json.dumps(description)})
 
@@ -70,9 +70,9 @@ def classifier(names, weights, format_="minicnn classifier 1"):
 
 def of_many_channels(path):
     network = {"name": "SimpleNet", "num_classes": 2, "in_channels": 4_000_000}
-    description = {"network": network, "class_names": ["a", "b"], "mean": [0] * 4_000_000, "std": [1], "longest": None}
+    description = {"network": network, "class_names": ["a", "b"], "mean": [0] * 4_000_000, "std": [1], "max_side": None}
     arrays = minicnn.SimpleNet(2, 1, rng=0).state_dict()
-    safetensors.numpy.save_file(arrays, path, {"format": "minicnn classifier 1", "classifier": json.dumps(description)})
+    safetensors.numpy.save_file(arrays, path, {"format": "minicnn classifier 2", "classifier": json.dumps(description)})
 
 
 def with_text(metadata_key, format_, text):
@@ -91,7 +91,7 @@ READERS = {
 }
 DESCRIPTIONS = {
     "a run": ("run", "minicnn run 1"),
-    "a classifier": ("classifier", "minicnn classifier 1"),
+    "a classifier": ("classifier", "minicnn classifier 2"),
     "a recording": ("recording", "minicnn recording 1"),
     "a comparison": ("comparison", "minicnn comparison 1"),
 }

@@ -64,7 +64,7 @@ CAT = {"utf-8": "猫"}  # in the others by its number
 def test_training_goes_on(here, tmp_path, encoding):
     output, errors = run(encoding, "train", here / "shapes", "-o", tmp_path / "m", "--epochs", 1, folder=here)
     cat = CAT.get(encoding, r"\u732b")
-    assert rf"13 pictures to train, 3 to validate, of 2 classes: caf\udce9, {cat}" in output
+    assert rf"13 images to train, 3 to validate, of 2 classes: caf\udce9, {cat}" in output
     assert f"model: {tmp_path / 'm'}" in output
     assert rf"{cat}/bad caf\udce9.png is left out" in errors
     assert rf"1 of 17 image files could not be read ({cat}/bad caf\udce9.png" in errors
@@ -95,7 +95,7 @@ def test_classes_have_the_same_names_where_the_system_is_set_to_ascii(here, mode
         capture_output=True,
     )
     assert result.returncode == 0, result.stderr
-    assert b"on 8 pictures" in result.stdout
+    assert b"on 8 images" in result.stdout
     assert result.stdout.isascii()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn.io.files import PIECE, require_writable, write_whole
+from minicnn.io.files import PREFIX, require_writable, write_whole
 from minicnn.io.safetensors import read_safetensors, write_safetensors
 from minicnn.training.checkpoint import load_run, save_run
 
@@ -385,9 +385,9 @@ def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
 
 
 def test_files_of_others_that_are_called_like_pieces_stay(tmp_path):
-    (tmp_path / f"{PIECE}folder").mkdir()
-    (tmp_path / f"{PIECE}link").symlink_to(tmp_path / "mine")
-    os.mkfifo(tmp_path / f"{PIECE}pipe")
+    (tmp_path / f"{PREFIX}folder").mkdir()
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / f"{PREFIX}pipe")
     (tmp_path / "mine").write_text("mine")
     before = sorted(os.listdir(tmp_path))
     write_whole(tmp_path / "mine", b"new")

@@ -1,11 +1,16 @@
-"""Classifier: a trained network with what is needed to use it on pictures.
+"""Classifier: a trained network with what is needed to use it on images.
 
-picture -> channels, size -> (picture - mean) / std -> network -> probabilities -> names
+image -> channels, size -> (image - mean) / std -> network -> probabilities -> names
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.checks import as_int, shortened
 from minicnn.data.decode import decode, to_unit_range
@@ -14,29 +19,31 @@ from minicnn.fusion import fuse
 from minicnn.images import Images
 from minicnn.io.safetensors import WRONG_CONTENT, description_in, read_safetensors, write_safetensors
 from minicnn.network import SimpleNet
+from minicnn.plain import Array
 from minicnn.training.checkpoint import require_finite
 
 FORMAT = "minicnn classifier"
-VERSION = 1
+VERSION = 2
+READABLE = ("1", "2")  # 1 called max_side "longest"
 MAX_PIXELS = 2**18  # of a batch; a prediction takes about 300 bytes a pixel, so this is 80 MB
-WHITE = (255, 255, 255)  # seen where a picture is transparent, as in ImageFolder
-LARGEST_PICTURE = 50_000_000  # pixels, as in ImageFolder
+WHITE = (255, 255, 255)  # seen where an image is transparent, as in ImageFolder
+LARGEST_IMAGE = 50_000_000  # pixels, as in ImageFolder
 
 
 class Classifier:
-    """A trained SimpleNet, the names of its classes, and how pictures become its input.
+    """A trained SimpleNet, the names of its classes, and how images become its input.
 
-        input = (picture - mean) / std        channel by channel, of pictures from 0 to 1
+        input = (image - mean) / std        channel by channel, of images from 0 to 1
 
     Args:
         network: a `SimpleNet` of float32, with 1 or 3 input channels.
         class_names: K different names, in the order of the network's outputs.
-        mean, std: one number for each channel, those of the pictures it was trained on.
-        longest: `read` shrinks larger pictures so that their longer side has this many pixels; None leaves all
+        mean, std: one number for each channel, those of the images it was trained on.
+        max_side: `read` shrinks larger images so that their longer side has this many pixels; None leaves all
             as they are.
 
     Attributes:
-        network, class_names (a list), mean and std ((C,) float32), longest.
+        network, class_names (a list), mean and std ((C,) float32), max_side.
         channels: C, 3 for colour and 1 for grey.
 
     Raises:
@@ -47,12 +54,19 @@ class Classifier:
     >>> classifier = Classifier(network, ["cat", "dog"], mean=[0.5], std=[0.25])
     >>> classifier
     Classifier(SimpleNet, 1 channel, classes cat, dog)
-    >>> pictures = [np.zeros((1, 5, 7), np.float32), np.ones((1, 1, 1), np.float32)]   # of any sizes
-    >>> classifier.predict(pictures).shape
+    >>> images = [np.zeros((1, 5, 7), np.float32), np.ones((1, 1, 1), np.float32)]   # of any sizes
+    >>> classifier.predict(images).shape
     (2, 2)
     """
 
-    def __init__(self, network, class_names, mean, std, longest=None):
+    def __init__(
+        self,
+        network: SimpleNet,
+        class_names: Iterable[str],
+        mean: ArrayLike,
+        std: ArrayLike,
+        max_side: int | None = None,
+    ) -> None:
         if type(network) is not SimpleNet:
             raise TypeError(
                 f"Classifier: expected a SimpleNet, got {type(network).__name__}; "
@@ -60,11 +74,11 @@ class Classifier:
             )
         self.network, self.class_names = network, list(class_names)
         self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
-        self.longest = None if longest is None else as_int(longest, "Classifier: longest", 1)
+        self.max_side = None if max_side is None else as_int(max_side, "Classifier: max_side", 1)
         self._check()
         self._fused = fuse(network)
 
-    def _check(self):
+    def _check(self) -> None:
         dtype = self.network["conv1"].params["weight"].dtype
         if dtype != np.float32:
             raise TypeError(f"Classifier: expected a network of float32, got {dtype}; convert it with .to(dtype=...)")
@@ -87,51 +101,51 @@ class Classifier:
             raise ValueError(f"Classifier: expected std above 0, got {self.std}")
 
     @property
-    def channels(self):
-        """C, how many channels a picture must have."""
+    def channels(self) -> int:
+        """C, how many channels an image must have."""
         return self.network["conv1"].in_channels
 
-    def read(self, path):
-        """The picture in a file, (C, H, W) float32 from 0 to 1. Raises ValueError with the reason for a bad file."""
-        return to_unit_range(decode(path, self.channels, WHITE, LARGEST_PICTURE, self.longest))
+    def read(self, path: str | Path) -> Array:
+        """The image in a file, (C, H, W) float32 from 0 to 1. Raises ValueError with the reason for a bad file."""
+        return to_unit_range(decode(path, self.channels, WHITE, LARGEST_IMAGE, self.max_side))
 
-    def as_input(self, picture):
-        """The network's input for one picture (C, H, W) from 0 to 1, a new array."""
-        return (picture - self.mean[:, None, None]) / self.std[:, None, None]
+    def as_input(self, image: Array) -> Array:
+        """The network's input for one image (C, H, W) from 0 to 1, a new array."""
+        return (image - self.mean[:, None, None]) / self.std[:, None, None]
 
-    def predict(self, pictures, max_pixels=MAX_PIXELS):
-        """The probability of each class for each picture, (N, K) float32; each row sums to 1 up to rounding.
+    def predict(self, images: Images | Array | Sequence[Array], max_pixels: int = MAX_PIXELS) -> Array:
+        """The probability of each class for each image, (N, K) float32; each row sums to 1 up to rounding.
 
         Args:
-            pictures: `Images`, an array (N, C, H, W) or a list of arrays (C, H, W) of any sizes; float32, 0 to 1.
-            max_pixels: how many pixels are computed at once, about 300 bytes each. A larger picture is computed
+            images: `Images`, an array (N, C, H, W) or a list of arrays (C, H, W) of any sizes; float32, 0 to 1.
+            max_pixels: how many pixels are computed at once, about 300 bytes each. A larger image is computed
                 alone. The result depends on this only by rounding.
 
-        Raises ValueError for pictures of another number of channels, TypeError for another dtype.
+        Raises ValueError for images of another number of channels, TypeError for another dtype.
         """
-        pictures = pictures if isinstance(pictures, (Images, np.ndarray)) else [np.asarray(p) for p in pictures]
-        if len(pictures) == 0:
+        images = images if isinstance(images, (Images, np.ndarray)) else [np.asarray(p) for p in images]
+        if len(images) == 0:
             return np.empty((0, len(self.class_names)), np.float32)
-        for position, picture in enumerate(pictures):
-            if picture.ndim != 3 or len(picture) != self.channels:
+        for position, image in enumerate(images):
+            if image.ndim != 3 or len(image) != self.channels:
                 raise ValueError(
-                    f"Classifier.predict: expected pictures of shape ({self.channels}, H, W), "
-                    f"got shape {picture.shape} at position {position}"
+                    f"Classifier.predict: expected images of shape ({self.channels}, H, W), "
+                    f"got shape {image.shape} at position {position}"
                 )
-            if picture.dtype != np.float32:
+            if image.dtype != np.float32:
                 raise TypeError(
-                    f"Classifier.predict: expected float32 from 0 to 1, got {picture.dtype} at position {position}; "
-                    "integers of 0 to 255 become it by picture.astype(np.float32) / 255"
+                    f"Classifier.predict: expected float32 from 0 to 1, got {image.dtype} at position {position}; "
+                    "integers of 0 to 255 become it by image.astype(np.float32) / 255"
                 )
-        sizes = [picture.shape[1:] for picture in pictures]
+        sizes = [image.shape[1:] for image in images]
         batches = ByPixels(max_pixels).batches(sizes, rng=None)
-        return np.concatenate([self._probabilities([pictures[n] for n in chosen.tolist()]) for chosen in batches])
+        return np.concatenate([self._probabilities([images[n] for n in chosen.tolist()]) for chosen in batches])
 
-    def _probabilities(self, pictures):
-        output = self._fused.predict(Images([self.as_input(picture) for picture in pictures]))
+    def _probabilities(self, images: list[Array]) -> Array:
+        output = self._fused.predict(Images([self.as_input(image) for image in images]))
         return np.exp(self.network.ops.to_numpy(output))
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write a safetensors file: the weights under PyTorch's names, everything else as JSON in its metadata.
 
         The file is written whole or not at all; `safetensors.torch.load_file` gives the state_dict to PyTorch.
@@ -149,13 +163,13 @@ class Classifier:
             "class_names": self.class_names,
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
-            "longest": self.longest,
+            "max_side": self.max_side,
         }
         metadata = {"format": f"{FORMAT} {VERSION}", "classifier": json.dumps(description)}
         write_safetensors(path, arrays, metadata)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | Path) -> Classifier:
         """The classifier that `save` wrote.
 
         Raises FileNotFoundError; ValueError where the file is no safetensors file, holds something else, comes from a
@@ -180,8 +194,8 @@ class Classifier:
                 raise ValueError(f"expected weights of {fitting}, got fewer")
             network = SimpleNet(**arguments, rng=0)
             network.load_state_dict(arrays)
-            numbers = (description[name] for name in ("mean", "std", "longest"))
-            return cls(network, description["class_names"], *numbers)
+            max_side = description["longest"] if "longest" in description else description["max_side"]
+            return cls(network, description["class_names"], description["mean"], description["std"], max_side)
         except KeyError as error:
             raise ValueError(f"{path}: its description is damaged, there is no {error}") from error
         except WRONG_CONTENT as error:
@@ -189,12 +203,12 @@ class Classifier:
                 f"{path}: its description is damaged, or not of these weights: {shortened(error, 2000)}"
             ) from error
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         channels = "1 channel" if self.channels == 1 else f"{self.channels} channels"
         return f"Classifier(SimpleNet, {channels}, classes {', '.join(self.class_names)})"
 
 
-def _require_format(path, metadata):
+def _require_format(path: str | Path, metadata: Mapping[str, str]) -> None:
     """Raise ValueError unless the metadata are those of a classifier of a version that is known here."""
     found = metadata.get("format", "")
     kind, _, version = found.rpartition(" ")
@@ -203,7 +217,7 @@ def _require_format(path, metadata):
             f"{path}: written by a newer version of minicnn (format {version}, this one reads {VERSION}); "
             "install the newest minicnn"
         )
-    if found == f"{FORMAT} {VERSION}":
+    if kind == FORMAT and version in READABLE:
         return
     if kind == "minicnn run":
         raise ValueError(

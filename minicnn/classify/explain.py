@@ -15,12 +15,13 @@ the backend "reference"; Winograd's convolution on "cpu" leaves rounding errors 
 """
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicnn.layers import AdaptiveMaxPool2d, Flatten, Linear, LogSoftmax
 from minicnn.network import Sequential
+from minicnn.plain import Array
 
 TAIL = (AdaptiveMaxPool2d, Flatten, Linear, LogSoftmax)
 
@@ -33,19 +34,19 @@ class Winners(NamedTuple):
     gradient: like the image, d(log-probability of class k) / d(image).
     """
 
-    positions: np.ndarray
-    contributions: np.ndarray
-    gradient: np.ndarray
+    positions: Array
+    contributions: Array
+    gradient: Array
 
 
-def winners(network, image, k):
+def winners(network: Sequential, image: Array, k: int) -> Winners:
     """For each channel of the features the pixel that won, what it contributed to class k, and the way back from there.
 
     Where a channel has its largest value several times, the first in reading order counts, as in the pooling. A
     channel that is 0 everywhere after its ReLU contributes 0, whichever pixel stands for it.
 
     The network is computed in evaluation mode; its mode, gradients and memory stay as they are. Every layer remembers
-    its input for the way back: of SimpleNet 1.4 KB a pixel, so that a picture of a million pixels takes 1.4 GB.
+    its input for the way back: of SimpleNet 1.4 KB a pixel, so that an image of a million pixels takes 1.4 GB.
 
     Args:
         network: a Sequential that ends in AdaptiveMaxPool2d(1), Flatten, Linear, LogSoftmax, as SimpleNet does.
@@ -71,22 +72,23 @@ def winners(network, image, k):
     (True, True)
     """
     # The same weights in layers of our own: what they remember and the gradients they get are nobody else's.
-    layers = [copy.copy(layer) for _, layer in network.named_layers()]
+    layers: list[Any] = [copy.copy(layer) for _, layer in network.named_layers()]
     for layer in layers:
         layer.grads, layer.memory = {}, None
-    *_, pool, _, fc, _ = layers if len(layers) >= len(TAIL) else [None] * len(TAIL)
-    if tuple(type(layer) for layer in layers[-len(TAIL) :]) != TAIL or pool.output_size != (1, 1):
+    last = layers[-len(TAIL) :]
+    if tuple(map(type, last)) != TAIL or last[0].output_size != (1, 1):
         raise TypeError(
             f"winners: expected a network that ends in AdaptiveMaxPool2d((1, 1)), Flatten, Linear, LogSoftmax, "
-            f"got one that ends in {', '.join(repr(layer) for layer in layers[-len(TAIL) :])}"
+            f"got one that ends in {', '.join(map(repr, last))}"
         )
+    fc = last[2]
     if not 0 <= k < fc.out_features:
         raise IndexError(f"winners: expected a class from 0 to {fc.out_features - 1}, got {k}")
     image = np.asarray(image)
     if image.ndim != 3:
         raise ValueError(f"winners: expected one image of shape (C, H, W), got shape {image.shape}")
 
-    below, tail = Sequential(*layers[: -len(TAIL)]).eval(), Sequential(*layers[-len(TAIL) :]).eval()
+    below, tail = Sequential(*layers[: -len(TAIL)]).eval(), Sequential(*last).eval()
     features = below.forward(image[None])
     log_probabilities = tail.forward(features)
     d_output = np.zeros(log_probabilities.shape, image.dtype)

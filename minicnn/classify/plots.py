@@ -1,67 +1,79 @@
-"""Pictures of what a classifier does, drawn with matplotlib: its confusion, its mistakes, what it looked at.
+"""Figures of what a classifier does, drawn with matplotlib: its confusion, its mistakes, what it looked at.
 
-Each function returns a matplotlib Figure, to be shown or to be written by `save_picture`.
+Each function returns a matplotlib Figure, to be shown or to be written by `save_figure`.
 """
+
+from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minicnn.classify.evaluate import Evaluation
+from minicnn.classify.explain import Winners
 from minicnn.io.files import write_whole
+from minicnn.plain import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 120
 MOST_NUMBERS = 25  # classes; with more, numbers in the cells could not be read
-SMALL = 400  # pixels; a picture of no more is enlarged without smoothing, so that its pixels can be seen
+SMALL = 400  # pixels; an image of no more is enlarged without smoothing, so that its pixels can be seen
 
 
-def import_matplotlib():
-    """matplotlib, imported by the first who draws. Raises ImportError with the remedy."""
+def import_matplotlib() -> Any:
+    """matplotlib, imported for the first figure. Raises ImportError with the remedy."""
     try:
         import matplotlib.colors
         import matplotlib.figure
     except ImportError as error:
         raise ImportError(
-            "pictures are drawn with matplotlib, which is not installed; get it with: pip install matplotlib"
+            "figures are drawn with matplotlib, which is not installed; get it with: pip install matplotlib"
         ) from error
     return matplotlib
 
 
-def save_picture(figure, path):
+def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     write_whole(path, content.getvalue())
 
 
-def draw_confusion(evaluation):
+def draw_confusion(evaluation: Evaluation) -> Figure:
     """The confusion matrix of an `Evaluation`: rows are true classes, shades are shares of the row."""
     names, counts = [shortened(name) for name in evaluation.class_names], evaluation.confusion
     in_row = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(4 + 0.45 * len(names), 20)
     figure = import_matplotlib().figure.Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(counts / in_row, cmap="Blues", vmin=0, vmax=1)
+    shares = axes.imshow(counts / in_row, cmap="Blues", vmin=0, vmax=1)
     every = max(1, math.ceil(len(names) / 60))  # of very many classes not all can be named
     places = range(0, len(names), every)
     axes.set_xticks(places, names[::every], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(places, names[::every], parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{len(evaluation.labels)} pictures, accuracy {evaluation.accuracy:.3f}")
+    axes.set_title(f"{len(evaluation.labels)} images, accuracy {evaluation.accuracy:.3f}")
     if len(names) <= MOST_NUMBERS:
         for row, column in np.ndindex(counts.shape):
             colour = "white" if counts[row, column] / in_row[row, 0] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    figure.colorbar(shares, ax=axes, label="share of the true class", shrink=0.8)
     return figure
 
 
-def draw_mistakes(evaluation, read, most=25):
+def draw_mistakes(evaluation: Evaluation, read: Callable[[Path], Array], most: int = 25) -> Figure:
     """A contact sheet of the surest mistakes of an `Evaluation`.
 
     Args:
-        read: function path -> picture (C, H, W) from 0 to 1, such as `Classifier.read`.
-        most: how many pictures at most.
+        read: function path -> image (C, H, W) from 0 to 1, such as `Classifier.read`.
+        most: how many images at most.
     """
     mistakes = evaluation.mistakes()
     shown = mistakes[:most]
@@ -69,7 +81,7 @@ def draw_mistakes(evaluation, read, most=25):
     rows = max(1, math.ceil(len(shown) / columns))
     figure = import_matplotlib().figure.Figure(figsize=(2.2 * columns, 2.6 * rows + 0.5), layout="constrained")
     first = ", the surest first" if len(shown) else ""
-    figure.suptitle(f"{len(mistakes)} mistakes in {len(evaluation.labels)} pictures{first}")
+    figure.suptitle(f"{len(mistakes)} mistakes in {len(evaluation.labels)} images{first}")
     for axes in figure.subplots(rows, columns, squeeze=False).flat[len(shown) :]:
         axes.set_axis_off()
     for axes, position in zip(figure.axes, shown.tolist(), strict=False):
@@ -85,23 +97,23 @@ def draw_mistakes(evaluation, read, most=25):
     return figure
 
 
-def draw_winners(picture, found, title):
+def draw_winners(image: Array, found: Winners, title: str) -> Figure:
     """Two views of one prediction: the pixels that won the max pooling, and the way backward takes.
 
     Args:
-        picture: (C, H, W) from 0 to 1.
+        image: (C, H, W) from 0 to 1.
         found: its `minicnn.classify.explain.Winners`.
         title: a line above both.
     """
     matplotlib = import_matplotlib()
-    _, height, width = picture.shape
+    _, height, width = image.shape
     shape = min(max(width / height, 0.4), 2.5)  # of a panel; a strip is shown with space around it
-    # Everything has its place, in inches: no text meets another, whatever the picture's shape.
+    # Everything has its place, in inches: no text meets another, whatever the image's shape.
     panel_width, panel_height, gap, head, foot = max(3.6, 4.4 * shape**0.5), 4.4 / shape**0.5, 0.3, 0.8, 0.8
     whole_width, whole_height = 2 * panel_width + 3 * gap, panel_height + head + foot
     figure = matplotlib.figure.Figure(figsize=(whole_width, whole_height))
 
-    def place(left, bottom, width, height):
+    def place(left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
         return left / whole_width, bottom / whole_height, width / whole_width, height / whole_height
 
     second = panel_width + 2 * gap  # where the right panel begins
@@ -116,7 +128,7 @@ def draw_winners(picture, found, title):
     for x, above, text, size in texts:
         figure.text(*place(x, foot + panel_height + above, 0, 0)[:2], text, fontsize=size, parse_math=False)
 
-    _show(left, picture)
+    _show(left, image)
     rows, columns = found.positions.T
     strength = np.abs(found.contributions)
     areas = 400 * strength / max(strength.max(), np.finfo(np.float32).tiny)  # in square points
@@ -134,16 +146,16 @@ def draw_winners(picture, found, title):
     top = change.max() or 1.0
     # With plain shades one strong pixel would hide that there are others.
     shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=top)
-    image = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(picture))
+    heat = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(image))
     right.set(xticks=[], yticks=[])
-    figure.colorbar(image, cax=bar, orientation="horizontal", ticks=[0, top / 4, top], format="%.2g")
+    figure.colorbar(heat, cax=bar, orientation="horizontal", ticks=[0, top / 4, top], format="%.2g")
     return figure
 
 
-def shortened(text, most=20):
+def shortened(text: str, most: int = 20) -> str:
     """`text`, with an ellipsis in its middle where it has more than `most` characters.
 
-    What is no character, as in file names that are not UTF-8, is shown as a question mark.
+    Surrogates, as in file names that are not UTF-8, become question marks.
 
     >>> shortened("a_class_name_without_end", 12)
     'a_clas…t_end'
@@ -155,12 +167,12 @@ def shortened(text, most=20):
     return f"{text[:head]}…{text[-tail:]}"
 
 
-def _show(axes, picture):
-    """One picture (C, H, W) from 0 to 1, grey if C is 1."""
-    pixels = np.moveaxis(picture, 0, 2) if len(picture) == 3 else picture[0]
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=_interpolation(picture))
+def _show(axes: Axes, image: Array) -> None:
+    """One image (C, H, W) from 0 to 1, grey if C is 1."""
+    pixels = np.moveaxis(image, 0, 2) if len(image) == 3 else image[0]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=_interpolation(image))
     axes.set(xticks=[], yticks=[])
 
 
-def _interpolation(picture):
-    return "nearest" if max(picture.shape[1:]) <= SMALL else "auto"
+def _interpolation(image: Array) -> str:
+    return "nearest" if max(image.shape[1:]) <= SMALL else "auto"

@@ -1,7 +1,8 @@
-"""From a folder of pictures to a classifier: the settings that work without being set, around `Trainer`."""
+"""A classifier trained from a folder of images: the default settings, around `Trainer`."""
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,50 +10,52 @@ import numpy as np
 from minicnn.classify.classifier import MAX_PIXELS, Classifier
 from minicnn.classify.evaluate import relabelled
 from minicnn.data.augment import color_jitter, random_flip, random_resize
-from minicnn.data.loader import Loader
-from minicnn.data.order import ByPixels
+from minicnn.data.folder import ImageFolder
+from minicnn.data.loader import Augment, Loader
+from minicnn.data.order import ByCount, ByPixels
 from minicnn.io.files import require_writable
 from minicnn.losses import CrossEntropyLoss
 from minicnn.network import SimpleNet
 from minicnn.optim import Adam
+from minicnn.plain import Array
 from minicnn.schedules import CosineAnnealingLR
 from minicnn.training.trainer import Trainer
 
 HEAD = 2**16  # bytes of each file that are compared where a run is resumed
-PICTURES_IN_A_BATCH = 32
+IMAGES_IN_A_BATCH = 32
 PIXELS_IN_A_BATCH = 2**20  # at most; training takes about 900 bytes a pixel, so this is 900 MB
 
 
 def train_classifier(
-    train,
-    validation,
+    train: ImageFolder,
+    validation: ImageFolder,
     *,
-    epochs=20,
-    order=None,
-    lr=0.004,
-    augment=None,
-    seed=0,
-    checkpoint=None,
-    resume=False,
-    overwrite=False,
-):
+    epochs: int = 20,
+    order: ByCount | ByPixels | None = None,
+    lr: float = 0.004,
+    augment: Augment | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[Classifier, Trainer]:
     """Train a SimpleNet on an `ImageFolder`, and keep the weights of the epoch with the smallest validation loss.
 
-    Each picture is learnt at its own size, up to the `longest` of the folder, which the classifier takes over. Adam's
+    Each image is learnt at its own size, up to the `max_side` of the folder, which the classifier takes over. Adam's
     learning rate falls along half a cosine, epoch by epoch.
 
     Args:
         train, validation: `ImageFolder`s of the same number of channels. Those that `split` makes will do, or two
             folders; of the second the classes go by their names, and some may be missing.
         epochs: passes over `train`, those of a resumed run included.
-        order: which pictures stand in which batch; `default_order(train)` unless given.
+        order: which images stand in which batch; `default_order(train)` unless given.
         lr: the learning rate of the first epoch.
-        augment: function (picture, rng) -> picture, as in `Loader`; `varied` is one.
+        augment: function (image, rng) -> image, as in `Loader`; `default_augment` is one.
         seed: for the first weights, the order, and the augmentation.
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
-        resume: go on with the run in `checkpoint`, given the same arguments and pictures, to the same bits. They are
+        resume: go on with the run in `checkpoint`, given the same arguments and images, to the same bits. They are
             compared with those that the run was begun with; of `augment` the name, of a file its name, size and
-            beginning, of the pictures to train together also mean and standard deviation.
+            beginning, of the images to train together also mean and standard deviation.
         overwrite: begin anew though there is a file `checkpoint`, which is replaced.
 
     Returns:
@@ -60,7 +63,7 @@ def train_classifier(
         run, the classifier has the weights of the last step.
 
     Raises:
-        ValueError: fewer than two classes, a class without pictures to train on, pictures of an unknown class in
+        ValueError: fewer than two classes, a class without images to train on, images of an unknown class in
             `validation`; `resume` of a run that was begun otherwise, of which every difference is named.
         FileNotFoundError: nothing to resume.
         FileExistsError: a checkpoint that is there already, with neither `resume` nor `overwrite`.
@@ -68,17 +71,17 @@ def train_classifier(
         RuntimeError: the loss is not finite.
     """
     _require_place(checkpoint, resume, overwrite)
-    _require_pictures_of_each_class(train)
+    _require_images_of_each_class(train)
     validation = relabelled(validation, train.class_names)
     mean, std = channel_statistics(train)
     network = SimpleNet(len(train.class_names), train.channels, rng=seed)
-    classifier = Classifier(network, train.class_names, mean, std, train.longest)
+    classifier = Classifier(network, train.class_names, mean, std, train.max_side)
 
-    def prepared(picture, rng):
-        return classifier.as_input(picture if augment is None else augment(picture, rng))
+    def prepared(image: Array, rng: np.random.Generator) -> Array:
+        return classifier.as_input(image if augment is None else augment(image, rng))
 
-    def as_it_is(picture, rng):
-        return classifier.as_input(picture)
+    def as_it_is(image: Array, rng: np.random.Generator) -> Array:
+        return classifier.as_input(image)
 
     order = order or default_order(train)
     batches = Loader(train, order, augment=prepared, rng=seed)
@@ -91,11 +94,11 @@ def train_classifier(
         "order": repr(order),
         "augment": None if augment is None else getattr(augment, "__qualname__", type(augment).__name__),
         "channels": train.channels,
-        "longest": train.longest,
+        "max_side": train.max_side,
         "background": train.background,
         "classes": train.class_names,
-        "pictures to train": _fingerprint(train, mean, std),
-        "pictures to validate": _fingerprint(validation),
+        "images to train": _fingerprint(train, mean, std),
+        "images to validate": _fingerprint(validation),
     }
     trainer = Trainer(
         network,
@@ -106,28 +109,28 @@ def train_classifier(
         checkpoint=checkpoint,
         settings=settings,
     )
-    if resume:
+    if resume and checkpoint is not None:
         trainer.load(checkpoint, batches)
     trainer.fit(batches, validation_batches, epochs=max(0, epochs - trainer.epoch))
     return classifier, trainer
 
 
-def default_order(folder):
-    """Shuffled batches of about 32 pictures, fewer where they are so large that memory might not suffice."""
+def default_order(folder: ImageFolder) -> ByPixels:
+    """Shuffled batches of about 32 images, fewer where they are so large that memory might not suffice."""
     average = folder.sizes.prod(axis=1).mean()
-    return ByPixels(int(min(PIXELS_IN_A_BATCH, PICTURES_IN_A_BATCH * average)), shuffle=True)
+    return ByPixels(int(min(PIXELS_IN_A_BATCH, IMAGES_IN_A_BATCH * average)), shuffle=True)
 
 
-def varied(picture, rng):
-    """A picture (C, H, W) as it might also have been taken: mirrored, nearer or farther, in other light."""
-    picture = random_flip(random_resize(picture, rng), rng)
-    return color_jitter(picture, rng, brightness=0.2, contrast=0.2, saturation=0.2)
+def default_augment(image: Array, rng: np.random.Generator) -> Array:
+    """An image (C, H, W) changed at random: mirrored, resized, of another brightness, contrast and saturation."""
+    image = random_flip(random_resize(image, rng), rng)
+    return color_jitter(image, rng, brightness=0.2, contrast=0.2, saturation=0.2)
 
 
-def channel_statistics(folder):
-    """(mean, std) of each channel over all pixels of all pictures, (C,) float64 each; a std of 0 is given as 1.
+def channel_statistics(folder: ImageFolder) -> tuple[Array, Array]:
+    """(mean, std) of each channel over all pixels of all images, (C,) float64 each; a std of 0 is given as 1.
 
-    This decodes every picture once, so that all bad files are known afterwards. Raises ValueError where none is left.
+    This decodes every image once, so that all bad files are known afterwards. Raises ValueError where none is left.
     """
     n_pixels, total, squares = 0, np.zeros(folder.channels), np.zeros(folder.channels)
     for images, _ in Loader(folder, ByPixels(MAX_PIXELS)):
@@ -136,14 +139,14 @@ def channel_statistics(folder):
             total += image.sum(axis=(1, 2), dtype=np.float64)
             squares += np.square(image, dtype=np.float64).sum(axis=(1, 2))
     if not n_pixels:
-        raise ValueError(f"no picture in {folder.path} could be read; {folder.summary()}")
+        raise ValueError(f"no image in {folder.path} could be read; {folder.summary()}")
     mean = total / n_pixels
     std = np.sqrt(np.maximum(squares / n_pixels - mean**2, 0))
     return mean, np.where(std > 0, std, 1)
 
 
-def _require_place(checkpoint, resume, overwrite):
-    """Raise before the work what would be lost after it, and what would be lost by it."""
+def _require_place(checkpoint: str | Path | None, resume: bool, overwrite: bool) -> None:
+    """Check, before the work, that the checkpoint can be written and that nothing is overwritten unasked."""
     if checkpoint is None:
         if resume:
             raise ValueError("train_classifier: expected the path of a checkpoint to resume, got none")
@@ -160,10 +163,10 @@ def _require_place(checkpoint, resume, overwrite):
     require_writable(checkpoint)
 
 
-def _fingerprint(folder, *statistics):
-    """How many pictures, and a digest of their names, classes and files, by which others are known to be others.
+def _fingerprint(folder: ImageFolder, *statistics: Iterable[float]) -> str:
+    """How many images, and a digest of their names, classes and files, by which changed data are recognised.
 
-    Of a large file only the beginning is read; what lies behind is in the `statistics` of all pixels, if given.
+    Only the beginning of a large file is read; the rest is in the `statistics` of all pixels, if given.
     """
     rounded = " ".join(f"{value:.6g}" for values in statistics for value in values)
     digest = hashlib.blake2b(rounded.encode(), digest_size=8)
@@ -176,13 +179,13 @@ def _fingerprint(folder, *statistics):
     return f"{len(folder)}, with the digest {digest.hexdigest()}"
 
 
-def _require_pictures_of_each_class(folder):
+def _require_images_of_each_class(folder: ImageFolder) -> None:
     counts = np.bincount(folder.labels, minlength=len(folder.class_names))
     if len(counts) < 2:
         raise ValueError(f"{folder.path}: expected a folder for each of two classes or more, got {len(counts)}")
     empty = [name for name, count in zip(folder.class_names, counts.tolist(), strict=True) if not count]
     if empty:
         raise ValueError(
-            f"{folder.path}: expected pictures of every class to train on, got none of {', '.join(empty)}; "
+            f"{folder.path}: expected images of every class to train on, got none of {', '.join(empty)}; "
             "add some, or remove the folder"
         )

@@ -11,7 +11,7 @@ compare.py     minicnn compare RECORDING
 import sys
 
 
-def main():
+def main() -> None:
     """Run the program on the arguments in sys.argv, and exit."""
     try:
         import click  # noqa: F401, to say what is missing before anything else fails

@@ -1,9 +1,10 @@
-"""minicnn compare: a network beside a recording of PyTorch's, array by array."""
+"""minicnn compare: a network compared with a recording of PyTorch's, array by array."""
 
 import importlib.util
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -12,6 +13,7 @@ from minicnn.network import Sequential, SimpleNet
 from minicnn.training.checkpoint import load_weights
 from minicnn.verify.compare import compare as compared
 from minicnn.verify.compare.recording import load
+from minicnn.verify.compare.trace import Trace
 
 
 @click.command(short_help="Find where a network and PyTorch's first part.")
@@ -33,7 +35,14 @@ from minicnn.verify.compare.recording import load
     help="How far a number may be off, relative to the largest of its array.  [default: float32 1e-5, float64 1e-10]",
 )
 @click.pass_context
-def compare(context, recording, network, model, copy_weights, tolerance):
+def compare(
+    context: click.Context,
+    recording: Path,
+    network: str | None,
+    model: Path | None,
+    copy_weights: bool,
+    tolerance: float | None,
+) -> None:
     """Make the training step of RECORDING with a minicnn network, and compare every array of it.
 
     Outputs and gradients layer by layer, running statistics, parameters after the optimiser's step. The first
@@ -49,10 +58,9 @@ def compare(context, recording, network, model, copy_weights, tolerance):
         raise click.UsageError("--copy-weights and --model exclude each other.", context)
     trace = load(recording)
     if network is None:
-        mine, copy_weights = _simple_net(trace, context), model is None
-    else:
-        mine = _network(network, context)
-    mine.to(dtype=trace.task.x.dtype)
+        copy_weights = model is None
+    mine = _simple_net(trace, context) if network is None else _network(network, context)
+    mine.to(dtype=trace.setup.x.dtype)
     if model is not None:
         load_weights(mine, model)
     comparison = compared(mine, recording, copy_weights=copy_weights, tolerance=tolerance)
@@ -64,9 +72,9 @@ def compare(context, recording, network, model, copy_weights, tolerance):
     context.exit(0 if comparison else 1)
 
 
-def _simple_net(trace, context):
+def _simple_net(trace: Trace, context: click.Context) -> Sequential:
     """A SimpleNet for the shapes of a recording."""
-    x, output = trace.task.x, trace.output
+    x, output = trace.setup.x, trace.output
     if x.ndim != 4:
         raise click.UsageError(
             f"the recording's x has shape {x.shape}, and SimpleNet takes images (N, C, H, W); give your own --network.",
@@ -75,7 +83,7 @@ def _simple_net(trace, context):
     return SimpleNet(num_classes=output.shape[1], in_channels=x.shape[1], rng=0)
 
 
-def _network(place, context):
+def _network(place: str, context: click.Context) -> Sequential:
     """The network that FILE.py:NAME means."""
     file, _, name = place.rpartition(":")
     if not file.endswith(".py") or not name:
@@ -88,9 +96,11 @@ def _network(place, context):
     return made
 
 
-def _made(file, name):
+def _made(file: str, name: str) -> Any:
     """What is called `name` in a Python file, or what it makes. What goes wrong in the file is told with its line."""
     spec = importlib.util.spec_from_file_location("network_to_compare", file)
+    assert spec is not None  # since the file's name ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     folder = str(Path(file).resolve().parent)
     sys.modules[spec.name] = module  # as an import would, for what looks itself up there
@@ -109,7 +119,7 @@ def _made(file, name):
         sys.path.remove(folder)
 
 
-def _where(file, origin, error):
+def _where(file: str, origin: str | None, error: Exception) -> str:
     """The file, and the last line of it that the error came through, and the error's kind."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
     lines += [error.lineno] if isinstance(error, SyntaxError) and error.filename == origin else []

@@ -1,5 +1,8 @@
 """What the sub-commands check of the files they will write, before the work that would be lost."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
 
 import click
@@ -10,12 +13,12 @@ from minicnn.io.files import require_writable
 class OutputFile(click.Path):
     """A file to be written: its folder must exist and take files, and it must not be a folder itself."""
 
-    def __init__(self, suffix=None):
+    def __init__(self, suffix: str | None = None) -> None:
         super().__init__(dir_okay=False, writable=True)
         self.suffix = suffix
 
-    def convert(self, value, param, ctx):
-        path = Path(super().convert(value, param, ctx))
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.resolve().parent.is_dir():
             self.fail(f"there is no folder {str(path.resolve().parent)!r}.", param, ctx)
         try:

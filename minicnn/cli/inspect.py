@@ -1,19 +1,21 @@
-"""minicnn inspect: a page that shows the forward and the backward pass on one picture."""
+"""minicnn inspect: a page that shows the forward and the backward pass on one image."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
-from minicnn.classify.classifier import LARGEST_PICTURE, WHITE, Classifier
+from minicnn.classify.classifier import LARGEST_IMAGE, WHITE, Classifier
 from minicnn.cli.files import OutputFile
 from minicnn.data import load_digits, resize
 from minicnn.data.decode import decode, to_unit_range
 from minicnn.inspect import inspect as inspected
 from minicnn.inspect.sample import decoded
 from minicnn.network import SimpleNet
+from minicnn.plain import Array
 
-LONGEST = 64  # pixels of a picture for a new network, so that every number of it goes into the page
+MAX_SIDE = 64  # pixels of an image for a new network, so that every number of it goes into the page
 DIGIT_SIZE = (32, 32)
 
 
@@ -30,27 +32,39 @@ DIGIT_SIZE = (32, 32)
     "-o", "--output", type=OutputFile(".html"), default="inspection.html", show_default=True, help="The page."
 )
 @click.option(
-    "--longest",
+    "--max-side",
     type=click.IntRange(1),
-    help=f"Shrink a larger picture to this many pixels on the longer side.  [default: the model's, or {LONGEST}]",
+    help=f"Shrink a larger image to this many pixels on the longer side.  [default: the model's, or {MAX_SIDE}]",
 )
 @click.option(
     "--train/--eval",
     "training",
     default=None,
-    help="Whether batchnorm takes the statistics of the picture, as a step of training would, or those that it kept, "
+    help="Whether batchnorm takes the statistics of the image, as a step of training would, or those that it kept, "
     "as predict does.  [default: --eval for a trained model, --train for a new network]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a new network's weights.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of a new network's weights.")
 @click.option(
     "--replay", type=click.Path(path_type=Path), help="A training run that Trainer(record=...) wrote, to replay."
 )
 @click.option("--open", "shown", is_flag=True, help="Open the page in the browser.")
 @click.pass_context
-def inspect(context, image, model, digit, label, output, longest, training, seed, replay, shown):
+def inspect(
+    context: click.Context,
+    image: Path | None,
+    model: Path | None,
+    digit: int | None,
+    label: str | None,
+    output: Path,
+    max_side: int | None,
+    training: bool | None,
+    seed: int,
+    replay: Path | None,
+    shown: bool,
+) -> None:
     """Run one forward and one backward pass on IMAGE and write a page that shows them, number by number.
 
-    The page is one file that opens in any browser, also without a network. What the picture teaches the network is
+    The page is one file that opens in any browser, also without a network. What the image teaches the network is
     seen in it layer by layer: each gradient, and the sums that it is made of. Nothing is learnt, the model stays as it
     is.
 
@@ -62,20 +76,20 @@ def inspect(context, image, model, digit, label, output, longest, training, seed
     if (image is None) == (digit is None):
         raise click.UsageError("expected either IMAGE or --digit.", context)
     classifier = None if model is None else Classifier.load(model)
+    classes: list[str] | None
     if classifier is not None:
         network, classes, channels = classifier.network, classifier.class_names, classifier.channels
     else:
         channels, classes = (3, None) if digit is None else (1, [str(n) for n in range(10)])
         network = SimpleNet(num_classes=10, in_channels=channels, rng=seed)
     if digit is not None:
-        picture, what = _digit(digit, channels), f"a handwritten {digit}"
-        label = str(digit) if label is None and str(digit) in classes else label
+        pixels, what = _digit(digit, channels), f"a handwritten {digit}"
+        label = str(digit) if label is None and str(digit) in (classes or ()) else label
     else:
-        picture, what = (
-            _picture(image, channels, longest or (classifier.longest if classifier else LONGEST)),
-            image.name,
-        )
-    x = picture if classifier is None else classifier.as_input(picture)
+        largest = max_side or (classifier.max_side if classifier else MAX_SIDE)
+        assert image is not None  # or there is a digit
+        pixels, what = _pixels_of(image, channels, largest), image.name
+    x = pixels if classifier is None else classifier.as_input(pixels)
     inspection = inspected(
         network,
         x,
@@ -96,11 +110,11 @@ def inspect(context, image, model, digit, label, output, longest, training, seed
         inspection.open()
 
 
-def _answer(record, classes):
-    """The true class, and beside it what the network takes the picture for, with its probability."""
+def _answer(record: dict[str, Any], classes: list[str] | None) -> str:
+    """The true class, and beside it what the network takes the image for, with its probability."""
     (k,), p = record["labels"], record["loss_view"]["p"]
 
-    def name(k):
+    def name(k: int) -> str | int:
         return k if classes is None else classes[k]
 
     if record["labels_are_predicted"]:
@@ -111,22 +125,22 @@ def _answer(record, classes):
     return f"true class: {name(k)}    the network says: {name(p.argmax())} ({p.max():.2f})"
 
 
-def _digit(digit, channels):
+def _digit(digit: int, channels: int) -> Array:
     """The first of scikit-learn's test digits that is this one, (channels, 32, 32) from 0 to 1."""
     test = load_digits().test
     image = test.images[np.flatnonzero(test.labels == digit)[0]]
     return np.repeat(resize(image, DIGIT_SIZE), channels, axis=0)
 
 
-def _picture(path, channels, longest):
-    """The picture in a file, (channels, H, W) from 0 to 1. Raises ClickException, which names the file."""
+def _pixels_of(path: Path, channels: int, max_side: int | None) -> Array:
+    """The image in a file, (channels, H, W) from 0 to 1. Raises ClickException, which names the file."""
     try:
-        return to_unit_range(decode(path, channels, WHITE, LARGEST_PICTURE, longest))
+        return to_unit_range(decode(path, channels, WHITE, LARGEST_IMAGE, max_side))
     except ValueError as error:
         raise click.ClickException(f"{click.format_filename(path)}: {error}") from error
 
 
-def _class(label, classes, n_classes, context):
+def _class(label: str, classes: list[str] | None, n_classes: int, context: click.Context) -> int:
     """The class that a name or a number means."""
     if classes is not None and label in classes:
         return classes.index(label)

@@ -1,5 +1,7 @@
 """The sub-commands together, and how errors are said."""
 
+from typing import Any
+
 import click
 
 import minicnn
@@ -14,9 +16,9 @@ from minicnn.cli.train import train
 class Program(click.Group):
     """Says what goes wrong with a user's files and numbers in a sentence instead of a traceback; exit code 1."""
 
-    def invoke(self, context):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # click's own business
             raise
         except (OSError, ValueError, RuntimeError, ImportError, MemoryError) as error:
@@ -29,11 +31,11 @@ class Program(click.Group):
     epilog="Each command has its own help: minicnn train --help",
 )
 @click.version_option(minicnn.__version__, prog_name="minicnn")
-def program():
-    """Teach a small convolutional network to tell pictures apart, and use it.
+def program() -> None:
+    """Teach a small convolutional network to tell images apart, and use it.
 
     \b
-    A folder with a sub-folder of pictures for each class is all it takes:
+    A folder with a sub-folder of images for each class is all it takes:
       minicnn train pets --output pets.safetensors
       minicnn evaluate pets.safetensors other-pets
       minicnn predict pets.safetensors unknown.jpg

@@ -1,25 +1,26 @@
-"""minicnn train: a folder of pictures becomes a model."""
+"""minicnn train: a folder of images becomes a model."""
 
 from pathlib import Path
 
 import click
 import numpy as np
 
+from minicnn.classify.classifier import Classifier
 from minicnn.classify.evaluate import evaluate
-from minicnn.classify.train import train_classifier, varied
+from minicnn.classify.train import default_augment, train_classifier
 from minicnn.cli.files import OutputFile
 from minicnn.data import ByCount, ByPixels, ImageFolder
 
 
-@click.command(short_help="Learn to tell the pictures of a folder apart.")
+@click.command(short_help="Learn to tell the images of a folder apart.")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=OutputFile(), required=True, help="Where the model goes, a safetensors file.")
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Passes over the pictures.")
-@click.option("--batch-size", type=click.IntRange(1), help="Pictures in a batch.  [default: about 32]")
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Passes over the images.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images in a batch.  [default: about 32]")
 @click.option(
     "--batch-pixels",
     type=click.IntRange(1),
-    help="Instead of --batch-size: pixels in a batch, about 1 KB of memory each; for large pictures.",
+    help="Instead of --batch-size: pixels in a batch, about 1 KB of memory each; for large images.",
 )
 @click.option(
     "--lr",
@@ -33,14 +34,14 @@ from minicnn.data import ByCount, ByPixels, ImageFolder
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Of all random numbers; the same again with the same.",
+    help="Seed of all random numbers; the same seed gives the same model.",
 )
 @click.option(
-    "--longest",
+    "--max-side",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Shrink larger pictures to this many pixels on the longer side; training takes about 1 KB of memory a pixel.",
+    help="Shrink larger images to this many pixels on the longer side; training takes about 1 KB of memory a pixel.",
 )
 @click.option("--grey", is_flag=True, help="Look at brightness only, one channel instead of three.")
 @click.option(
@@ -53,41 +54,41 @@ from minicnn.data import ByCount, ByPixels, ImageFolder
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help="Without --validation: the share of the pictures that is set aside for it; of each class at least one.",
+    help="Without --validation: the share of the images that is set aside for it; of each class at least one.",
 )
 @click.option(
     "--augment/--no-augment",
     default=False,
     show_default=True,
-    help="Also show each picture mirrored, larger, smaller, in other light. Not where left and right differ.",
+    help="Also show each image mirrored, larger, smaller, in other light. Not where left and right differ.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run that was stopped, given the same options.")
 @click.option("--overwrite", is_flag=True, help="Replace a model, or a stopped run, that is there already.")
 @click.pass_context
 def train(
-    context,
-    folder,
-    output,
-    epochs,
-    batch_size,
-    batch_pixels,
-    lr,
-    seed,
-    longest,
-    grey,
-    validation,
-    validation_share,
-    augment,
-    resume,
-    overwrite,
-):
-    """Learn to tell the pictures of FOLDER apart, and write the model to a file.
+    context: click.Context,
+    folder: Path,
+    output: Path,
+    epochs: int,
+    batch_size: int | None,
+    batch_pixels: int | None,
+    lr: float,
+    seed: int,
+    max_side: int,
+    grey: bool,
+    validation: Path | None,
+    validation_share: float,
+    augment: bool,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Learn to tell the images of FOLDER apart, and write the model to a file.
 
-    FOLDER has a sub-folder for each class, with pictures of any sizes. A part of them is set aside to see after each
-    epoch how well the network does on pictures it does not learn from; the best epoch is kept.
+    FOLDER has a sub-folder for each class, with images of any sizes. A part of them is set aside to see after each
+    epoch how well the network does on images it does not learn from; the best epoch is kept.
 
     Ctrl-C stops and writes what was learnt so far; the same command with --resume goes on from there. Other options or
-    pictures than the run was begun with are refused then.
+    images than the run was begun with are refused then.
 
     \b
     Example:
@@ -97,20 +98,20 @@ def train(
         raise click.UsageError("--batch-size and --batch-pixels exclude each other.", context)
     run = output.with_name(f"{output.name}.run")  # where a stopped run is kept
     _refuse_to_overwrite(context, output, run, resume, overwrite)
-    order = ByCount(batch_size, shuffle=True) if batch_size else None
+    order: ByCount | ByPixels | None = ByCount(batch_size, shuffle=True) if batch_size else None
     order = ByPixels(batch_pixels, shuffle=True) if batch_pixels else order
     channels = 1 if grey else 3
-    pictures = ImageFolder(folder, channels=channels, longest=longest)
+    image_folder = ImageFolder(folder, channels=channels, max_side=max_side)
     if validation is None:
-        several = np.count_nonzero(np.bincount(pictures.labels) > 1)  # of each of these classes at least one
-        training, held_out = pictures.split(max(1, several, round(validation_share * len(pictures))), rng=seed)
-        sources = [pictures]
+        several = int(np.count_nonzero(np.bincount(image_folder.labels) > 1))  # of each of these classes at least one
+        training, held_out = image_folder.split(max(1, several, round(validation_share * len(image_folder))), rng=seed)
+        sources = [image_folder]
     else:
-        training, held_out = pictures, ImageFolder(validation, channels=channels, longest=longest)
+        training, held_out = image_folder, ImageFolder(validation, channels=channels, max_side=max_side)
         sources = [training, held_out]
     click.echo(
-        f"{len(training)} pictures to train, {len(held_out)} to validate, "
-        f"of {len(pictures.class_names)} classes: {', '.join(pictures.class_names)}"
+        f"{len(training)} images to train, {len(held_out)} to validate, "
+        f"of {len(image_folder.class_names)} classes: {', '.join(image_folder.class_names)}"
     )
 
     classifier, trainer = train_classifier(
@@ -119,7 +120,7 @@ def train(
         epochs=epochs,
         order=order,
         lr=lr,
-        augment=varied if augment else None,
+        augment=default_augment if augment else None,
         seed=seed,
         checkpoint=run,
         resume=resume,
@@ -137,7 +138,7 @@ def train(
             click.echo(f"{source.path}: {source.summary()}", err=True)
 
 
-def _refuse_to_overwrite(context, output, run, resume, overwrite):
+def _refuse_to_overwrite(context: click.Context, output: Path, run: Path, resume: bool, overwrite: bool) -> None:
     """End the program where an earlier model or run would be lost, and say how it is kept."""
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.", context)
@@ -158,8 +159,8 @@ def _refuse_to_overwrite(context, output, run, resume, overwrite):
         )
 
 
-def _report(classifier, held_out):
-    """Print how good the model is beside what one gets without looking at the pictures."""
+def _report(classifier: Classifier, held_out: ImageFolder) -> None:
+    """Print the model's accuracy, and that of always naming the largest class."""
     result = evaluate(classifier, held_out)
     name = classifier.class_names[np.bincount(result.labels).argmax()]
     click.echo(

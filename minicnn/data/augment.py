@@ -13,17 +13,18 @@ import numpy as np
 
 from minicnn.checks import as_pair
 from minicnn.data.pillow import import_pillow
+from minicnn.plain import Array, Pair
 
 GREY = np.array([0.2989, 0.587, 0.114])  # of red, green and blue, as in torchvision
 MAX_PIXELS = 50_000_000  # of a resized image
 
 
-def random_flip(image, rng):
+def random_flip(image: Array, rng: np.random.Generator) -> Array:
     """`image`, or with probability ½ its mirror image, left for right."""
     return image[:, :, ::-1] if rng.random() < 0.5 else image
 
 
-def random_crop(image, size, rng):
+def random_crop(image: Array, size: int | Pair, rng: np.random.Generator) -> Array:
     """A part of `size`, an int or (h, w), each place as likely as the next: (C, h, w), a view.
 
     Raises ValueError where the image is smaller.
@@ -39,7 +40,9 @@ def random_crop(image, size, rng):
     return image[:, top : top + height, left : left + width]
 
 
-def color_jitter(image, rng, brightness=0.0, contrast=0.0, saturation=0.0):
+def color_jitter(
+    image: Array, rng: np.random.Generator, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0
+) -> Array:
     """Brightness, contrast and saturation changed, in random order; torchvision's ColorJitter without hue.
 
         brightness    f · image                                          result always cut to 0 … 1
@@ -64,7 +67,7 @@ def color_jitter(image, rng, brightness=0.0, contrast=0.0, saturation=0.0):
     return image
 
 
-def _other(name, image):
+def _other(name: str, image: Array) -> Array | float:
     """What the image is blended with, (1, H, W) or a number."""
     if name == "brightness":
         return 0.0
@@ -72,12 +75,12 @@ def _other(name, image):
     return grey if name == "saturation" else grey.mean(dtype=np.float64)
 
 
-def _blend(image, other, factor):
+def _blend(image: Array, other: Array | float, factor: float) -> Array:
     mixed = np.asarray(factor * image + (1 - factor) * other, image.dtype)
     return mixed.clip(0, 1)
 
 
-def random_resize(image, rng, scale=(0.8, 1.25)):
+def random_resize(image: Array, rng: np.random.Generator, scale: tuple[float, float] = (0.8, 1.25)) -> Array:
     """The image with height and width times a factor from scale[0] to scale[1], the same for both.
 
     The factor's logarithm is drawn evenly, so that twice is as likely as half.
@@ -90,12 +93,12 @@ def random_resize(image, rng, scale=(0.8, 1.25)):
     return _scaled(image, math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def resize(image, size, longest=None):
+def resize(image: Array, size: int | Pair, max_side: int | None = None) -> Array:
     """The image in another size, averaged where it shrinks and interpolated linearly where it grows (C, h, w).
 
     Args:
         size: (h, w); or an int, the length of the shorter side, with the shape kept.
-        longest: with an int, the longer side is at most this, and the shorter one then less than `size`. A strip
+        max_side: with an int, the longer side is at most this, and the shorter one then less than `size`. A strip
             of 1 × 60000 resized to 64 would have 245 million pixels without it.
 
     Raises ValueError for a size below 1, or a result of more than 50 million pixels.
@@ -104,29 +107,31 @@ def resize(image, size, longest=None):
     if isinstance(size, (tuple, list)):
         return _resized(image, *as_pair(size, "resize: size", 1))
     (shorter, _), factor = as_pair(size, "resize: size", 1), math.inf
-    if longest is not None:
-        factor = as_pair(longest, "resize: longest", 1)[0] / max(height, width)
+    if max_side is not None:
+        factor = as_pair(max_side, "resize: max_side", 1)[0] / max(height, width)
     return _scaled(image, min(factor, shorter / min(height, width)))
 
 
-def shrink(image, longest):
-    """The image with its longer side at most `longest`, the shape kept; a smaller one as it is.
+def shrink(image: Array, max_side: int) -> Array:
+    """The image with its longer side at most `max_side`, the shape kept; a smaller one as it is.
 
     >>> shrink(np.ones((1, 100, 30)), 10).shape, shrink(np.ones((1, 10, 3)), 10).shape
     ((1, 10, 3), (1, 10, 3))
     """
-    size = shrunk_size(*image.shape[1:], longest)
-    return image if size == image.shape[1:] else _resized(image, *size)
+    _, height, width = image.shape
+    size = shrunk_size(height, width, max_side)
+    return image if size == (height, width) else _resized(image, *size)
 
 
-def shrunk_size(height, width, longest):
+def shrunk_size(height: int, width: int, max_side: int) -> Pair:
     """(h, w) of what `shrink` returns."""
-    if max(height, width) <= longest:
+    if max(height, width) <= max_side:
         return height, width
-    return tuple(max(1, round(side * longest / max(height, width))) for side in (height, width))
+    longer = max(height, width)
+    return max(1, round(height * max_side / longer)), max(1, round(width * max_side / longer))
 
 
-def pad_to(image, size):
+def pad_to(image: Array, size: int | Pair) -> Array:
     """The image in the middle of zeros, at least `size`, an int or (h, w); sides that are longer stay as they are.
 
     >>> pad_to(np.ones((1, 1, 3)), 2)
@@ -139,15 +144,15 @@ def pad_to(image, size):
     return np.pad(image, [(0, 0), *((lack // 2, lack - lack // 2) for lack in missing)])
 
 
-def _scaled(image, factor):
+def _scaled(image: Array, factor: float) -> Array:
     return _resized(image, *(max(1, round(side * factor)) for side in image.shape[1:]))
 
 
-def _resized(image, height, width):
+def _resized(image: Array, height: int, width: int) -> Array:
     if height * width > MAX_PIXELS:
         raise ValueError(
             f"resize: expected a result of at most {MAX_PIXELS} pixels, got {height} × {width} from an image of shape "
-            f"{image.shape}; give `longest` or a smaller size"
+            f"{image.shape}; give `max_side` or a smaller size"
         )
     pillow = import_pillow("resize")
     # Mode F is one channel of float32. Pillow widens the triangle of "bilinear" where it shrinks, so that no pixel

@@ -1,10 +1,14 @@
-"""Batches: a set of labelled images, a few at a time, in an order that can be taken up again."""
+"""Batches: a set of labelled images, a few at a time, in an order that can be resumed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.checks import as_count, as_int, as_plain, require_entries
 from minicnn.images import Images
-from minicnn.plain import as_plain_array
+from minicnn.plain import Array, as_plain_array
 
 
 class Batches:
@@ -29,10 +33,19 @@ class Batches:
     [[0, 1], [2, 3], [4]]
     """
 
-    def __init__(self, images, labels, batch_size, shuffle=False, rng=None):
+    def __init__(
+        self,
+        images: ArrayLike | Images | list[Array],
+        labels: ArrayLike,
+        batch_size: int,
+        shuffle: bool = False,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
         if isinstance(images, list) and images:
             images = Images(images)
-        self.images = images if isinstance(images, Images) else as_plain_array(images, "Batches: images")
+        self.images: Array | Images = (
+            images if isinstance(images, Images) else as_plain_array(images, "Batches: images")
+        )
         self.labels = as_plain_array(labels, "Batches: labels")
         self.batch_size = as_int(batch_size, "Batches: batch_size", 1)
         if not len(self.images):
@@ -45,16 +58,16 @@ class Batches:
         self._position = 0  # batches of this epoch that were handed out
         self._resume_at = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches in an epoch."""
         return -(-len(self.images) // self.batch_size)
 
-    def batches_in(self, epochs):
+    def batches_in(self, epochs: int) -> int:
         """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun."""
         epochs = as_int(epochs, "Batches.batches_in: epochs", 0)
         return epochs * len(self) - (self._resume_at if epochs else 0)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Any, Array]]:
         self._epoch_start = self._rng.bit_generator.state
         order = self._rng.permutation(len(self.images)) if self.shuffle else np.arange(len(self.images))
         first, self._resume_at = self._resume_at, 0
@@ -64,7 +77,7 @@ class Batches:
             yield self.images[chosen], self.labels[chosen]
         self._epoch_start, self._position = self._rng.bit_generator.state, 0
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """The random state at the start of this epoch, and how many of its batches were handed out."""
         return {
             "images": len(self.images),
@@ -74,7 +87,7 @@ class Batches:
             "position": self._position,
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state` at the next `for` loop.
 
         Raises ValueError, and changes nothing, where `state` belongs to another number of images, batch size, or
@@ -92,7 +105,7 @@ class Batches:
         self._position = self._resume_at = position
 
 
-def _require_state_of(bit_generator, state, what):
+def _require_state_of(bit_generator: np.random.BitGenerator, state: Any, what: str) -> None:
     """Raise ValueError where `state` is none of this kind of bit generator."""
     name, trial = type(bit_generator).__name__, type(bit_generator)()
     try:
@@ -100,7 +113,7 @@ def _require_state_of(bit_generator, state, what):
         taken = as_plain(trial.state) == state
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{what}: expected the state of a {name}, got another's or a damaged one: {error}") from error
-    # NumPy does not look whether the place in a buffer is within it, and would read what is behind.
+    # NumPy does not check that the position is within its buffer, and would read beyond it.
     bounds = [(trial.state.get("has_uint32", 0), 1)]
     if name == "MT19937":
         bounds.append((trial.state["state"]["pos"], len(trial.state["state"]["key"])))

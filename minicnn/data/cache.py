@@ -1,14 +1,17 @@
 """Decoded images kept in memory, within a budget."""
 
 import threading
+from collections.abc import Hashable
+
+from minicnn.plain import Array
 
 
 class PixelCache:
     """Arrays by key, of at most `budget` bytes together; any thread may use it.
 
-    What comes first is kept, and nothing is ever thrown out. Training goes through all images again and again: a cache
-    that throws out what was used longest ago throws out each image just before it is wanted, and with room for
-    nine images of ten has none of them; one that keeps the first nine has nine.
+    The first arrays are kept until the budget is used up, and none is evicted. Training reads all images again and
+    again: a least-recently-used cache would evict each image just before it is needed, and with room for nine images
+    of ten would never hit; this one hits nine times of ten.
 
     >>> import numpy as np
     >>> cache = PixelCache(budget=100)
@@ -18,16 +21,16 @@ class PixelCache:
     (False, True, 80)
     """
 
-    def __init__(self, budget):
+    def __init__(self, budget: int) -> None:
         self.budget, self.bytes = budget, 0
-        self._arrays = {}
+        self._arrays: dict[Hashable, Array] = {}
         self._lock = threading.Lock()
 
-    def get(self, key):
+    def get(self, key: Hashable) -> Array | None:
         """The array, or None."""
         return self._arrays.get(key)
 
-    def keep(self, key, array):
+    def keep(self, key: Hashable, array: Array) -> None:
         """Keep `array`, which must own its memory and is not to be written from here on, if there is room for it."""
         with self._lock:
             if key not in self._arrays and self.bytes + array.nbytes <= self.budget:

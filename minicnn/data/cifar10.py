@@ -1,4 +1,4 @@
-"""CIFAR-10: 60 000 colour 32 × 32 pictures in ten classes (Krizhevsky, 2009), read from what its page offers."""
+"""CIFAR-10: 60 000 colour 32 × 32 images in ten classes (Krizhevsky, 2009), read from the archives of its page."""
 
 import gzip
 import io
@@ -7,6 +7,7 @@ import pickletools
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from minicnn.checks import shortened
 from minicnn.data.dataset import Dataset, LabelledImages
 from minicnn.io.files import open_regular
 from minicnn.io.safetensors import WRONG_CONTENT
+from minicnn.plain import Array
+
+Part: TypeAlias = tuple[Array, list[int]]  # pixels (N, 3072) uint8 and labels, of one file of the archive
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
@@ -32,7 +36,7 @@ MOST_BYTES, MOST_MEMBERS = 2**28, 100  # of the archive, which has 190 MB and 9 
 MOST_OPERATIONS, MOST_TUPLES = 10**6, 100  # of a pickle, which has 60 000 and 4
 
 
-def load_cifar10(folder="."):
+def load_cifar10(folder: str | Path = ".") -> Dataset:
     """50 000 training and 10 000 test images (N, 3, 32, 32), values from 0 to 1.
 
     Args:
@@ -63,9 +67,9 @@ def load_cifar10(folder="."):
     return Dataset("cifar10", _joined(train), _joined([parts[TEST_FILE]]), CLASS_NAMES, f"CIFAR-10 from {path}")
 
 
-def _read_archive(path):
+def _read_archive(path: Path) -> dict[str, Part]:
     """{"data_batch_1": (pixels (N, 3072) uint8, labels (N,)), …} from either form of the archive."""
-    parts = {}
+    parts: dict[str, Part] = {}
     with tarfile.open(fileobj=io.BytesIO(_unpacked(path)), mode="r:") as archive:
         for number, member in enumerate(archive):
             if number == MOST_MEMBERS:
@@ -75,7 +79,7 @@ def _read_archive(path):
                 continue
             if name in parts:
                 raise ValueError(f"it has {name} twice")
-            content = archive.extractfile(member).read()
+            content = archive.extractfile(member).read()  # type: ignore[union-attr]  # a regular file has content
             pixels, labels = _from_binary(content) if ending == "bin" else _from_pickle(content)
             if not labels or pixels.shape != (len(labels), IMAGE_BYTES) or not all(0 <= label < 10 for label in labels):
                 raise ValueError(f"{shortened(member.name)} does not hold CIFAR-10 images with labels from 0 to 9")
@@ -83,8 +87,8 @@ def _read_archive(path):
     return parts
 
 
-def _unpacked(path):
-    """The bytes of the archive, which some browsers unpack; not more than CIFAR-10's has, whatever the file holds."""
+def _unpacked(path: Path) -> bytes:
+    """The bytes of the archive, which some browsers have unpacked. Raises ValueError for more than CIFAR-10 has."""
     with open_regular(path) as file:
         is_packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -95,13 +99,13 @@ def _unpacked(path):
     return content
 
 
-def _from_binary(content):
+def _from_binary(content: bytes) -> Part:
     """One byte of label and 3072 of pixels for each image."""
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + IMAGE_BYTES)
     return records[:, 1:], records[:, 0].tolist()
 
 
-def _from_pickle(content):
+def _from_pickle(content: bytes) -> Part:
     """A pickled dict with the keys b"data" and b"labels"."""
     _require_modest(content)
     batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
@@ -111,36 +115,37 @@ def _from_pickle(content):
     return batch[b"data"].as_array(), labels
 
 
-def _require_modest(content):
+def _require_modest(content: bytes) -> None:
     """Raise ValueError where a pickle asks for more than a batch of CIFAR-10 does, before it is loaded.
 
-    It may number the places where it remembers things as it likes, and memory is taken for all below; and the hash of
-    tuples within tuples is computed by C functions that call each other, until the process has no stack left.
+    A pickle chooses the numbers of its memo entries, and memory is allocated for all lower numbers. Hashing nested
+    tuples recurses in C, until the stack overflows.
     """
     n_tuples = 0
     for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
         n_tuples += "TUPLE" in operation.name
-        largest = argument if "PUT" in operation.name else 0
+        largest = argument if "PUT" in operation.name and argument is not None else 0
         if max(number, largest) > MOST_OPERATIONS or n_tuples > MOST_TUPLES:
             raise ValueError("its pickle asks for more than a batch of CIFAR-10 needs")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads plain values; whatever the pickle would call or make is only noted, since it can name any code."""
+    """Loads plain values. What the pickle asks to be called is only noted, since it could be any code."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in OF_AN_ARRAY:
             raise pickle.UnpicklingError(f"it asks for {shortened(module)}.{shortened(name)}")
         return _Asked(name)
 
 
 class _Asked:
-    """What a pickle asks to be made: a name, with which arguments it is to be called, and its state."""
+    """An object that a pickle asks for: the name of what makes it, its arguments and its state."""
 
-    def __init__(self, name, arguments=()):
-        self.name, self.arguments, self.state = name, arguments, None
+    def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
+        self.name, self.arguments = name, arguments
+        self.state: Any = None
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> Any:
         if self.name != "encode":
             return _Asked(self.name, arguments)
         text, encoding = arguments  # how Python 3 writes bytes for Python 2
@@ -148,10 +153,10 @@ class _Asked:
             raise ValueError(f"expected bytes as latin1, got {shortened(encoding)}")
         return text.encode("latin1")
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    def as_array(self):
+    def as_array(self) -> Array:
         """The array of bytes that is meant, as NumPy pickles it: of its state the shape, the dtype, and the bytes."""
         _, shape, dtype, in_columns, content = self.state
         if self.name != "_reconstruct" or dtype.name != "dtype" or dtype.arguments[0] not in ("u1", b"u1"):
@@ -159,7 +164,7 @@ class _Asked:
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if in_columns else "C")
 
 
-def _joined(parts):
+def _joined(parts: list[Part]) -> LabelledImages:
     pixels = np.concatenate([pixels for pixels, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
     return LabelledImages(pixels.reshape(-1, 3, 32, 32).astype(np.float32) / 255, labels.astype(np.int64))

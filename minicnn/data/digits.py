@@ -8,7 +8,7 @@ N_TEST = 360
 SPLIT_SEED = 0  # one split for everybody, so that test accuracies can be compared
 
 
-def load_digits():
+def load_digits() -> Dataset:
     """1 437 training and 360 test images (N, 1, 8, 8) of the digits 0 to 9, values from 0 to 1.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998 (its test part, as
@@ -17,7 +17,7 @@ def load_digits():
     Raises ImportError, saying how to get it, where scikit-learn is not installed.
     """
     try:
-        import sklearn.datasets
+        import sklearn.datasets  # type: ignore[import-untyped]  # it says nothing of its types
     except ImportError as error:
         raise ImportError(
             "load_digits: the digits come with scikit-learn, which is not installed; "

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70 000 grey 28 × 28 pictures of clothes in ten classes (Xiao et al., 2017, arXiv:1708.07747)."""
+"""Fashion-MNIST: 70 000 grey 28 × 28 images of clothes in ten classes (Xiao et al., 2017, arXiv:1708.07747)."""
 
 import gzip
 import math
@@ -10,6 +10,7 @@ import numpy as np
 
 from minicnn.data.dataset import Dataset, LabelledImages
 from minicnn.io.files import open_regular
+from minicnn.plain import Array
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 MOST = 70_000  # images in a file: the whole set
@@ -27,7 +28,7 @@ CLASS_NAMES = (
 )
 
 
-def load_fashion_mnist(folder=None):
+def load_fashion_mnist(folder: str | Path | None = None) -> Dataset:
     """60 000 training and 10 000 test images (N, 1, 28, 28), values from 0 to 1.
 
     Args:
@@ -43,7 +44,7 @@ def load_fashion_mnist(folder=None):
     return Dataset("fashion-mnist", train, test, CLASS_NAMES, f"Fashion-MNIST from {folder}")
 
 
-def _load_part(folder, prefix):
+def _load_part(folder: Path, prefix: str) -> LabelledImages:
     images_path, labels_path = folder / f"{prefix}-images-idx3-ubyte.gz", folder / f"{prefix}-labels-idx1-ubyte.gz"
     images, labels = read_idx(images_path, (MOST, 28, 28)), read_idx(labels_path, (MOST,))
     if len(images) != len(labels):
@@ -53,7 +54,7 @@ def _load_part(folder, prefix):
     return LabelledImages(images[:, None].astype(np.float32) / 255, labels.astype(np.int64))
 
 
-def read_idx(path, axes):
+def read_idx(path: Path, axes: tuple[int, ...]) -> Array:
     """The uint8 array of a gzipped IDX file: two zero bytes, type 8, the number of axes, each axis's length, the data.
 
     `axes` are the lengths that it should have, the first of them at most. No more is unpacked than that.

@@ -1,13 +1,21 @@
 """Loader: batches of images of any sizes, read and augmented by threads while the network trains."""
 
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minicnn.checks import as_count, as_int, require_entries
+from minicnn.data.dataset import LabelledImages
+from minicnn.data.folder import ImageFolder
+from minicnn.data.order import ByCount, ByPixels
 from minicnn.images import Images
+from minicnn.plain import Array
+
+Augment: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
 
 class Loader:
@@ -35,14 +43,22 @@ class Loader:
     With `ByPixels` and `shuffle` epochs differ in their number of batches; `batches_in(epochs)` says how many come.
 
     >>> from minicnn.data import ByCount, LabelledImages
-    >>> pictures = LabelledImages(Images([np.zeros((1, 2, 2)), np.zeros((1, 3, 1)), np.ones((1, 1, 1))]), np.arange(3))
-    >>> for images, labels in Loader(pictures, ByCount(2)):
+    >>> labelled = LabelledImages(Images([np.zeros((1, 2, 2)), np.zeros((1, 3, 1)), np.ones((1, 1, 1))]), np.arange(3))
+    >>> for images, labels in Loader(labelled, ByCount(2)):
     ...     print(images.sizes.tolist(), labels)
     [[2, 2], [3, 1]] [0 1]
     [[1, 1]] [2]
     """
 
-    def __init__(self, source, order, *, augment=None, rng=None, workers=2):
+    def __init__(
+        self,
+        source: ImageFolder | LabelledImages,
+        order: ByCount | ByPixels,
+        *,
+        augment: Augment | None = None,
+        rng: np.random.Generator | int | None = None,
+        workers: int = 2,
+    ) -> None:
         self.source, self.order, self.augment = source, order, augment
         self.workers = as_int(workers, "Loader: workers", 1)
         self._seed = int(np.random.default_rng(rng).integers(2**63))
@@ -50,11 +66,11 @@ class Loader:
         self._position = 0  # batches of this epoch that were handed out or passed over
         self._resume_at = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches in this epoch, those counted that turn out to have no image left."""
         return len(self._batches(self._epoch))
 
-    def batches_in(self, epochs):
+    def batches_in(self, epochs: int) -> int:
         """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun.
 
         Exactly, but for batches that turn out to have no image left. Each epoch's order is drawn for it.
@@ -63,12 +79,12 @@ class Loader:
         first, begun = self._next_loop()
         return sum(len(self._batches(first + n)) for n in range(epochs)) - (begun if epochs else 0)
 
-    def _next_loop(self):
+    def _next_loop(self) -> tuple[int, int]:
         """(epoch, position) that the next loop begins with."""
         left_early = self._position != self._resume_at  # the loop before, which ended its epoch
         return (self._epoch + 1, 0) if left_early else (self._epoch, self._position)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Images, Array]]:
         self._epoch, self._position = self._next_loop()
         epoch, self._resume_at = self._epoch, 0
         pool = ThreadPoolExecutor(self.workers, "minicnn-loader")
@@ -85,7 +101,7 @@ class Loader:
             pool.shutdown(cancel_futures=True)
         self._epoch, self._position = epoch + 1, 0
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """The seed, the number of this epoch, and how many of its batches were handed out."""
         return {
             "images": len(self.source),
@@ -95,7 +111,7 @@ class Loader:
             "position": self._position,
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state` at the next `for` loop.
 
         Raises ValueError, and changes nothing, where `state` belongs to another number of images or another order, or
@@ -110,11 +126,11 @@ class Loader:
         position = as_count(state["position"], f"{what}: position", len(self._batches(epoch, seed)))
         self._seed, self._epoch, self._position, self._resume_at = seed, epoch, position, position
 
-    def _batches(self, epoch, seed=None):
+    def _batches(self, epoch: int, seed: int | None = None) -> list[Array]:
         rng = _generator(self._seed if seed is None else seed, epoch, 0)
         return self.order.batches(self.source.sizes, rng)
 
-    def _load(self, epoch, chosen):
+    def _load(self, epoch: int, chosen: Array) -> tuple[Images, Array] | None:
         """The batch of the images `chosen`, or None where all of them are bad files. This is what the threads do."""
         images, labels = [], []
         for index in chosen.tolist():
@@ -128,6 +144,6 @@ class Loader:
         return (Images(images), np.array(labels, np.int64)) if images else None
 
 
-def _generator(seed, epoch, number):
+def _generator(seed: int, epoch: int, number: int) -> np.random.Generator:
     """The random numbers of the order (number 0), or of image number - 1, in this epoch."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, number)))

@@ -1,13 +1,16 @@
 """Orders: which images of an epoch stand in which batch.
 
-An order is a rule without a memory: its `batches(sizes, rng)` gives the same batches for the same numbers.
+An order keeps no state: `batches(sizes, rng)` gives the same batches for the same random numbers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from minicnn.checks import as_int, as_plain
+from minicnn.plain import Array, Pair
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,9 @@ class ByCount:
     Args:
         batch_size: how many images.
         shuffle: whether each epoch has a new random order.
-        bucketed: whether images of like area stand together: but for those where two buckets meet, the largest image
-            of a batch has less than √2 times the pixels of the smallest. With `shuffle` the batches come in
-            random order, and which of the like images meet in a batch is random, too.
+        bucketed: whether images of similar area are batched together: except where two buckets meet, the largest image
+            of a batch has less than √2 times the pixels of the smallest. With `shuffle` the batches come in random
+            order, and which similar images share a batch is random, too.
 
     Raises ValueError for a batch_size below 1, TypeError where it is no integer.
 
@@ -34,11 +37,11 @@ class ByCount:
     shuffle: bool = False
     bucketed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_int(self.batch_size, "ByCount: batch_size", 1)
-        vars(self).update(as_plain(vars(self)))  # NumPy's numbers have another repr, by which a run knows its order
+        vars(self).update(as_plain(vars(self)))  # NumPy's numbers have another repr, and runs compare orders by it
 
-    def batches(self, sizes, rng):
+    def batches(self, sizes: Sequence[Pair] | Array, rng: np.random.Generator | None) -> list[Array]:
         """List of arrays of positions in `sizes` (N, 2), drawn by the Generator `rng`, unused without `shuffle`."""
         sequence = _sequence(self, sizes, rng)
         cuts = range(self.batch_size, len(sequence), self.batch_size)
@@ -49,7 +52,7 @@ class ByCount:
 class ByPixels:
     """Batches of as many images as have `max_pixels` pixels together; a larger image is a batch of its own.
 
-    So a batch of large pictures takes no more memory than one of small ones. Pixels are those of the source: what an
+    So a batch of large images takes no more memory than one of small ones. Pixels are those of the source: what an
     augmentation does to them is not known beforehand. How many batches an epoch has depends on the order drawn.
 
     Args:
@@ -66,11 +69,11 @@ class ByPixels:
     shuffle: bool = False
     bucketed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         as_int(self.max_pixels, "ByPixels: max_pixels", 1)
         vars(self).update(as_plain(vars(self)))  # see ByCount
 
-    def batches(self, sizes, rng):
+    def batches(self, sizes: Sequence[Pair] | Array, rng: np.random.Generator | None) -> list[Array]:
         """List of arrays of positions in `sizes` (N, 2), drawn by the Generator `rng`, unused without `shuffle`."""
         sequence = _sequence(self, sizes, rng)
         cuts, pixels = [], 0
@@ -82,11 +85,11 @@ class ByPixels:
         return _arranged(self, np.split(sequence, cuts), rng)
 
 
-def _areas(sizes):
+def _areas(sizes: Sequence[Pair] | Array) -> Array:
     return np.asarray(sizes, np.int64).prod(axis=1)
 
 
-def _sequence(order, sizes, rng):
+def _sequence(order: ByCount | ByPixels, sizes: Sequence[Pair] | Array, rng: Any) -> Array:
     """All positions, in the order in which they are cut into batches."""
     sequence = rng.permutation(len(sizes)) if order.shuffle else np.arange(len(sizes))
     if order.bucketed:
@@ -95,7 +98,7 @@ def _sequence(order, sizes, rng):
     return sequence
 
 
-def _arranged(order, batches, rng):
+def _arranged(order: ByCount | ByPixels, batches: list[Array], rng: Any) -> list[Array]:
     """The batches in the order in which they come: without this, buckets would come from small to large."""
     if order.shuffle and order.bucketed:
         return [batches[place] for place in rng.permutation(len(batches))]

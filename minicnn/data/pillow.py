@@ -1,7 +1,9 @@
 """Pillow, imported when the first image file is read, so that minicnn works without it."""
 
+from types import ModuleType
 
-def import_pillow(who):
+
+def import_pillow(who: str) -> ModuleType:
     """The module `PIL.Image` with its reader of each of FORMATS. Raises ImportError with the remedy."""
     try:
         from PIL import (  # noqa: F401, since importing a reader is what makes it known
@@ -22,8 +24,8 @@ def import_pillow(who):
     return Image
 
 
-# Pillow reads more than these, some of them by starting other programs; whoever names a file .png decides which
-# reader it meets, so that no others are asked.
+# Pillow reads more formats, some of them by starting other programs. A file's content decides which reader it gets, so
+# only these are offered.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 # The files of a folder that count as images; torchvision's, and .gif.

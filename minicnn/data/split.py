@@ -1,13 +1,22 @@
 """Two parts of a set of labelled images, with every class in both."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
+
+from minicnn.plain import Array
 
 log = logging.getLogger(__name__)
 
 
-def split_by_class(labels, n_second, rng, what, class_names=None):
+def split_by_class(
+    labels: Array,
+    n_second: int,
+    rng: np.random.Generator | int | None,
+    what: str,
+    class_names: Sequence[str] | None = None,
+) -> tuple[Array, Array]:
     """Positions of two disjoint random parts, (the rest, `n_second` images), each in random order.
 
     Every class has about the same share of both parts. One image of each class stays in the first part, which is learnt

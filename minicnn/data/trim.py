@@ -1,11 +1,13 @@
 """Trimming: images cut to what is on them, each to a size of its own."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.images import Images
+from minicnn.plain import Array
 
 
-def trimmed(images):
+def trimmed(images: Array | Images) -> Images:
     """Each image cut to the smallest rectangle with all its pixels that are not 0; an empty one to its first pixel.
 
     Args:
@@ -18,10 +20,14 @@ def trimmed(images):
     >>> trimmed(blank)[0]
     array([[[7., 7., 7.]]])
     """
-    return Images([image[:, _span(image.any(axis=(0, 2))), _span(image.any(axis=(0, 1)))] for image in images])
+    return Images([_trimmed(image) for image in images])
 
 
-def _span(used):
+def _trimmed(image: Array) -> Array:
+    return image[:, _span(image.any(axis=(0, 2))), _span(image.any(axis=(0, 1)))]
+
+
+def _span(used: ArrayLike) -> slice:
     """The slice from the first to the last True."""
     places = np.flatnonzero(used)
     return slice(places[0], places[-1] + 1) if places.size else slice(0, 1)

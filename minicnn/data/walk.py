@@ -2,11 +2,12 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from minicnn.data.pillow import SUFFIXES
 
-# What systems and programs put beside people's own files, besides all that begins with a dot.
+# What operating systems and programs put beside a user's files, in addition to what begins with a dot.
 SYSTEM_FOLDERS = ("__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information")
 
 # What the parts of a data set are called, as in "train", "Val", "test_set", "training-images".
@@ -17,20 +18,20 @@ PARTS = {
 }
 
 
-def class_folders(root):
-    """The direct sub-folders of `root` that a person made, sorted by name."""
+def class_folders(root: Path) -> list[Path]:
+    """The direct sub-folders of `root`, sorted by name, without hidden and system ones."""
     return [root / name for name in _own_names(root) if os.path.isdir(root / name)]
 
 
-def class_name(folder):
-    """The name of a class folder, read as UTF-8 whatever language the system is set to: a model is used on others, too.
+def class_name(folder: Path) -> str:
+    """The name of a class folder, decoded as UTF-8 whatever the system's locale: a model may be used on another system.
 
-    What is no UTF-8 stays in it as Python's half characters.
+    Bytes that are not UTF-8 become surrogate escapes.
     """
     return os.fsencode(folder.name).decode("utf-8", "surrogateescape")
 
 
-def parts_of_a_set(names):
+def parts_of_a_set(names: Iterable[str]) -> dict[str, str]:
     """{part: name} of the folders that are the parts of a data set by their names; {} unless there are several.
 
     >>> parts_of_a_set(["test", "train", "val"])
@@ -42,15 +43,17 @@ def parts_of_a_set(names):
     return found if len(found) > 1 else {}
 
 
-def image_files(folder):
+def image_files(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """(files, unreadable): the paths below `folder` whose suffix is an image's, and the folders that cannot be listed.
 
-    Hidden files and folders, whose names begin with a dot, and SYSTEM_FOLDERS are passed over. Links to folders are
+    Hidden files and folders, whose names begin with a dot, and SYSTEM_FOLDERS are skipped. Links to folders are
     followed, but each folder is entered once and none that `folder` lies in, so that the walk ends. The files are
     sorted by folder, then by name, as torchvision has it; the unreadable folders are pairs (path, reason).
     """
     entered = {_identity(above) for above in (folder, *folder.resolve().parents)}
-    files, unreadable, waiting = [], [], [folder]
+    files: list[Path] = []
+    unreadable: list[tuple[Path, str]] = []
+    waiting = [folder]
     while waiting:
         here = waiting.pop()
         try:
@@ -70,12 +73,12 @@ def image_files(folder):
     return sorted(files, key=lambda path: (str(path.parent), path.name)), unreadable
 
 
-def _own_names(folder):
-    """What lies in a folder, sorted by name, without what is hidden or the system's."""
+def _own_names(folder: Path) -> list[str]:
+    """The names in a folder, sorted, without hidden and system ones."""
     return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name not in SYSTEM_FOLDERS)
 
 
-def _identity(folder: Path):
-    """The same for all the names that links give to one folder."""
+def _identity(folder: Path) -> tuple[int, int]:
+    """Device and inode, which are the same for all links to a folder."""
     status = os.stat(folder)
     return status.st_dev, status.st_ino

@@ -1,14 +1,15 @@
-"""What is printed, on streams that cannot take every character.
+"""Printing to streams that cannot encode every character.
 
-A console of Windows, a file that output is sent to, or a system without a language may take but the 128 characters of
-ASCII, or some 256. What they cannot take is written by characters that they can: what this package prints by what comes
-nearest ("×" by "x"), and all else, such as names in other scripts, by its number ("\\u732b"), so that two different
+A Windows console, a file that output is redirected to, or a system without a locale may accept only the 128 characters
+of ASCII, or some 256. Others are replaced: those that this package prints by the nearest ones ("×" by "x"), and all
+else, such as names in other scripts, by its number ("\\u732b"), so that two different
 names stay different.
 """
 
 import codecs
 import io
 import sys
+from typing import Any
 
 ERRORS = "minicnn.ascii"  # the name of `_in_ascii` among Python's error handlers
 
@@ -22,7 +23,7 @@ NEAREST = {
 }
 
 
-def _in_ascii(error):
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
     """As Python calls an error handler: what is written in place of characters, and where it goes on."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -33,8 +34,8 @@ def _in_ascii(error):
 codecs.register_error(ERRORS, _in_ascii)
 
 
-def printable(text, stream):
-    """`text` with what `stream` cannot take written by what it can.
+def printable(text: str, stream: Any) -> str:
+    """`text` with the characters that `stream` cannot encode replaced.
 
     >>> printable("3 × 3 猫", io.TextIOWrapper(io.BytesIO(), "ascii"))
     '3 x 3 \\\\u732b'
@@ -43,14 +44,14 @@ def printable(text, stream):
     return text.encode(encoding, ERRORS).decode(encoding)
 
 
-def take_every_character():
-    """Let standard output and standard error take every text from here on; for programs, at their start."""
+def take_every_character() -> None:
+    """Make standard output and standard error accept every text from here on; for programs, at their start."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):  # a notebook's, a test's, or none
             continue
         if codecs.lookup(stream.encoding).name == "ascii":
-            buffering = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            buffering: dict[str, Any] = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
             setattr(sys, name, _AsciiStream(stream.buffer, "utf-8", **buffering))
         else:
             stream.reconfigure(errors=ERRORS)
@@ -59,8 +60,8 @@ def take_every_character():
 class _AsciiStream(io.TextIOWrapper):
     """A stream that says it is UTF-8, and gets nothing but ASCII.
 
-    Click holds a stream that says it is ASCII for a mistake of the system, and writes UTF-8 to it past all else.
+    Click takes a stream that says it is ASCII for a misconfigured system, and writes UTF-8 to it.
     """
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         return super().write(text.encode("ascii", ERRORS).decode())

@@ -2,7 +2,7 @@
 
     8 bytes    n, how long the header is, little-endian
     n bytes    the header, JSON: {"__metadata__": {…}, "conv1.weight": {"dtype": "F32", "shape": […],
-               "data_offsets": [begin, end]}, …}, filled up with spaces
+               "data_offsets": [begin, end]}, …}, padded with spaces
     the rest   the numbers, one array after another without gaps
 
 The format is that of https://github.com/huggingface/safetensors, whose library and PyTorch read these files, and write
@@ -19,11 +19,17 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.checks import shortened
 from minicnn.io.files import open_regular, write_whole
+from minicnn.plain import Array
 
 DIGEST = "minicnn digest"
 NO_DIGEST = "0" * 64  # as long as a SHA-256 in hexadecimal digits
@@ -44,27 +50,31 @@ DTYPES = {
     "F64": "<f8",
 }
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items() if name != "BF16"}
-# What reading content of any kind may end in, where it is taken for what it should be.
+# What reading damaged or foreign content may raise.
 WRONG_CONTENT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
-def write_safetensors(path, arrays, metadata=None):
+def write_safetensors(
+    path: str | Path, arrays: Mapping[str, ArrayLike], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a dict of arrays and a dict of texts to `path` in one move. Raises OSError, and what `as_bytes` raises."""
     write_whole(path, *as_bytes(arrays, metadata))
 
 
-def as_bytes(arrays, metadata=None):
+def as_bytes(arrays: Mapping[str, ArrayLike], metadata: Mapping[str, str] | None = None) -> list[Any]:
     """The content of the file, a list of bytes and arrays of bytes; the same for the same arrays and metadata.
 
     Raises TypeError for arrays that are not of numbers, ValueError for a header too large to be read again.
     """
     # In C order: a transposed view would be stored with its cells in the wrong places.
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    arrays = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
-    header = {"__metadata__": {DIGEST: NO_DIGEST} | dict(sorted((metadata or {}).items()))}  # the digest is found first
-    position, parts = 0, []
-    # The largest numbers come first, so that each array begins at a multiple of its numbers' size.
-    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
+    in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    little = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in in_order.items()}
+    described = {DIGEST: NO_DIGEST} | dict(sorted((metadata or {}).items()))  # the digest is found first
+    header: dict[str, Any] = {"__metadata__": described}
+    position = 0
+    parts: list[Any] = []
+    # Larger dtypes come first, so that each array is aligned.
+    for name, array in sorted(little.items(), key=lambda item: (-item[1].itemsize, item[0])):
         if array.dtype not in NAMES:
             raise TypeError(f"write_safetensors: {name}: expected an array of numbers, got dtype {array.dtype}")
         offsets = [position, position + array.nbytes]
@@ -81,7 +91,7 @@ def as_bytes(arrays, metadata=None):
     return [start, text.replace(NO_DIGEST.encode(), _digest([start, text, *parts]).encode(), 1), *parts]
 
 
-def read_safetensors(path):
+def read_safetensors(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
     """(arrays by name, metadata) of a safetensors file; bfloat16 becomes float32, which holds the same numbers.
 
     Raises FileNotFoundError; ValueError, which names the file, where it is none, is damaged, or holds numbers of less
@@ -99,7 +109,7 @@ def read_safetensors(path):
             raise ValueError(f"{path}: expected a safetensors file, got one that cannot be read ({reason})") from error
 
 
-def description_in(path, metadata, key):
+def description_in(path: str | Path, metadata: Mapping[str, str], key: str) -> dict[str, Any]:
     """The dict that is kept in the metadata under `key`, as JSON. Raises ValueError, which names the file."""
     try:
         description = json.loads(metadata[key])
@@ -112,7 +122,7 @@ def description_in(path, metadata, key):
     return description
 
 
-def _read(file, size):
+def _read(file: BufferedReader, size: int) -> tuple[dict[str, Array], dict[str, str]]:
     """(arrays, metadata) of an open file of `size` bytes. Raises one of WRONG_CONTENT."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
@@ -128,10 +138,13 @@ def _read(file, size):
     entries = _in_order(header, size - 8 - length)
 
     digest = metadata.pop(DIGEST, None)
-    found, arrays = [] if digest is None else [start, text.replace(digest.encode(), NO_DIGEST.encode(), 1)], {}
+    found: list[Any] = []
+    if digest is not None:
+        found += [start, text.replace(digest.encode(), NO_DIGEST.encode(), 1)]
+    arrays: dict[str, Array] = {}
     for name, dtype, shape in entries:
         array = np.empty(math.prod(shape), DTYPES[dtype])
-        if file.readinto(array.view(np.uint8)) != array.nbytes:
+        if file.readinto(array.view(np.uint8).data) != array.nbytes:
             raise ValueError("it became shorter while it was read")
         if digest is not None:
             found.append(array.view(np.uint8))
@@ -144,7 +157,7 @@ def _read(file, size):
     return arrays, metadata
 
 
-def _in_order(header, size):
+def _in_order(header: dict[str, Any], size: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """[(name, dtype, shape)] as the arrays lie in the `size` bytes after the header. Raises one of WRONG_CONTENT."""
     entries = []
     for name, entry in header.items():
@@ -171,7 +184,7 @@ def _in_order(header, size):
     return [entry[2:] for entry in entries]
 
 
-def _as_numbers(array, dtype, name):
+def _as_numbers(array: Array, dtype: str, name: str) -> Array:
     """The numbers of a flat array as it is stored, in this computer's order of bytes."""
     if dtype == "BF16":
         return (array.astype(np.uint32) << 16).view(np.float32)
@@ -180,14 +193,14 @@ def _as_numbers(array, dtype, name):
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _without_repetition(pairs):
-    """A dict of the pairs of a JSON object; which of two values for one name is meant, nobody knows."""
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict of the pairs of a JSON object. Raises ValueError where a name comes twice."""
     if len(found := dict(pairs)) < len(pairs):
         raise ValueError("expected each name once, got one of them twice")
     return found
 
 
-def _digest(parts):
+def _digest(parts: list[Any]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

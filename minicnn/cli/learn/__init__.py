@@ -14,7 +14,7 @@ from minicnn.cli.learn.worksheet import worksheet
 
 
 @click.group(short_help="Learn backpropagation by writing it.")
-def learn():
+def learn() -> None:
     """Learn how backpropagation works by writing it yourself.
 
     \b

@@ -9,6 +9,7 @@ import click
 
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader import check as graded
+from minicnn.learn.grader.grading import Verdict
 from minicnn.learn.grader.running import SECONDS
 from minicnn.learn.practice.folder import tasks_called
 
@@ -26,7 +27,7 @@ MARKS = {"passed": ("✓", "green"), "blank": ("·", None), "wrong": ("✗", "re
 @click.option("--seconds", type=click.FloatRange(1), default=SECONDS, show_default=True, help="Time limit of a task.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON, for other programs.")
 @click.pass_context
-def check(context, names, folder, seconds, as_json):
+def check(context: click.Context, names: tuple[str, ...], folder: Path, seconds: float, as_json: bool) -> None:
     """Grade the exercises or tasks called NAMES, or all. Exit code 0 where all of them are right.
 
     Of what is not right, the first is shown number by number. Your code runs in a process of its own, for SECONDS at
@@ -55,12 +56,12 @@ def check(context, names, folder, seconds, as_json):
         context.exit(1)
 
 
-def _wrapped(paragraph):
+def _wrapped(paragraph: str) -> str:
     """A paragraph in lines that fit the terminal; one that has lines of its own keeps them."""
     return paragraph if "\n" in paragraph else click.wrap_text(paragraph, shutil.get_terminal_size().columns - 1)
 
 
-def _say(verdicts):
+def _say(verdicts: list[Verdict]) -> None:
     """A line a task under each exercise's name, then the first that is wrong in full."""
     exercise = None
     for verdict in verdicts:

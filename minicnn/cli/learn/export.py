@@ -7,7 +7,7 @@ import click
 from minicnn.learn.classroom.export import export as exported
 
 
-def named(only):
+def named(only: str) -> list[str]:
     """The names in an option like --only linear,relu."""
     return [name for name in map(str.strip, only.split(",")) if name]
 
@@ -16,7 +16,7 @@ def named(only):
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--only", default="", help="Exercises or tasks, with commas between them.  [default: all]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the worksheets' numbers.")
-def export(folder, only, seed):
+def export(folder: Path, only: str, seed: int) -> None:
     """Write a class set into FOLDER, which must be new or empty: exercises for the students, worksheets to print, the
     answers to both apart, and tests for pytest. Its README says how to mark what is handed in.
 

@@ -16,7 +16,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--copy", type=FOLDER, help="Copy the lessons there, Python files to read, run and change.")
 @click.option("--html", type=FOLDER, help="Run the lessons and write each as a page there, and index.html.")
 @click.option("--notebooks", type=FOLDER, help="Run the lessons and write each as a notebook there.")
-def lessons(copy, html, notebooks):
+def lessons(copy: Path | None, html: Path | None, notebooks: Path | None) -> None:
     """List the lessons; or copy them, or build them as pages or notebooks.
 
     A lesson is a Python file whose comments are the text. It runs as it is, and opens as a notebook in VS Code,
@@ -36,14 +36,14 @@ def lessons(copy, html, notebooks):
         _build(html, notebooks)
 
 
-def _copy(folder):
+def _copy(folder: Path) -> None:
     written, kept = copy_lessons(folder)
     for path in kept:
         click.echo(f"kept, since it differs from the lesson: {click.format_filename(path)}")
     click.echo(f"{len(written)} lessons written to {click.format_filename(folder)}")
 
 
-def _build(html, notebooks):
+def _build(html: Path | None, notebooks: Path | None) -> None:
     """Run each lesson once, and write it in the forms that are asked for."""
     for folder in filter(None, (html, notebooks)):
         folder.mkdir(parents=True, exist_ok=True)

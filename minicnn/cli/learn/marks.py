@@ -3,7 +3,9 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,6 +16,7 @@ from minicnn.io.files import write_whole
 from minicnn.learn.classroom.marks import as_csv
 from minicnn.learn.classroom.marks import marks as marked
 from minicnn.learn.exercises import TASKS
+from minicnn.learn.exercises.exercise import Exercise
 from minicnn.learn.grader.running import SECONDS
 from minicnn.learn.practice.folder import tasks_called
 
@@ -27,7 +30,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "json_file", type=FILE, help="Write there what the grader says of each task.")
 @click.option("--csv", "csv_file", type=FILE, help="Write there a table for spreadsheets: 1 for what is right.")
 @click.pass_context
-def marks(context, submissions, only, seconds, json_file, csv_file):
+def marks(
+    context: click.Context,
+    submissions: tuple[Path, ...],
+    only: str,
+    seconds: float,
+    json_file: Path | None,
+    csv_file: Path | None,
+) -> None:
     """Grade what was handed in, a folder for each of the SUBMISSIONS: how many tasks of each exercise are right.
 
     Each task runs in a process of its own; what one submission does to it does not stop the others.
@@ -61,11 +71,11 @@ def marks(context, submissions, only, seconds, json_file, csv_file):
         write_whole(csv_file, as_csv(found).encode())
 
 
-def _holds_any(folder, exercises):
+def _holds_any(folder: Path, exercises: Iterable[Exercise]) -> bool:
     return any((folder / exercise.file).exists() for exercise in exercises)
 
 
-def _with_progress(found, many):
+def _with_progress(found: Iterable[dict[str, Any]], many: int) -> Iterator[dict[str, Any]]:
     """The marks, as they come; a bar meanwhile, or where the table or the messages go elsewhere a line for each."""
     if sys.stdout.isatty() and sys.stderr.isatty():
         yield from track(found, "graded", many, transient=True, console=Console(stderr=True))
@@ -75,9 +85,9 @@ def _with_progress(found, many):
         yield mark
 
 
-def _shares(mark):
+def _shares(mark: dict[str, Any]) -> list[str]:
     """How many tasks of each exercise are right, as in "2/3", or "-" where its file was not handed in."""
-    of_exercise = {}
+    of_exercise: dict[str, list[dict[str, Any]]] = {}
     for verdict in mark["verdicts"]:
         of_exercise.setdefault(verdict["exercise"], []).append(verdict)
     return [
@@ -88,7 +98,7 @@ def _shares(mark):
     ]
 
 
-def _legend(exercises):
+def _legend(exercises: Iterable[Exercise]) -> str:
     """What the columns of the table are."""
     names = ", ".join(f"{exercise.number} {exercise.name}" for exercise in exercises)
     return click.wrap_text(

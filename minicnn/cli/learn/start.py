@@ -14,7 +14,7 @@ from minicnn.learn.practice.folder import start as started
 
 @click.command(short_help="Write the exercises and lessons into a folder.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def start(folder):
+def start(folder: Path) -> None:
     """Write the exercises and lessons into FOLDER. Files that are there stay as they are.
 
     \b
@@ -33,7 +33,7 @@ def start(folder):
     click.echo(f"next: {go}read lessons/01_linear.py, fill in 01_linear.py, then: {_program()} learn check linear")
 
 
-def _program():
+def _program() -> str:
     """What to type for this program in any folder: `minicnn` if a terminal finds it under that name, else its path."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py" and called.parent.name == "minicnn":
@@ -44,6 +44,6 @@ def _program():
     return _typed(os.path.abspath(called))
 
 
-def _typed(path):
+def _typed(path: str) -> str:
     """The path as it is typed in a terminal, in quotes where it has blanks."""
     return subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)

@@ -1,15 +1,17 @@
 """minicnn learn symptoms: ten training runs in which something is wrong, to be diagnosed from their curves."""
 
 import shutil
+from pathlib import Path
 from textwrap import fill
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from minicnn.classify.plots import import_matplotlib, save_picture
+from minicnn.classify.plots import import_matplotlib, save_figure
 from minicnn.cli.files import OutputFile
 from minicnn.learn.symptoms import CAUSES, MEASURES, NUMBERS, check, complaint, draw, explain, healthy, run
+from minicnn.learn.symptoms.cases import Run
 from minicnn.learn.symptoms.curves import compile_kernels
 from minicnn.training.progress import reporter
 
@@ -21,7 +23,9 @@ from minicnn.training.progress import reporter
 @click.option("--fixed", is_flag=True, help="Run it without its fault.")
 @click.option("-o", "--output", type=OutputFile(".png"), help="The picture.  [default: symptom-NUMBER.png]")
 @click.pass_context
-def symptoms(context, number, answer, reveal, fixed, output):
+def symptoms(
+    context: click.Context, number: int | None, answer: str | None, reveal: bool, fixed: bool, output: Path | None
+) -> None:
     """Train the network of case NUMBER, in which one thing is wrong, and draw its curves beside a healthy run's.
 
     Without NUMBER, list the cases. The same curves come each time, in a few seconds; nothing is stored but the
@@ -50,17 +54,17 @@ def symptoms(context, number, answer, reveal, fixed, output):
     _show(number, fixed, output)
 
 
-def _list_cases():
+def _list_cases() -> None:
     click.echo("Ten runs, each with one thing wrong. What their owners say:\n")
     for number in NUMBERS:
         click.echo(_wrapped(f"{number:3}  {complaint(number)}", 5))
     click.echo("\nLook at one: minicnn learn symptoms 1")
 
 
-def _show(number, fixed, output):
-    import_matplotlib()  # rather now than after the work
+def _show(number: int, fixed: bool, output: Path) -> None:
+    import_matplotlib()  # fail now rather than after the work
     case, well = _run_both(number, fixed)
-    save_picture(draw(case, well), output)
+    save_figure(draw(case, well), output)
     click.echo(_wrapped(f'case {number}: "{complaint(number)}"') + "\n")
     table = Table("", box=None, pad_edge=False)
     table.add_column("this run", justify="right")
@@ -78,19 +82,19 @@ def _show(number, fixed, output):
     click.echo(f"\nYour diagnosis: minicnn learn symptoms {number} --answer CAUSE")
 
 
-def _wrapped(text, indent=0):
+def _wrapped(text: str, indent: int = 0) -> str:
     """The text in lines that fit the terminal, all but the first indented."""
     return fill(text, shutil.get_terminal_size().columns - 1, subsequent_indent=" " * indent)
 
 
-def _run_both(number, fixed=False):
+def _run_both(number: int, fixed: bool = False) -> tuple[Run, Run]:
     """The run of a case, and the healthy one."""
     with reporter() as report:
         compile_kernels(report.compiling)
     return run(number, fixed=fixed), healthy()
 
 
-def _judge(context, number, answer):
+def _judge(context: click.Context, number: int, answer: str | None) -> None:
     case, well = _run_both(number)
     if answer is None:
         click.echo(explain(case, well))

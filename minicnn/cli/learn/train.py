@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader import check
-from minicnn.learn.practice.comparison import load, operations_among
+from minicnn.learn.practice.comparison import TrainingComparison, load, operations_among
 from minicnn.learn.practice.comparison import train as trained
 from minicnn.learn.practice.folder import tasks_called
 
@@ -25,7 +25,7 @@ from minicnn.learn.practice.folder import tasks_called
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Passes over the digits.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and order.")
 @click.pass_context
-def train(context, names, folder, epochs, seed):
+def train(context: click.Context, names: tuple[str, ...], folder: Path, epochs: int, seed: int) -> None:
     """Train SimpleNet on handwritten digits with your own functions in it, and beside it with the framework's.
 
     Both runs begin with the same weights and see the same batches. Used are your functions that are right; or those
@@ -69,12 +69,12 @@ def train(context, names, folder, epochs, seed):
         _say(f"not called in training a SimpleNet: {', '.join(unused)}")
 
 
-def _say(text):
+def _say(text: str) -> None:
     """A sentence in lines that fit the terminal."""
     click.echo(click.wrap_text(text, shutil.get_terminal_size().columns - 1))
 
 
-def _epochs(comparison):
+def _epochs(comparison: TrainingComparison) -> Table:
     table = Table("epoch", "", "loss", "validation accuracy", "seconds", box=None, pad_edge=False)
     for pair in zip(comparison.yours, comparison.ours, strict=True):
         for who, row in zip(("yours", "the framework's"), pair, strict=True):
@@ -83,7 +83,7 @@ def _epochs(comparison):
     return table
 
 
-def _operations(comparison):
+def _operations(comparison: TrainingComparison) -> Table:
     numbers = "calls", "yours, ms a call", "the framework's", "times the framework's"
     table = Table(Column("operation", no_wrap=True), *numbers, box=None, pad_edge=False)
     for name, (calls, yours, ours) in comparison.operations.items():
@@ -92,7 +92,7 @@ def _operations(comparison):
     return table
 
 
-def _two_digits(ratio):
+def _two_digits(ratio: float) -> str:
     """Rounded to two significant digits.
 
     >>> [_two_digits(ratio) for ratio in (0.0123, 0.98, 1.02, 47.3, 1234)]

@@ -22,7 +22,7 @@ from minicnn.learn.worksheets import worksheet as drawn
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write it there, not to the screen."
 )
-def worksheet(name, answers, form, seed, output):
+def worksheet(name: str | None, answers: bool, form: str | None, seed: int, output: Path | None) -> None:
     """Write the worksheet NAME: one page of small integers, forward and backward, to be done by hand.
 
     Without a name they are listed. The numbers are those of the framework's layers, so the key agrees with the code.

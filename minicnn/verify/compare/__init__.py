@@ -1,6 +1,6 @@
-"""One's network beside the same network elsewhere: every array of a training step, and where they first part.
+"""A network compared with the same network elsewhere: every array of a training step, and the first divergence.
 
-task.py       what both sides do: a batch, a loss, one step of an optimiser
+setup.py      what both sides do: a batch, a loss, one step of an optimiser
 trace.py      the arrays of one training step
 layers.py     those of a minicnn network, and its layers run alone on the other side's numbers
 pytorch.py    those of a live PyTorch module
@@ -14,20 +14,27 @@ import math
 import numbers
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn.losses import CrossEntropyLoss
 from minicnn.network import Sequential
-from minicnn.optim import SGD
+from minicnn.optim import SGD, Optimizer
+from minicnn.plain import Array
 from minicnn.verify.compare import recording
 from minicnn.verify.compare.judgement import Row, judged
-from minicnn.verify.compare.layers import Replay, load, places, steps_of
+from minicnn.verify.compare.layers import Replay, calls_of, load, places
 from minicnn.verify.compare.layers import traced as traced_layers
 from minicnn.verify.compare.pairing import array_pairs, stretches
 from minicnn.verify.compare.report import Comparison
-from minicnn.verify.compare.task import (
-    Task,
+from minicnn.verify.compare.setup import (
+    ClassificationLoss,
+    Setup,
+    Spec,
     as_batch,
     loss_spec,
     made_loss,
@@ -35,6 +42,7 @@ from minicnn.verify.compare.task import (
     optimizer_spec,
     spec_without_network,
 )
+from minicnn.verify.compare.trace import Trace
 from minicnn.verify.isolate import own_copy
 
 __all__ = ["Comparison", "Row", "compare", "record"]
@@ -44,18 +52,18 @@ TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-10}
 
 
 def compare(
-    network,
-    other,
-    x=None,
-    y=None,
+    network: Sequential,
+    other: Any,
+    x: Array | None = None,
+    y: ArrayLike | None = None,
     *,
-    loss=None,
-    optimizer=None,
-    lr=None,
-    training=None,
-    copy_weights=False,
-    tolerance=None,
-):
+    loss: ClassificationLoss | None = None,
+    optimizer: Callable[[Sequential, float], Optimizer] | None = None,
+    lr: float | None = None,
+    training: bool | None = None,
+    copy_weights: bool = False,
+    tolerance: float | None = None,
+) -> Comparison:
     """Make the same training step with both networks, and compare every array on the way.
 
     Forward, loss, backward, one step of the optimiser: outputs layer by layer, running statistics, the loss, gradients
@@ -109,37 +117,49 @@ def compare(
         for name, value in {"x": x, "y": y, "lr": lr, "training": training}.items():
             if value is not None:
                 raise TypeError(f"compare: expected no {name} with a recording, which has its own; got {value!r}")
-        there = recording.load(other)
+        there = recording.load(os.fspath(other))
     else:
         settings = loss or CrossEntropyLoss(), optimizer or SGD, LR if lr is None else lr
-        there = _traced(other, _task(other, x, y, training is None or training, *settings, "compare"), "compare")
-    task = there.task
-    copy = own_copy(network, "compare", "the network").train(task.training)
-    _require_dtype(copy, task.x)
-    arrays = array_pairs(steps_of(copy)[0], there.steps, there.before)
+        there = _traced(other, _setup(other, x, y, training is None or training, *settings, "compare"), "compare")
+    setup = there.setup
+    copy = own_copy(network, "compare", "the network").train(setup.training)
+    _require_dtype(copy, setup.x)
+    arrays = array_pairs(calls_of(copy)[0], there.calls, there.before)
     if copy_weights:
         for pair in arrays.items():
             load(copy, dict([pair]), there.before)  # one by one: what does not fit is shown as a difference
 
-    loss = made_loss(task.loss) if loss is None else own_copy(loss, "compare", "the loss")
-    _require_same(loss_spec(loss, "compare"), task.loss, "loss")
-    if optimizer is None:
-        make_optimizer = lambda network: made_optimizer(task.optimizer, network)  # noqa: E731
-    else:
-        make_optimizer = lambda network: optimizer(network, task.optimizer.settings["lr"])  # noqa: E731
+    loss = made_loss(setup.loss) if loss is None else own_copy(loss, "compare", "the loss")
+    _require_same(loss_spec(loss, "compare"), setup.loss, "loss")
+
+    def make_optimizer(network: Sequential) -> Optimizer:
+        if optimizer is None:
+            return made_optimizer(setup.optimizer, network)
+        return optimizer(network, setup.optimizer.settings["lr"])
+
     optimizer_here = make_optimizer(copy)
-    _require_same(optimizer_spec(optimizer_here, "compare"), task.optimizer, "optimizer")
+    _require_same(optimizer_spec(optimizer_here, "compare"), setup.optimizer, "optimizer")
 
     replay = Replay(
         own_copy(copy, "compare", "the network"), own_copy(loss, "compare", "the loss"), make_optimizer, arrays, there
     )
-    here = traced_layers(copy, task, loss, optimizer_here)
+    here = traced_layers(copy, setup, loss, optimizer_here)
     found = stretches(here, there)
-    tolerance = TOLERANCE[task.x.dtype] if tolerance is None else float(tolerance)
+    tolerance = TOLERANCE[setup.x.dtype] if tolerance is None else float(tolerance)
     return Comparison(here, there, found, judged(here, there, found, replay, tolerance), tolerance)
 
 
-def record(module, x, y, path, *, loss=None, optimizer=SGD, lr=LR, training=True):
+def record(
+    module: Any,
+    x: Array,
+    y: ArrayLike,
+    path: str | Path,
+    *,
+    loss: ClassificationLoss | None = None,
+    optimizer: Callable[[Sequential, float], Optimizer] = SGD,
+    lr: float = LR,
+    training: bool = True,
+) -> None:
     """Make a training step with a PyTorch module, and write every array of it to a file for `compare`.
 
     The file is in safetensors form; comparing with it needs no PyTorch.
@@ -151,11 +171,20 @@ def record(module, x, y, path, *, loss=None, optimizer=SGD, lr=LR, training=True
 
     Raises what `compare` raises, and OSError where the file cannot be written.
     """
-    task = _task(module, x, y, training, loss or CrossEntropyLoss(), optimizer, lr, "record")
-    recording.save(_traced(module, task, "record"), path)
+    setup = _setup(module, x, y, training, loss or CrossEntropyLoss(), optimizer, lr, "record")
+    recording.save(_traced(module, setup, "record"), path)
 
 
-def _task(other, x, y, training, loss, optimizer, lr, who):
+def _setup(
+    other: Any,
+    x: Array | None,
+    y: ArrayLike | None,
+    training: bool,
+    loss: ClassificationLoss,
+    optimizer: Callable[[Sequential, float], Optimizer],
+    lr: float,
+    who: str,
+) -> Setup:
     """What a live `other` is asked to do."""
     if not isinstance(other, Sequential) and not _is_module(other):
         raise TypeError(
@@ -164,38 +193,38 @@ def _task(other, x, y, training, loss, optimizer, lr, who):
         )
     if x is None or y is None:
         raise TypeError(f"{who}: expected x and y, the batch that both networks get")
-    return Task(*as_batch(x, y, who), bool(training), loss_spec(loss, who), spec_without_network(optimizer, lr, who))
+    return Setup(*as_batch(x, y, who), bool(training), loss_spec(loss, who), spec_without_network(optimizer, lr, who))
 
 
-def _traced(other, task, who):
+def _traced(other: Any, setup: Setup, who: str) -> Trace:
     """The trace of a live module or network."""
     if _is_module(other):
         from minicnn.verify.compare import pytorch  # here, since that imports PyTorch
 
-        return pytorch.traced(other, task, who)
-    copy = own_copy(other, who, "the other network").train(task.training)
-    _require_dtype(copy, task.x)
-    trace = traced_layers(copy, task, made_loss(task.loss), made_optimizer(task.optimizer, copy))
+        return pytorch.traced(other, setup, who)
+    copy = own_copy(other, who, "the other network").train(setup.training)
+    _require_dtype(copy, setup.x)
+    trace = traced_layers(copy, setup, made_loss(setup.loss), made_optimizer(setup.optimizer, copy))
     if trace.failure is not None or (not trace.after and places(copy)):
         failure = trace.failure
         error = failure.error if failure else "backward left gradients missing or of another shape"
-        raise RuntimeError(f"{who}: the other network fails: {error}") from (failure and failure.error)
+        raise RuntimeError(f"{who}: the other network fails: {error}") from (failure.error if failure else None)
     return trace
 
 
-def _is_module(other):
+def _is_module(other: object) -> bool:
     torch = sys.modules.get("torch")  # where there is a live module, it has been imported
     return torch is not None and isinstance(other, torch.nn.Module)
 
 
-def _require_network(network):
+def _require_network(network: object) -> None:
     if not isinstance(network, Sequential):
         raise TypeError(
             f"compare: expected a Sequential network, got {type(network).__name__}; put a layer into Sequential(layer)"
         )
 
 
-def _require_dtype(network, x):
+def _require_dtype(network: Sequential, x: Array) -> None:
     for name, place in places(network).items():
         dtype = place.arrays[place.key].dtype
         if dtype.kind == "f" and dtype != x.dtype:
@@ -205,7 +234,7 @@ def _require_dtype(network, x):
             )
 
 
-def _require_same(given, recorded, what):
+def _require_same(given: Spec, recorded: Spec, what: str) -> None:
     if given != recorded:
         raise ValueError(
             f"compare: expected the {what} of the recording, {recorded.name} with {recorded.settings}, "
@@ -213,7 +242,7 @@ def _require_same(given, recorded, what):
         )
 
 
-def _require_tolerance(tolerance):
+def _require_tolerance(tolerance: float | None) -> None:
     if tolerance is not None and not (
         isinstance(tolerance, numbers.Real) and math.isfinite(tolerance) and tolerance > 0
     ):

@@ -19,30 +19,34 @@ is 1e-9 here and -1e-9 there gives a relu another gradient, a gradient that is 0
 step.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
-from minicnn.verify.compare.pairing import ends
+from minicnn.plain import Array
+from minicnn.verify.compare.layers import Replay
+from minicnn.verify.compare.pairing import Ends, Stretch, ends
+from minicnn.verify.compare.trace import MaybeArray, Trace
 
 SAME, DIFFERS, FOLLOWS = "same", "differs", "follows"
 ROUNDINGS = 4  # of a parameter, that its step may add
 WINOGRAD = 3  # times the tolerance; errors of 1.1e-5 of the largest were measured
 
 
-class Measure(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """How two arrays differ: agrees or not; the worst place with both numbers, the error there and what is allowed,
     both relative to the scale; or, where they cannot be measured, the problem as a word and in a sentence."""
 
     agrees: bool
-    index: tuple = ()
+    index: tuple[int, ...] = ()
     here: float = 0.0
     there: float = 0.0
     error: float = 0.0
     allowed: float = 0.0
-    problem: tuple | None = None
+    problem: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,14 @@ class Row:
     name: str
     what: str
     status: str
-    measure: Measure
+    difference: Difference
 
 
-def measured(here, there, limit, unit):
-    """The `Measure` of two arrays that may be `limit` apart, a number or an array; errors are relative to `unit`."""
+def measured(here: Array, there: Array, limit: float | Array, unit: float) -> Difference:
+    """The `Difference` of two arrays that may be `limit` apart, a number or an array; errors are relative to `unit`."""
     here, there = np.asarray(here), np.asarray(there)
     if here.shape != there.shape:
-        return Measure(False, problem=("shape", f"its shape is {here.shape} here and {there.shape} there"))
+        return Difference(False, problem=("shape", f"its shape is {here.shape} here and {there.shape} there"))
     a, b = here.astype(np.float64), there.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b))
@@ -74,7 +78,7 @@ def measured(here, there, limit, unit):
         limit = np.broadcast_to(limit, a.shape)
         worst = np.unravel_index(np.argmax(difference - limit), a.shape)
     off, allowed = float(difference[worst]), float(limit[worst])
-    return Measure(
+    return Difference(
         bool((difference <= limit).all()),
         tuple(map(int, worst)),
         here[worst].item(),
@@ -84,22 +88,22 @@ def measured(here, there, limit, unit):
     )
 
 
-def largest(array):
+def largest(array: Array) -> float:
     """The largest magnitude of the finite numbers of an array."""
     return float(np.abs(array[np.isfinite(array)]).max(initial=0))
 
 
-def judged(here, there, stretches, replay, tolerance):
+def judged(here: Trace, there: Trace, stretches: list[Stretch], replay: Replay, tolerance: float) -> list[Row]:
     """The `Row`s of two traces, in the order of computation; `replay` runs this side on the other's numbers."""
     rows = list(_Judge(here, there, stretches, replay, tolerance).rows())
     if here.failure and not any(row.status == DIFFERS for row in rows):
         # It failed once and not again on the other's numbers: still not a network that agrees.
-        rows = [replace(row, status=DIFFERS) if row.measure.problem else row for row in rows]
+        rows = [replace(row, status=DIFFERS) if row.difference.problem else row for row in rows]
     return rows
 
 
 class _Judge:
-    def __init__(self, here, there, stretches, replay, tolerance):
+    def __init__(self, here: Trace, there: Trace, stretches: list[Stretch], replay: Replay, tolerance: float) -> None:
         self.here, self.there, self.replay, self.tolerance = here, there, replay, tolerance
         self.stretches = [
             (position, stretch, ends(here, stretch.here, stretch.is_pair), ends(there, stretch.there, stretch.is_pair))
@@ -108,10 +112,10 @@ class _Judge:
         self.with_winograd = {
             position
             for position, stretch in enumerate(stretches)
-            if here.task.x.dtype == np.float32 and any(there.steps[j].kind == "Conv2d" for j in stretch.there)
+            if here.setup.x.dtype == np.float32 and any(there.calls[j].kind == "Conv2d" for j in stretch.there)
         }
 
-    def rows(self):
+    def rows(self) -> Iterator[Row]:
         for stretch in self.stretches:
             yield from self._start(*stretch)
         yield from self._only_there()
@@ -122,7 +126,17 @@ class _Judge:
             yield from self._backward(*stretch)
         yield from self._step()
 
-    def _row(self, layer, name, what, here, there, alone, floor=0.0, limit=None):
+    def _row(
+        self,
+        layer: int | str,
+        name: str,
+        what: str,
+        here: Array,
+        there: Array,
+        alone: Callable[[], MaybeArray],
+        floor: float = 0.0,
+        limit: float | Array | None = None,
+    ) -> Row:
         """One row. `alone` gives, if asked, what `here` is on the other's numbers: None where it failed, and `there`
         itself where there is no saying."""
         unit = max(largest(there), floor)
@@ -131,39 +145,39 @@ class _Judge:
             limit = self.tolerance * unit * (WINOGRAD if winograd else 1)
         if there.dtype.kind != "f":
             limit = 0
-        measure = measured(here, there, limit, unit)
-        if measure.agrees:
-            return Row(layer, name, what, SAME, measure)
+        difference = measured(here, there, limit, unit)
+        if difference.agrees:
+            return Row(layer, name, what, SAME, difference)
         array = alone()
         follows = array is not None and measured(array, there, limit, unit).agrees
-        return Row(layer, name, what, FOLLOWS if follows else DIFFERS, measure)
+        return Row(layer, name, what, FOLLOWS if follows else DIFFERS, difference)
 
-    def _start(self, position, stretch, *_):
+    def _start(self, position: int, stretch: Stretch, *_: Ends) -> Iterator[Row]:
         for i in stretch.here:
-            for name in self.here.steps[i].owns.values():
+            for name in self.here.calls[i].owns.values():
                 if name in stretch.arrays:
                     here, there = self.here.before[name], self.there.before[stretch.arrays[name]]
                     yield self._row(position, name, "start", here, there, lambda: None)
                 else:
                     yield Row(position, name, "start", DIFFERS, _problem("only here", "there is no such array there"))
 
-    def _only_there(self):
+    def _only_there(self) -> Iterator[Row]:
         matched = {name for _, stretch, *_ in self.stretches for name in stretch.arrays.values()}
         owners = {
             name: position
             for position, stretch, *_ in self.stretches
             for j in stretch.there
-            for name in self.there.steps[j].owns.values()
+            for name in self.there.calls[j].owns.values()
         }
         for name in self.there.before:
             if name not in matched:
                 problem = _problem("only there", "there is no such array here")
                 yield Row(owners.get(name, "no layer"), name, "start", DIFFERS, problem)
 
-    def _forward(self, position, stretch, here, there):
+    def _forward(self, position: int, stretch: Stretch, here: Ends, there: Ends) -> Iterator[Row]:
         if here.x is None:
             return
-        name = self.name(stretch)
+        name = self._name(stretch)
         if here.y is None:
             yield self._failed(position, name, "output", lambda: self.replay.stretch(stretch, there).y)
             return
@@ -172,7 +186,7 @@ class _Judge:
             if mine in self.here.statistics and other in self.there.statistics:
                 yield self._of_array(position, stretch, there, mine, "statistics")
 
-    def _loss(self):
+    def _loss(self) -> Iterator[Row]:
         here, there = self.here, self.there
         if here.output is None:
             return
@@ -185,13 +199,13 @@ class _Judge:
         gradients = here.d_output, there.d_output
         yield self._row("loss", "loss", "loss gradient", *gradients, lambda: self.replay.loss()[1], floor=floor)
 
-    def _backward(self, position, stretch, here, there):
+    def _backward(self, position: int, stretch: Stretch, here: Ends, there: Ends) -> Iterator[Row]:
         if here.dy is None:
             return
         for mine in stretch.arrays:
             if mine not in self.here.statistics and self.here.before[mine].dtype.kind == "f":
                 yield from self._gradient(position, stretch, here, there, mine)
-        name, alone = self.name(stretch), lambda: self._alone(stretch, there, "dx", there.dx)
+        name, alone = self._name(stretch), lambda: self._alone(stretch, there, "dx", there.dx)
         if here.dx is None:
             yield self._failed(position, name, "dx", lambda: self.replay.stretch(stretch, there).dx)
         elif there.dx is not None:
@@ -199,7 +213,7 @@ class _Judge:
         elif there.dy is not None:
             yield Row(position, name, "dx", DIFFERS, _problem("missing", "no gradient comes back from it there"))
 
-    def _gradient(self, position, stretch, here, there, mine):
+    def _gradient(self, position: int, stretch: Stretch, here: Ends, there: Ends, mine: str) -> Iterator[Row]:
         other = stretch.arrays[mine]
         if mine in self.here.grads and other in self.there.grads:
             gradients = [self.there.grads[name] for name in stretch.arrays.values() if name in self.there.grads]
@@ -212,10 +226,10 @@ class _Judge:
         elif here.dx is not None:
             yield Row(position, mine, "gradient", DIFFERS, _problem("missing", "backward assigned no gradient here"))
 
-    def _step(self):
+    def _step(self) -> Iterator[Row]:
         if self.here.failure and self.here.failure.phase == "optimizer":
             yield self._failed("optimizer", "optimizer", "step", lambda: None)
-        rounding = ROUNDINGS * np.finfo(self.here.task.x.dtype).eps
+        rounding = ROUNDINGS * np.finfo(self.here.setup.x.dtype).eps
         for position, stretch, *_ in self.stretches:
             changes = {
                 other: largest(self.there.after[other] - self.there.before[other])
@@ -229,18 +243,20 @@ class _Judge:
                     alone = partial(self._step_alone, mine, after)
                     yield self._row(position, mine, "step", self.here.after[mine], after, alone, limit=limit)
 
-    def _step_alone(self, mine, expected):
+    def _step_alone(self, mine: str, expected: Array) -> MaybeArray:
         alone = self.replay.step()
         return None if alone is None else alone.get(mine, expected)
 
-    def _of_array(self, position, stretch, there, mine, which, floor=0.0):
+    def _of_array(self, position: int, stretch: Stretch, there: Ends, mine: str, which: str, floor: float = 0.0) -> Row:
         """The row of a statistic or gradient, `which` being the traces' and `Alone`'s name for them."""
         here, other = getattr(self.here, which)[mine], getattr(self.there, which)[stretch.arrays[mine]]
         what = "gradient" if which == "grads" else which
         alone = self._alone
         return self._row(position, mine, what, here, other, lambda: alone(stretch, there, which, other, mine), floor)
 
-    def _alone(self, stretch, there, which, expected, name=None):
+    def _alone(
+        self, stretch: Stretch, there: Ends, which: str, expected: MaybeArray, name: str | None = None
+    ) -> MaybeArray:
         """What this side's layers give on the other's numbers; `expected` where its parameters do not fit in there."""
         alone = self.replay.stretch(stretch, there)
         if not alone.fits:
@@ -248,14 +264,15 @@ class _Judge:
         found = getattr(alone, which)
         return found if name is None else found.get(name)
 
-    def _failed(self, layer, name, what, alone):
+    def _failed(self, layer: int | str, name: str, what: str, alone: Callable[[], MaybeArray]) -> Row:
         """The row of what was not computed, because something raised."""
-        error = self.here.failure.error
-        problem = _problem("fails", f"it fails here with {type(error).__name__}: {error}")
+        failure = self.here.failure
+        assert failure is not None  # or it would have been computed
+        problem = _problem("fails", f"it fails here with {type(failure.error).__name__}: {failure.error}")
         return Row(layer, name, what, DIFFERS if alone() is None else FOLLOWS, problem)
 
-    def _floor_of_dx(self, stretch, there):
-        kind = self.there.steps[stretch.there.start].kind if stretch.is_pair else None
+    def _floor_of_dx(self, stretch: Stretch, there: Ends) -> float:
+        kind = self.there.calls[stretch.there.start].kind if stretch.is_pair else None
         if there.dy is None or kind not in ("BatchNorm2d", "LogSoftmax"):
             return 0.0
         slope = 1.0
@@ -264,21 +281,20 @@ class _Judge:
             slope = (y[x > 0] / x[x > 0]).max(initial=0)
         return largest(there.dy) * slope
 
-    def name(self, stretch):
-        """The names of this side's layers; where there are none, of the other's, or of what they lie between."""
+    def _name(self, stretch: Stretch) -> str:
         return stretch_name(self.here, self.there, stretch)
 
 
-def stretch_name(here, there, stretch):
+def stretch_name(here: Trace, there: Trace, stretch: Stretch) -> str:
     """The names of this side's layers; where there are none, of the other's, or of the layers it lies between."""
-    for trace, steps in ((here, stretch.here), (there, stretch.there)):
-        if steps:
-            first, last = trace.steps[steps.start].name, trace.steps[steps.stop - 1].name
-            return first if len(steps) == 1 else f"{first} to {last}"
-    before = here.steps[stretch.here.start - 1].name if stretch.here.start else "the input"
-    after = here.steps[stretch.here.stop].name if stretch.here.stop < len(here.steps) else "the output"
+    for trace, calls in ((here, stretch.here), (there, stretch.there)):
+        if calls:
+            first, last = trace.calls[calls.start].name, trace.calls[calls.stop - 1].name
+            return first if len(calls) == 1 else f"{first} to {last}"
+    before = here.calls[stretch.here.start - 1].name if stretch.here.start else "the input"
+    after = here.calls[stretch.here.stop].name if stretch.here.stop < len(here.calls) else "the output"
     return f"{before} to {after}"
 
 
-def _problem(word, sentence):
-    return Measure(False, problem=(word, sentence))
+def _problem(word: str, sentence: str) -> Difference:
+    return Difference(False, problem=(word, sentence))

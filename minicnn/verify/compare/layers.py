@@ -1,17 +1,26 @@
 """A minicnn network: one training step, layer by layer; and parts of it on the numbers of another trace."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from minicnn import layers as library
+from minicnn.backends.protocol import Operations
 from minicnn.checks import DTYPES
 from minicnn.layers import Layer
 from minicnn.network import Sequential
-from minicnn.verify.compare.trace import Failure, Step, Trace
+from minicnn.optim import Optimizer
+from minicnn.plain import Array
+from minicnn.verify.compare.pairing import Ends, Stretch
+from minicnn.verify.compare.setup import ClassificationLoss, Setup
+from minicnn.verify.compare.trace import Failure, LayerCall, MaybeArray, Trace
 from minicnn.verify.isolate import flattened
 
-KINDS = {name: getattr(library, name) for name in library.__all__ if getattr(library, name) is not Layer}
+KINDS: dict[str, type[Layer]] = {
+    name: getattr(library, name) for name in library.__all__ if getattr(library, name) is not Layer
+}
 
 
 @dataclass
@@ -19,22 +28,22 @@ class Place:
     """Where a parameter or statistic is kept: under `key` in the dict `arrays` of a layer."""
 
     layer: Layer
-    arrays: dict
+    arrays: dict[str, Array]
     key: str
 
     @property
-    def is_param(self):
+    def is_param(self) -> bool:
         return self.arrays is self.layer.params
 
-    def read(self):
+    def read(self) -> Array:
         return np.array(self.layer.ops.to_numpy(self.arrays[self.key]))
 
-    def write(self, array):
+    def write(self, array: Array) -> None:
         new = np.array(array, self.arrays[self.key].dtype)
         self.arrays[self.key] = self.layer.ops.asarray(new) if new.dtype in DTYPES else new
 
 
-def places(network):
+def places(network: Sequential) -> dict[str, Place]:
     """{"conv1.weight": Place} of all parameters and statistics, named as in `state_dict`."""
     return {
         f"{name}.{key}": Place(layer, arrays, key)
@@ -44,10 +53,11 @@ def places(network):
     }
 
 
-def steps_of(network):
-    """(steps that were not made yet, their layers), in forward order."""
+def calls_of(network: Sequential) -> tuple[list[LayerCall], list[Layer]]:
+    """(calls that were not made yet, their layers), in forward order."""
     names = {id(layer): name for name, layer in network.named_layers()}
-    steps, layers = [], []
+    calls: list[LayerCall] = []
+    layers: list[Layer] = []
     for name, layer in flattened(network):
         inner = list(layer.named_layers()) if isinstance(layer, Sequential) else [("", layer)]
         owns = {
@@ -59,65 +69,69 @@ def steps_of(network):
         kind = next((kind for kind, cls in KINDS.items() if isinstance(layer, cls)), type(layer).__name__)
         is_network = isinstance(layer, Sequential)
         text = type(layer).__name__ if is_network else repr(layer)
-        steps.append(Step(name, kind, kind not in KINDS and not is_network, text, owns))
+        calls.append(LayerCall(name, kind, kind not in KINDS and not is_network, text, owns))
         layers.append(layer)
-    return steps, layers
+    return calls, layers
 
 
-def traced(network, task, loss, optimizer):
+def traced(network: Sequential, setup: Setup, loss: ClassificationLoss, optimizer: Optimizer) -> Trace:
     """The `Trace` of one training step of `network`, which is changed by it.
 
     Where a layer, the loss or the optimiser raises, the trace has what came before, and a `failure`.
     """
-    steps, layers = steps_of(network)
-    trace = Trace("minicnn", task, steps, {name: place.read() for name, place in places(network).items()})
+    calls, layers = calls_of(network)
+    trace = Trace("minicnn", setup, calls, {name: place.read() for name, place in places(network).items()})
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        for part in (_forward, _loss, _backward, _optimizer_step):
-            if trace.failure is None:
-                part(trace, network, layers, loss, optimizer)
+        _forward(trace, network, layers)
+        if trace.failure is None:
+            _loss(trace, network, loss)
+        if trace.failure is None:
+            _backward(trace, network, layers)
+        if trace.failure is None:
+            _optimizer_step(trace, network, optimizer)
     return trace
 
 
-def _forward(trace, network, layers, *_):
-    below = network.ops.asarray(trace.task.x.copy())
+def _forward(trace: Trace, network: Sequential, layers: list[Layer]) -> None:
+    below = network.ops.asarray(trace.setup.x.copy())
     statistics = {name: place for name, place in places(network).items() if not place.is_param}
-    for number, (step, layer) in enumerate(zip(trace.steps, layers, strict=True)):
+    for number, (call, layer) in enumerate(zip(trace.calls, layers, strict=True)):
         try:
-            step.x = as_array(layer.ops, below)
+            call.x = as_array(layer.ops, below)
             below = layer.forward(below)
-            step.y = as_array(layer.ops, below)
+            call.y = as_array(layer.ops, below)
         except Exception as error:
             trace.failure = Failure("forward", number, error)
             return
-        trace.statistics |= {name: statistics[name].read() for name in step.owns.values() if name in statistics}
-    trace.output = step.y
+        trace.statistics |= {name: statistics[name].read() for name in call.owns.values() if name in statistics}
+    trace.output = call.y
 
 
-def _loss(trace, network, layers, loss, _):
+def _loss(trace: Trace, network: Sequential, loss: ClassificationLoss) -> None:
     loss.ops = network.ops
     try:
-        trace.loss = float(loss.forward(network.ops.asarray(trace.output.copy()), trace.task.labels))
+        trace.loss = float(loss.forward(network.ops.asarray(trace.output.copy()), trace.setup.labels))
         trace.d_output = as_array(network.ops, loss.backward())
     except Exception as error:
         trace.failure = Failure("loss", "loss", error)
 
 
-def _backward(trace, network, layers, *_):
+def _backward(trace: Trace, network: Sequential, layers: list[Layer]) -> None:
     above = network.ops.asarray(trace.d_output.copy())
     for number in reversed(range(len(layers))):
-        step, layer = trace.steps[number], layers[number]
+        call, layer = trace.calls[number], layers[number]
         try:
-            step.dy = as_array(layer.ops, above)
+            call.dy = as_array(layer.ops, above)
             above = layer.backward(above)
-            trace.grads |= gradients(network, step.owns.values())
-            step.dx = as_array(layer.ops, above)
+            trace.grads |= gradients(network, call.owns.values())
+            call.dx = as_array(layer.ops, above)
         except Exception as error:
             trace.failure = Failure("backward", number, error)
             return
-    trace.dx = step.dx
+    trace.dx = call.dx
 
 
-def _optimizer_step(trace, network, layers, _, optimizer):
+def _optimizer_step(trace: Trace, network: Sequential, optimizer: Optimizer) -> None:
     params = {name: place for name, place in places(network).items() if place.is_param}
     if any(name not in trace.grads or trace.grads[name].shape != trace.before[name].shape for name in params):
         return  # the gradients themselves are what differs
@@ -128,7 +142,7 @@ def _optimizer_step(trace, network, layers, _, optimizer):
         trace.failure = Failure("optimizer", "optimizer", error)
 
 
-def gradients(network, names):
+def gradients(network: Sequential, names: Iterable[str]) -> dict[str, Array]:
     """The gradients that there are of the parameters of these names."""
     found = {name: place for name, place in places(network).items() if name in set(names) and place.is_param}
     return {
@@ -138,7 +152,7 @@ def gradients(network, names):
     }
 
 
-def as_array(ops, array):
+def as_array(ops: Operations, array: Any) -> Array:
     """What a layer gave, as a NumPy array of our own. Raises TypeError where it is not one of floats."""
     if not hasattr(array, "dtype") or not hasattr(array, "shape") or array.dtype not in DTYPES:
         raise TypeError(f"expected an array of float32 or float64, got {getattr(array, 'dtype', type(array).__name__)}")
@@ -156,24 +170,32 @@ class Alone:
     """
 
     fits: bool = True
-    y: np.ndarray | None = None
-    dx: np.ndarray | None = None
-    statistics: dict = field(default_factory=dict)
-    grads: dict = field(default_factory=dict)
+    y: MaybeArray = None
+    dx: MaybeArray = None
+    statistics: dict[str, Array] = field(default_factory=dict)
+    grads: dict[str, Array] = field(default_factory=dict)
 
 
 class Replay:
     """Runs parts of a network on the numbers of another trace: each as if all before it had been the other's.
 
-    network: a copy of its own, in the mode of the task, which is changed. arrays: {full name here: full name there}.
+    network: a copy of its own, in the mode of the setup, which is changed. arrays: {full name here: full name there}.
     """
 
-    def __init__(self, network, loss, optimizer, arrays, there):
-        self.network, self.layers = network, steps_of(network)[1]
+    def __init__(
+        self,
+        network: Sequential,
+        loss: ClassificationLoss,
+        optimizer: Callable[[Sequential], Optimizer],
+        arrays: dict[str, str],
+        there: Trace,
+    ) -> None:
+        self.network, self.layers = network, calls_of(network)[1]
         self.loss_object, self.optimizer, self.arrays, self.there = loss, optimizer, arrays, there
-        self.stretches, self.after = {}, None
+        self.stretches: dict[range, Alone] = {}
+        self.after: dict[str, Array] | None = None
 
-    def stretch(self, stretch, ends):
+    def stretch(self, stretch: Stretch, ends: Ends) -> Alone:
         """`Alone` of the layers of a `Stretch`, on the other's `Ends` of it."""
         if stretch.here not in self.stretches:
             alone = self.stretches[stretch.here] = Alone(fits=load(self.network, stretch.arrays, self.there.before))
@@ -182,7 +204,7 @@ class Replay:
                 self._run(alone, layers, set(stretch.arrays), ends.x, ends.dy)
         return self.stretches[stretch.here]
 
-    def _run(self, alone, layers, owned, x, dy):
+    def _run(self, alone: Alone, layers: list[Layer], owned: set[str], x: Array, dy: Array | None) -> None:
         ops = self.network.ops
         try:
             y = ops.asarray(x.copy())
@@ -200,23 +222,24 @@ class Replay:
         except Exception:
             return  # what is missing tells it
 
-    def loss(self):
+    def loss(self) -> tuple[MaybeArray, MaybeArray]:
         """(loss, its gradient) of the other's output; None where it fails."""
         self.loss_object.ops, ops = self.network.ops, self.network.ops
         try:
-            value = self.loss_object.forward(ops.asarray(self.there.output.copy()), self.there.task.labels)
+            value = self.loss_object.forward(ops.asarray(self.there.output.copy()), self.there.setup.labels)
             return np.array(float(value)), as_array(ops, self.loss_object.backward())
         except Exception:
             return None, None
 
-    def step(self):
+    def step(self) -> dict[str, Array] | None:
         """The parameters after a step from the other's parameters with the other's gradients, by full name; those that
         do not fit are left out. None where it fails."""
         if self.after is None:
             fitting = {a: b for a, b in self.arrays.items() if load(self.network, {a: b}, self.there.before)}
+            gradients = {a: self.there.grads[b] for a, b in fitting.items() if b in self.there.grads}
             params = {name: place for name, place in places(self.network).items() if place.is_param}
             for name, place in params.items():
-                gradient = self.there.grads.get(fitting.get(name), np.zeros_like(place.read()))
+                gradient = gradients.get(name, np.zeros_like(place.read()))
                 place.layer.grads[place.key] = place.layer.ops.asarray(gradient.copy())
             try:
                 self.optimizer(self.network).step()
@@ -226,7 +249,7 @@ class Replay:
         return self.after
 
 
-def load(network, arrays, values):
+def load(network: Sequential, arrays: Mapping[str, str], values: Mapping[str, Array]) -> bool:
     """Write values[there] to the parameters and statistics `arrays`, {full name here: there}; False, and nothing is
     written, where a shape does not fit."""
     targets = places(network)

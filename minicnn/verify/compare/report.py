@@ -1,13 +1,15 @@
 """What a comparison says: a table of the layers, and the first divergence in words; coloured on a terminal."""
 
 import io
+from collections.abc import Iterator
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, stretch_name
-from minicnn.verify.compare.pairing import ends, same
+from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, Row, stretch_name
+from minicnn.verify.compare.pairing import Stretch, ends, same
+from minicnn.verify.compare.trace import Trace
 
 FIRST = "first"
 COLUMNS = ("start", "output", "statistics", "dx", "gradient", "step")
@@ -30,43 +32,44 @@ class Comparison:
         tolerance: relative to the largest number of an array.
     """
 
-    def __init__(self, here, there, stretches, rows, tolerance):
+    def __init__(self, here: Trace, there: Trace, stretches: list[Stretch], rows: list[Row], tolerance: float) -> None:
         self.here, self.there, self.stretches, self.rows = here, there, stretches, rows
         self.tolerance = tolerance
         self.faults = [row for row in rows if row.status == DIFFERS]
         self.first = self.faults[0] if self.faults else None
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.first is None
 
-    def __str__(self):
-        console = Console(file=io.StringIO(), width=10 * WIDTH, color_system=None, force_terminal=False)
+    def __str__(self) -> str:
+        text = io.StringIO()
+        console = Console(file=text, width=10 * WIDTH, color_system=None, force_terminal=False)
         console.width = max(WIDTH, console.measure(_table(self)).maximum)
         console.print(self)
-        return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
-    def __repr__(self):
-        if self:
+    def __repr__(self) -> str:
+        if self.first is None:
             return f"Comparison({len(self.rows)} arrays agree)"
         return f"Comparison(first divergence: {_array_in_words(self.first)})"
 
-    def __rich__(self):
-        words = [Text(_headline(self)), _table(self), Text(_legend(self), style="dim")]
+    def __rich__(self) -> Group:
+        words: list[Text | Table] = [Text(_headline(self)), _table(self), Text(_legend(self), style="dim")]
         words += [Text(_verdict(self), style=COLOURS[SAME] if self else "bold red")]
         return Group(*words, *(Text(line) for line in _details(self)))
 
 
-def _headline(comparison):
-    task = comparison.here.task
-    settings = ", ".join(f"{name}={value}" for name, value in task.optimizer.settings.items() if value)
-    mode = "training" if task.training else "evaluation"
+def _headline(comparison: Comparison) -> str:
+    setup = comparison.here.setup
+    settings = ", ".join(f"{name}={value}" for name, value in setup.optimizer.settings.items() if value)
+    mode = "training" if setup.training else "evaluation"
     return (
-        f"here: minicnn    there: {comparison.there.source}    x {task.x.shape} {task.x.dtype}, {mode} mode, "
-        f"{task.loss.name}, {task.optimizer.name}({settings})"
+        f"here: minicnn    there: {comparison.there.source}    x {setup.x.shape} {setup.x.dtype}, {mode} mode, "
+        f"{setup.loss.name}, {setup.optimizer.name}({settings})"
     )
 
 
-def _table(comparison):
+def _table(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("layer")
     table.add_column("kind", overflow="fold")
@@ -77,34 +80,34 @@ def _table(comparison):
         cells = [_cell(comparison, position, what) for what in COLUMNS]
         table.add_row(Text(name), Text(_kinds(comparison, stretch)), *cells)
     cells = [_cell(comparison, "loss", what) for what in LOSS_COLUMNS]
-    table.add_row(Text("loss"), Text(comparison.here.task.loss.name), *cells)
-    for position in ("no layer", "optimizer"):
-        if any(row.layer == position for row in comparison.rows):
-            table.add_row(Text(position), "", *(_cell(comparison, position, what) for what in COLUMNS))
+    table.add_row(Text("loss"), Text(comparison.here.setup.loss.name), *cells)
+    for place in ("no layer", "optimizer"):
+        if any(row.layer == place for row in comparison.rows):
+            table.add_row(Text(place), "", *(_cell(comparison, place, what) for what in COLUMNS))
     return table
 
 
-def _cell(comparison, position, what):
+def _cell(comparison: Comparison, position: int | str, what: str) -> Text:
     """The worst row of a layer and a column."""
     rows = [row for row in comparison.rows if row.layer == position and row.what == what]
     if not rows:
         return Text("-" if what else "", style="dim")
-    if comparison.first in rows:
+    if comparison.first is not None and comparison.first in rows:
         row, status = comparison.first, FIRST
     else:
         worst = [[row for row in rows if row.status == status] for status in (DIFFERS, FOLLOWS, SAME)]
-        row = max(next(filter(None, worst)), key=lambda row: row.measure.error)
+        row = max(next(filter(None, worst)), key=lambda row: row.difference.error)
         status = row.status
-    measure = row.measure
-    number = measure.problem[0] if measure.problem else f"{measure.error:.1e}" if measure.error else "0"
+    difference = row.difference
+    number = difference.problem[0] if difference.problem else f"{difference.error:.1e}" if difference.error else "0"
     return Text(MARKS[status] + number, style=COLOURS[status])
 
 
-def _kinds(comparison, stretch):
+def _kinds(comparison: Comparison, stretch: Stretch) -> str:
     """ "Conv2d" where both are; else those of both sides, "code" standing for what is computed without a module."""
     here, there = (
-        [trace.steps[i].kind for i in steps]
-        for trace, steps in ((comparison.here, stretch.here), (comparison.there, stretch.there))
+        [trace.calls[i].kind for i in calls]
+        for trace, calls in ((comparison.here, stretch.here), (comparison.there, stretch.there))
     )
     if here == there:
         return here[0] if here else "- / code"
@@ -113,11 +116,11 @@ def _kinds(comparison, stretch):
     return f"{_few(here) or '-'} / {_few(there) or code}"
 
 
-def _few(kinds):
+def _few(kinds: list[str]) -> str:
     return " + ".join(kinds) if len(kinds) <= 3 else f"{kinds[0]} + ... + {kinds[-1]}"
 
 
-def _legend(comparison):
+def _legend(comparison: Comparison) -> str:
     legend = (
         "Each number is the largest difference, relative to the largest number of the array; allowed are "
         f"{comparison.tolerance:.0e}."
@@ -132,8 +135,8 @@ def _legend(comparison):
     return legend
 
 
-def _verdict(comparison):
-    if not comparison:
+def _verdict(comparison: Comparison) -> str:
+    if comparison.first is not None:
         return f"First divergence: {_array_in_words(comparison.first)}."
     follow = [row for row in comparison.rows if row.status == FOLLOWS]
     verdict = f"Agree: all {len(comparison.rows)} arrays."
@@ -145,7 +148,7 @@ def _verdict(comparison):
     return verdict
 
 
-def _details(comparison):
+def _details(comparison: Comparison) -> Iterator[str]:
     """The lines below the verdict."""
     first = comparison.first
     if first is not None:
@@ -162,7 +165,7 @@ def _details(comparison):
         yield f"Not compared by itself, {layer}."
 
 
-def _array_in_words(row):
+def _array_in_words(row: Row) -> str:
     """ "conv1.weight's gradient"."""
     return {
         "start": f"{row.name} before the step",
@@ -176,27 +179,27 @@ def _array_in_words(row):
     }[row.what]
 
 
-def _several(rows, shown=5):
+def _several(rows: list[Row], shown: int = 5) -> str:
     """The first of the arrays by name, and how many more there are."""
     names = ", ".join(_array_in_words(row) for row in rows[:shown])
     return f"{names} and {len(rows) - shown} more" if len(rows) > shown else names
 
 
-def _numbers(row):
-    measure = row.measure
-    if measure.problem:
-        return f"  {measure.problem[1]}"
-    place = f"at {measure.index}: " if measure.index else ""
+def _numbers(row: Row) -> str:
+    difference = row.difference
+    if difference.problem:
+        return f"  {difference.problem[1]}"
+    place = f"at {difference.index}: " if difference.index else ""
     return (
-        f"  {place}{measure.here:.9g} here, {measure.there:.9g} there; off by {measure.error:.1e} of the largest "
-        f"number, allowed {measure.allowed:.1e}"
+        f"  {place}{difference.here:.9g} here, {difference.there:.9g} there; off by {difference.error:.1e} of the "
+        f"largest number, allowed {difference.allowed:.1e}"
     )
 
 
-def _where_to_look(comparison, row):
-    if row.measure.problem and row.measure.problem[0] in ("only here", "only there"):
+def _where_to_look(comparison: Comparison, row: Row) -> str:
+    if row.difference.problem and row.difference.problem[0] in ("only here", "only there"):
         return "  The networks are not of the same layers: give both sides the same ones."
-    if row.layer in range(len(comparison.stretches)) and not comparison.stretches[row.layer].here:
+    if isinstance(row.layer, int) and not comparison.stretches[row.layer].here:
         return "  Something is done there and nothing here."
     return {
         "start": "  They start from different numbers; copy_weights=True (--copy-weights) takes those there for both.",
@@ -210,12 +213,11 @@ def _where_to_look(comparison, row):
     }[row.what]
 
 
-def _both_layers(comparison, row):
+def _both_layers(comparison: Comparison, row: Row) -> Iterator[str]:
     """The layers on both sides, where their descriptions may tell why."""
-    is_layer = row.layer in range(len(comparison.stretches))
-    if not is_layer or row.what == "step" or (row.what == "start" and not row.measure.problem):
+    if not isinstance(row.layer, int) or row.what == "step" or (row.what == "start" and not row.difference.problem):
         return
     stretch = comparison.stretches[row.layer]
-    for side, trace, steps in (("here", comparison.here, stretch.here), ("there", comparison.there, stretch.there)):
-        texts = [f"{trace.steps[i].name} = {trace.steps[i].text}" for i in steps]
+    for side, trace, calls in (("here", comparison.here, stretch.here), ("there", comparison.there, stretch.there)):
+        texts = [f"{trace.calls[i].name} = {trace.calls[i].text}" for i in calls]
         yield f"  {side + ':':<6} {'; '.join(texts) or 'no layer'}"

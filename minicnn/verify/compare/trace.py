@@ -1,40 +1,43 @@
 """A trace: all arrays of one training step, whoever computed it.
 
-x -> step 0 -> step 1 -> … -> output -> loss          each step: x -> y forward, dy -> dx backward
+x -> call 0 -> call 1 -> … -> output -> loss          each call: x -> y forward, dy -> dx backward
 dx <-       <-        <-  … <- d_output
 """
 
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-import numpy as np
+from minicnn.plain import Array
+from minicnn.verify.compare.setup import Setup
 
-from minicnn.verify.compare.task import Task
+# An `Array`, or None where a pass did not get so far: what reads it knows by what came before it.
+MaybeArray: TypeAlias = Any
 
 
 @dataclass
-class Step:
+class LayerCall:
     """One call of a layer: x -> y forward, dy -> dx backward.
 
     name: of the layer, dotted; kind: of its class, or of the framework's class that this inherits from.
     own: whether the framework has no such class. text: the layer's repr.
     owns: of its parameters and statistics the full names, by short name: {"weight": "conv1.weight"}.
-    Arrays are None where the step did not get so far, or no gradient came.
+    Arrays are None where the call did not get so far, or no gradient came.
     """
 
     name: str
     kind: str
     own: bool
     text: str
-    owns: dict
-    x: np.ndarray | None = None
-    y: np.ndarray | None = None
-    dy: np.ndarray | None = None
-    dx: np.ndarray | None = None
+    owns: dict[str, str]
+    x: MaybeArray = None
+    y: MaybeArray = None
+    dy: MaybeArray = None
+    dx: MaybeArray = None
 
 
 @dataclass
 class Failure:
-    """Where a pass ended before its time: at the step of a number, or at "loss" or "optimizer"."""
+    """Where a pass ended before its time: at the call of a number, or at "loss" or "optimizer"."""
 
     phase: str
     place: int | str
@@ -52,15 +55,15 @@ class Trace:
     """
 
     source: str
-    task: Task
-    steps: list
-    before: dict
-    statistics: dict = field(default_factory=dict)
-    grads: dict = field(default_factory=dict)
-    after: dict = field(default_factory=dict)
-    output: np.ndarray | None = None
+    setup: Setup
+    calls: list[LayerCall]
+    before: dict[str, Array]
+    statistics: dict[str, Array] = field(default_factory=dict)
+    grads: dict[str, Array] = field(default_factory=dict)
+    after: dict[str, Array] = field(default_factory=dict)
+    output: MaybeArray = None
     loss: float | None = None
-    d_output: np.ndarray | None = None
-    dx: np.ndarray | None = None
-    left_out: list = field(default_factory=list)
+    d_output: MaybeArray = None
+    dx: MaybeArray = None
+    left_out: list[str] = field(default_factory=list)
     failure: Failure | None = None

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from minicnn.backends import get_backend
 from minicnn.checks import as_floats, as_int
-from minicnn.images import Images
+from minicnn.images import Batch, Images
 from minicnn.layers import Layer
 from minicnn.layers.initialisation import as_generator
 from minicnn.losses import Loss
@@ -31,7 +31,7 @@ NEARLY_ZERO_OF_LOSS = 1e-9
 
 def gradcheck(
     layer: Layer,
-    x: ArrayLike | Images,
+    x: Batch,
     y: ArrayLike | None = None,
     *,
     loss: Loss | None = None,

@@ -80,12 +80,14 @@ def both_passes(
     return output, dy, gradients
 
 
-def checked_copy(array: object, what: str = "", expected: Array | Images | None = None) -> Array | Images:
+def checked_copy(array: object, what: str = "", expected: Array | Images | None = None) -> Any:
     """A copy of what a layer gave or is given; it must be of float64, and of the shape of `expected`."""
-    if not isinstance(array, (np.ndarray, np.floating, Images)):
+    if isinstance(array, np.floating):
+        array = np.asarray(array)  # a parameter may be one number
+    if not isinstance(array, (np.ndarray, Images)):
         raise TypeError(f"{what}: expected an array, got {type(array).__name__}")
     if array.dtype != np.float64:
         raise TypeError(f"{what}: expected float64 as the input is, got {array.dtype}; keep the dtype of the input")
     if expected is not None:
         require_shape(array, expected.shape, what)
-    return array.astype(np.float64) if isinstance(array, Images) else np.array(array, np.float64)
+    return array.astype(np.float64)

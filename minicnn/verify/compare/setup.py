@@ -4,38 +4,46 @@ Loss and optimiser are given to the other side as a `Spec`, a name and settings 
 So a loss or an optimiser of one's own, a subclass of minicnn's, is held against the one that it inherits from.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minicnn import losses, optim
 from minicnn.backends import get_backend
 from minicnn.checks import as_floats, refuse_images
 from minicnn.layers import Flatten
 from minicnn.network import Sequential
+from minicnn.optim import Optimizer
+from minicnn.plain import Array
 
-LOSSES = (losses.CrossEntropyLoss, losses.NLLLoss)
-OPTIMIZERS = (optim.SGD, optim.AdamW, optim.Adam)  # AdamW before Adam, from which it inherits
+ClassificationLoss: TypeAlias = losses.CrossEntropyLoss | losses.NLLLoss
+T = TypeVar("T")
+
+LOSSES: tuple[type[ClassificationLoss], ...] = (losses.CrossEntropyLoss, losses.NLLLoss)
+# AdamW before Adam, from which it inherits.
+OPTIMIZERS: tuple[type[Optimizer], ...] = (optim.SGD, optim.AdamW, optim.Adam)
 
 
 class Spec(NamedTuple):
     """A loss or an optimiser: the name of its class and its settings, as JSON can hold them."""
 
     name: str
-    settings: dict
+    settings: dict[str, Any]
 
 
-class Task(NamedTuple):
+class Setup(NamedTuple):
     """x (N, …) and labels (N,) int64; whether in training mode; the loss and the optimiser."""
 
-    x: np.ndarray
-    labels: np.ndarray
+    x: Array
+    labels: Array
     training: bool
     loss: Spec
     optimizer: Spec
 
 
-def as_batch(x, y, who):
+def as_batch(x: Array, y: ArrayLike, who: str) -> tuple[Array, Array]:
     """x as an array (N, …) of floats and y as labels (N,) int64, both copies."""
     refuse_images(x, f"{who}: x")
     x = np.array(as_floats(get_backend("reference"), x, f"{who}: x"))
@@ -50,12 +58,12 @@ def as_batch(x, y, who):
     return x, labels.astype(np.int64)
 
 
-def loss_spec(loss, who):
+def loss_spec(loss: object, who: str) -> Spec:
     """The `Spec` of a loss object. Raises TypeError for one that PyTorch has no counterpart for."""
     for kind in LOSSES:
         if isinstance(loss, kind):
-            settings = {"weight": None if loss.weight is None else loss.weight.tolist()}
-            if kind is losses.CrossEntropyLoss:
+            settings: dict[str, Any] = {"weight": None if loss.weight is None else loss.weight.tolist()}
+            if isinstance(loss, losses.CrossEntropyLoss):
                 settings["label_smoothing"] = loss.label_smoothing
             return Spec(kind.__name__, settings)
     raise TypeError(
@@ -63,7 +71,7 @@ def loss_spec(loss, who):
     )
 
 
-def made_loss(spec):
+def made_loss(spec: Spec) -> ClassificationLoss:
     """minicnn's own loss of a `Spec`."""
     settings = dict(spec.settings)
     if settings["weight"] is not None:
@@ -71,7 +79,7 @@ def made_loss(spec):
     return _named(spec.name, LOSSES)(**settings)
 
 
-def optimizer_spec(optimizer, who):
+def optimizer_spec(optimizer: object, who: str) -> Spec:
     """The `Spec` of an optimiser object. Raises TypeError for one that PyTorch has no counterpart for."""
     for kind in OPTIMIZERS:
         if isinstance(optimizer, kind):
@@ -84,16 +92,16 @@ def optimizer_spec(optimizer, who):
     )
 
 
-def made_optimizer(spec, network):
+def made_optimizer(spec: Spec, network: Sequential) -> Optimizer:
     """minicnn's own optimiser of a `Spec`."""
     return _named(spec.name, OPTIMIZERS)(network, **spec.settings)
 
 
-def _named(name, kinds):
+def _named(name: str, kinds: tuple[type[T], ...]) -> type[T]:
     """The class of that name, which may come from a file. Raises KeyError."""
     return {kind.__name__: kind for kind in kinds}[name]
 
 
-def spec_without_network(optimizer, lr, who):
+def spec_without_network(optimizer: Callable[[Sequential, float], Optimizer], lr: float, who: str) -> Spec:
     """The `Spec` of what `optimizer(network, lr)` makes, where there is no network yet."""
     return optimizer_spec(optimizer(Sequential(Flatten()), lr), who)
