@@ -123,8 +123,10 @@ def flops_of(launch):
     """2 * rows * columns * terms of a product; 0 of other kernels, whose memory takes longer than their arithmetic."""
     argument = launch.argument
     if launch.factory in ("convolution", "weight_gradient"):
-        _, rows, _, taps, pixels = argument["plan"][:5].tolist()
-        return 2 * rows * taps * pixels
+        from minicnn.backends.cuda.convolution.plan import JOB, Job
+
+        job = Job(*argument["plan"][:JOB].tolist())
+        return 2 * job.rows * job.taps * job.pixels
     if launch.factory == "matrix_product":
         return 2 * argument["rows"] * argument["columns"] * argument["terms"]
     return 0
