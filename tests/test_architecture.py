@@ -121,6 +121,15 @@ def test_the_top_level_is_short():
     assert len(entries | {"interop", "distributed"}) <= 24
 
 
+# Tables and catalogues, which may be as long as they have entries.
+LONG = {"backends.protocol", "learn.exercises.catalogue", "learn.mistakes.training"}
+
+
+def test_modules_are_short():
+    lengths = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert {name for name, length in lengths.items() if length > 300} == LONG
+
+
 # The algorithms of the cpu backend's convolution, from the ground up: none imports one above it.
 LADDER = ["plain", "shifts", "tile", "matrix", "winograd"]
 

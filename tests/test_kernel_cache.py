@@ -1,5 +1,7 @@
 """The compiled kernels on disk: whatever becomes of the files, a run ends with the same numbers, and mends them."""
 
+import ast
+import importlib
 import os
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import minicnn
+from minicnn.backends.cpu.runtime import cache
 
 PACKAGE = Path(minicnn.__file__).parent
 
@@ -209,3 +212,15 @@ def test_kernels_that_check_indices_are_kept_apart(filled, tmp_path):
     cache = shutil.copytree(cache, tmp_path / "cache")
     assert run(cache, NUMBA_BOUNDSCHECK="1") == (digest, compiled)
     assert run(cache, NUMBA_BOUNDSCHECK="1") == run(cache) == (digest, 0)
+
+
+def test_the_digest_covers_constants_from_outside_the_backend():
+    covered = set(cache.sources())
+    for path in covered:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("minicnn"):
+                constants = [alias.name for alias in node.names if alias.name.isupper()]
+                assert not constants or Path(importlib.import_module(node.module).__file__) in covered, (
+                    path,
+                    constants,
+                )

@@ -3,7 +3,7 @@
 `layer.ops` is one of these. An operation's own docstring, in the backend `reference`, has its formula.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import DTypeLike
@@ -53,7 +53,7 @@ class Operations(Protocol):
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py
         """
 
-    def prefetch(self, batches: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    def prefetch(self, batches: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
         """(x, y) after (x, y); x may be on this backend already, sent while kernels work on the one before.
 
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py

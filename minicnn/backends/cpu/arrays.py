@@ -1,7 +1,7 @@
 """Arrays of the CPU backend: NumPy's own, in the one memory layout that the kernels are compiled for."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numba import prange
@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 from minicnn.backends import guard
 from minicnn.backends.cpu.runtime.jit import CHUNK, chunks, parallel, serial_sum
 from minicnn.plain import Array, as_plain_array
-
-Batches = TypeVar("Batches", bound=Iterable[object])
 
 FEW = 16 * CHUNK  # numbers that are added up sooner than other threads are woken
 
@@ -33,7 +31,7 @@ def copy(array: Array) -> Array:
     return array.copy()
 
 
-def prefetch(batches: Batches) -> Batches:
+def prefetch(batches: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
     return batches
 
 

@@ -162,8 +162,8 @@ def _results(path: Path, task: str, seeds: tuple[int, ...]) -> tuple[dict[tuple[
     written, metadata = read_safetensors(path)
     report = json.loads(metadata["report"])
     arrays = {}
-    for key, array in written.items():
-        seed, position, name = key.split("/")
+    for name_of_case, array in written.items():
+        seed, position, name = name_of_case.split("/")
         arrays[int(seed), int(position), name] = array.astype(np.float64)
     if "error" in report:
         return {}, {"error": shortened(report["error"], PRINTED)}

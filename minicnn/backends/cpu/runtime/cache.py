@@ -13,6 +13,7 @@ import hashlib
 from pathlib import Path
 
 from minicnn import geometry
+from minicnn.backends import contract
 
 DIGEST_BYTES = 32  # of SHA-256, before the code in each file
 
@@ -40,9 +41,13 @@ def _digest(key: bytes, code: bytes) -> bytes:
 
 @functools.cache
 def _state_of_sources() -> bytes:
-    """A digest of every file that a kernel may contain code of."""
-    windows = Path(geometry.__file__)
     digest = hashlib.sha256()
-    for path in (windows, *sorted((windows.parent / "backends" / "cpu").rglob("*.py"))):
+    for path in sources():
         digest.update(path.read_bytes())
     return digest.digest()
+
+
+def sources() -> list[Path]:
+    """Every file that a kernel may contain code or constants of."""
+    windows, rows_of_coefficients = Path(geometry.__file__), Path(contract.__file__)
+    return [windows, rows_of_coefficients, *sorted((rows_of_coefficients.parent / "cpu").rglob("*.py"))]
