@@ -23,7 +23,7 @@ def _note(frame, event, _argument):
     if event == "call" and code not in _seen:
         _seen.add(code)
         if code.co_filename.startswith(PACKAGE) and code.co_name != "<module>":
-            _entered.add(frame.f_globals["__name__"])
+            _entered.add(frame.f_globals.get("__name__"))  # a dataclass is compiled in globals without one
 
 
 def pytest_sessionstart():
@@ -36,7 +36,7 @@ def pytest_sessionfinish():
     imported = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "minicnn"}
     found = {
         "imported": sorted(imported),
-        "entered": sorted(_entered),
+        "entered": sorted(_entered - {None}),
         "without": [name for name, module in imported.items() if not any(_functions(module))],
     }
     folder = Path(os.environ["MINICNN_ENTERED"])

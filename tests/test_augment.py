@@ -5,6 +5,8 @@ import pytest
 
 from minicnn.data import color_jitter, pad_to, random_crop, random_flip, random_resize, resize
 
+pytestmark = pytest.mark.quick
+
 
 class Drawn:
     """A Generator whose uniform numbers are given, and whose permutation is the identity unless given."""

@@ -9,6 +9,8 @@ import minicnn
 from minicnn.io.safetensors import read_safetensors, write_safetensors
 from minicnn.training.checkpoint import load_run
 
+pytestmark = pytest.mark.quick
+
 
 def test_weights_come_back_as_they_were(tmp_path):
     network, other = minicnn.SimpleNet(rng=0), minicnn.SimpleNet(rng=1)

@@ -18,6 +18,8 @@ from minicnn.data import ImageFolder
 from minicnn.io.safetensors import read_safetensors, write_safetensors
 from tests.shapes import write_shapes
 
+pytestmark = pytest.mark.quick
+
 
 def make_classifier(n_classes=3, channels=3, seed=0):
     network = minicnn.SimpleNet(n_classes, channels, rng=seed)

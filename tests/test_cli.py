@@ -53,6 +53,7 @@ def here(tmp_path_factory):
     return here
 
 
+@pytest.mark.quick
 def test_training_says_what_it_does_and_how_well(here):
     output, errors = ((here / name).read_text() for name in ("output", "errors"))
     assert "96 images to train, 24 to validate, of 2 classes: bar, disc" in output
@@ -67,6 +68,7 @@ def test_training_says_what_it_does_and_how_well(here):
     assert sorted(path.name for path in here.glob("model*")) == ["model.safetensors"]  # no run is left
 
 
+@pytest.mark.quick
 def test_evaluating(here, tmp_path):
     result = run(
         "evaluate",
@@ -86,6 +88,7 @@ def test_evaluating(here, tmp_path):
             assert np.ptp(np.asarray(image.convert("L"))) > 200  # something is drawn
 
 
+@pytest.mark.quick
 def test_predicting(here, tmp_path):
     """Files, folders and patterns; a bad file is named, and the others are predicted all the same."""
     (tmp_path / "bad.png").write_bytes(b"")

@@ -18,6 +18,8 @@ from tests.records import (
     value,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def call(*arguments):
     return CliRunner().invoke(program, ["inspect", *map(str, arguments)])

@@ -19,6 +19,8 @@ from minicnn.backends.protocol import OPERATIONS, Operations
 from minicnn.geometry import adaptive_windows, fixed_windows
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 REFERENCE = backends.get_backend("reference")
 # A module can be imported, and looked at, where its backend cannot run.
 PARAMETRIZE_MODULE = pytest.mark.parametrize(

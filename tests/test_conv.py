@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 import minicnn
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("backend", checks.BACKENDS)
 def test_by_hand(backend):

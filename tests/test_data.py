@@ -24,6 +24,8 @@ from minicnn.data import (
 from minicnn.data.fashion_mnist import DEBIAN_FOLDER
 from minicnn.images import Images
 
+pytestmark = pytest.mark.quick
+
 
 def numbers(batches):
     return [x.tolist() for x, _ in batches]

@@ -5,6 +5,8 @@ import pytest
 
 import minicnn
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(params=["cpu", "reference"])
 def network(request):

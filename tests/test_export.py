@@ -51,6 +51,7 @@ def class_set(tmp_path_factory):
     return folder
 
 
+@pytest.mark.quick
 def test_a_class_set_has_the_answers_apart(class_set):
     exercises = EXERCISES[:2]
     for exercise in exercises:
@@ -125,6 +126,7 @@ def test_who_ends_pytest_does_not_pass(class_set):
     assert pytest_on(class_set, "eve").returncode not in (0, 1)
 
 
+@pytest.mark.quick
 def test_marks_of_a_class(class_set, tmp_path):
     """In a process of its own, as typed."""
     submissions = sorted(str(path.relative_to(class_set)) for path in (class_set / "submissions").iterdir())

@@ -7,6 +7,8 @@ import minicnn
 from minicnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Sequential
 from minicnn.data import published_batch
 
+pytestmark = pytest.mark.quick
+
 BACKENDS = ["reference", "cpu"]
 # Of the largest number, against the plain layers in float64. A convolution by Winograd may be off by 1e-5 in float32,
 # and here up to three stand one behind the other.

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from minicnn import geometry
 from tests import naive
 
+pytestmark = pytest.mark.quick
+
 
 def test_windows_by_hand():
     assert geometry.adaptive_windows(14, 4).tolist() == [[0, 4, 4], [3, 7, 4], [7, 11, 4], [10, 14, 4]]

@@ -15,6 +15,8 @@ from tests.records import (
     value,
 )
 
+pytestmark = pytest.mark.quick
+
 
 def test_p_minus_onehot():
     network, x, y = made("SimpleNet", np.float64)

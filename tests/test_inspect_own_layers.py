@@ -1,6 +1,7 @@
 """The inspector on layers and networks of one's own."""
 
 import numpy as np
+import pytest
 
 import minicnn
 from minicnn.inspect.sample import decoded
@@ -12,6 +13,8 @@ from tests.records import (
     recorded,
     value,
 )
+
+pytestmark = pytest.mark.quick
 
 
 class Residual(minicnn.Sequential):

@@ -23,6 +23,8 @@ from tests.records import (
     relus,
 )
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(minicnn.__file__).parent.parent
 
 

@@ -21,6 +21,8 @@ from tests.records import (
     value,
 )
 
+pytestmark = pytest.mark.quick
+
 # What is recorded
 
 

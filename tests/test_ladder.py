@@ -8,6 +8,8 @@ from minicnn.backends.cpu.convolution import matrix, plain, shifts, tile, winogr
 from minicnn.backends.cpu.convolution.registers import LANES
 from tests import cases
 
+pytestmark = pytest.mark.quick
+
 # Beside the awkward table: many channels and filters, images of many blocks, and every remainder of a vector.
 LARGE = [
     # x (N, C, H, W), filters, kernel, stride, padding

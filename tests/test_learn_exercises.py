@@ -49,6 +49,7 @@ def test_a_task_is_a_small_step(task):
     assert removed, "nothing is left to write"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("task", TASKS)
 def test_solution_is_the_frameworks_function(task):
     """Its text, run apart, gives the very numbers of the function that the framework calls."""
@@ -105,6 +106,7 @@ def test_each_mistake_is_unlike_the_right_one_and_all_others(task):
             assert not answers.alike(given[name], given[other]), f"{task}: {name!r} is not to be told from {other!r}"
 
 
+@pytest.mark.quick
 def test_start_writes_what_is_missing_and_nothing_else(tmp_path):
     folder = tmp_path / "course"
     written = start(folder)

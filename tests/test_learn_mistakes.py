@@ -44,6 +44,7 @@ def test_every_mistake_is_rejected_and_named_in_a_process_of_its_own(tmp_path):
     assert_rejected_and_named(MISTAKES, tmp_path)
 
 
+@pytest.mark.quick
 def test_two_mistakes_at_once_are_both_named(tmp_path):
     exercise, asked = TASKS["batchnorm2d_train_backward"]
     path = tmp_path / "mine.py"

@@ -15,6 +15,8 @@ from minicnn.cli.program import program
 from minicnn.learn.exercises import EXERCISES, TASKS
 from minicnn.learn.practice.comparison import load, operations_among, train
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(minicnn.__file__).parent.parent
 
 

@@ -146,6 +146,7 @@ def test_a_lesson_runs_as_a_plain_script(tmp_path, name):
     assert all((tmp_path / path).read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
+@pytest.mark.quick
 def test_the_list_leads_to_every_lesson(tmp_path):
     write_index(tmp_path / "index.html")
     references = References((tmp_path / "index.html").read_text("utf-8"))
@@ -269,6 +270,7 @@ def own_lessons(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.quick
 def test_the_command_runs_each_lesson_once_and_writes_what_is_asked_for(own_lessons):
     html, notebooks = own_lessons / "html", own_lessons / "notebooks"
     result = CliRunner().invoke(program, ["learn", "lessons", "--html", str(html), "--notebooks", str(notebooks)])
@@ -312,6 +314,7 @@ def test_a_missing_package_is_named_with_the_remedy():
 # Copies.
 
 
+@pytest.mark.quick
 def test_copies_are_made_once_and_never_over_changes(tmp_path):
     written, kept = copy_lessons(tmp_path / "lessons")
     assert [path.name for path in written] == [path.name for path in LESSONS.values()]

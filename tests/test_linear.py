@@ -6,6 +6,8 @@ import pytest
 import minicnn
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("backend", checks.BACKENDS)
 def test_by_hand(backend):

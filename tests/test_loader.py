@@ -72,6 +72,7 @@ def test_by_count_every_image_comes_once(sizes, batch_size, shuffle, bucketed, s
     assert [chosen.tolist() for chosen in again] == [chosen.tolist() for chosen in batches]
 
 
+@pytest.mark.quick
 @given(sizes_of_images, st.integers(1, 4000), st.booleans(), st.booleans(), st.integers(0, 9))
 def test_by_pixels_no_batch_is_above_the_budget_but_a_single_image(sizes, max_pixels, shuffle, bucketed, seed):
     batches = ByPixels(max_pixels, shuffle, bucketed).batches(sizes, np.random.default_rng(seed))
@@ -150,6 +151,7 @@ def test_what_an_augmentation_writes_on_is_its_own():
     np.testing.assert_array_equal(source.images.data, before)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("order", [ByCount(3, shuffle=True), ByPixels(500, shuffle=True, bucketed=True)])
 def test_the_same_batches_for_any_number_of_threads(folder, order):
     """Also in an epoch that already knows the damaged files, and with threads that are late by chance."""
@@ -410,6 +412,7 @@ def test_an_error_in_a_thread_reaches_the_loop_and_leaves_no_thread():
 # With Trainer.
 
 
+@pytest.mark.quick
 def test_training_from_a_folder_resumes_to_the_same_bits(folder, tmp_path):
     def start():
         network = minicnn.Sequential(

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 import minicnn
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 HALVES = np.log([[0.5, 0.5], [0.25, 0.75]])
 
 

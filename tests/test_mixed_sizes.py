@@ -21,6 +21,7 @@ def draw(sizes, channels=2, dtype=np.float64, seed=0):
     return Images([rng.standard_normal((channels, h, w)).astype(dtype) for h, w in sizes])
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("case", cases.MIXED, ids=cases.name_of)
 def test_loops(case):
     checks.check_against_naive(case)
@@ -169,6 +170,7 @@ def test_difference_quotient_through_the_network(backend, training):
             assert abs(numeric - gradient.reshape(-1)[place]) <= 1e-6 * scale, f"{name}[{place}]"
 
 
+@pytest.mark.quick
 @PARAMETRIZE_BACKEND
 def test_a_network_in_evaluation_treats_each_image_as_if_it_were_alone(backend):
     network = small_network(backend).eval()

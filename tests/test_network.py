@@ -10,6 +10,8 @@ import minicnn
 from minicnn.backends import get_backend
 from tests import checks, stored
 
+pytestmark = pytest.mark.quick
+
 
 def small_network(backend="reference", dtype=np.float64, seed=0):
     rng = np.random.default_rng(seed)

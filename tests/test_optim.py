@@ -8,6 +8,8 @@ import pytest
 import minicnn
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 
 def one_number(optimizer, backend, **kwargs):
     """The positions of a parameter that starts at 1 and has the gradient 0.5 three times."""

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 import minicnn
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 ROW = np.arange(14.0).reshape(1, 1, 1, 14)
 
 

@@ -52,6 +52,7 @@ def watched_run(n_epochs=2, **settings):
     return trainer, seen
 
 
+@pytest.mark.quick
 def test_a_step_is_what_the_trainer_did():
     schedule = {"schedule": lambda optimizer: minicnn.OneCycleLR(optimizer, 0.05, 10), "schedule_every": "batch"}
     _, seen = watched_run(record=Recorder(PATH, IMAGE), max_grad_norm=0.5, **schedule)
@@ -167,6 +168,7 @@ def test_thousands_of_steps_keep_within_the_bound():
     assert recording.interval > 30
 
 
+@pytest.mark.quick
 def test_every_second_step_goes_where_there_are_too_many():
     thinned, kept = Thinned(most=4), []
     for step in range(1, 18):
@@ -182,6 +184,7 @@ def test_every_second_step_goes_where_there_are_too_many():
     assert thinned.kept[9] == "item 9"
 
 
+@pytest.mark.quick
 def test_large_maps_are_sampled_more_coarsely_where_there_is_less_room():
     image = np.random.default_rng(0).standard_normal((3, 40, 50), np.float32)
     sides = []
@@ -217,6 +220,7 @@ def arrays_of(path):
     return {name: array.tolist() for name, array in arrays.items()}, metadata
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("max_bytes", [26_000, 4_000_000])
 @pytest.mark.parametrize("stop_after", [5, 7, 23])
 def test_a_resumed_run_goes_on_in_the_same_recording(max_bytes, stop_after):

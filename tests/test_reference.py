@@ -9,6 +9,8 @@ import pytest
 from minicnn.backends import guard, reference
 from minicnn.backends.protocol import OPERATIONS
 
+pytestmark = pytest.mark.quick
+
 FILES = sorted(Path(reference.__file__).parent.glob("*.py"))
 
 

@@ -12,6 +12,8 @@ from minicnn.inspect import Recorder, inspect, load_recording, replay_data
 from minicnn.inspect.sample import decoded
 from tests.runs import small_problem, small_run
 
+pytestmark = pytest.mark.quick
+
 IMAGE = small_problem(n_images=1, seed=7)[0][0]
 
 

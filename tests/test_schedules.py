@@ -8,6 +8,8 @@ import pytest
 import minicnn
 from tests import cases, checks
 
+pytestmark = pytest.mark.quick
+
 OPTIMIZERS = [("SGD", {"lr": 0.1, "momentum": 0.9}), ("Adam", {"lr": 0.1})]
 
 

@@ -311,6 +311,7 @@ def test_the_picture_has_a_panel_for_every_measure_and_no_text_leaves_its_place(
         assert not one.overlaps(other)
 
 
+@pytest.mark.quick
 def test_the_list_of_cases():
     result = call()
     assert result.exit_code == 0
@@ -320,6 +321,7 @@ def test_the_list_of_cases():
     assert not [name for name in CAUSES if name in result.output]
 
 
+@pytest.mark.quick
 def test_looking_at_a_case(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = call(8)
@@ -341,6 +343,7 @@ def test_looking_at_a_case(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.png", "symptom-8.png"]
 
 
+@pytest.mark.quick
 def test_answering_and_revealing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     right, wrong, revealed = (

@@ -66,6 +66,7 @@ def test_the_arithmetic_of_these_tests():
     assert computed("−1/2·(ln(1/4) + ln 4)") == 0
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", WORKSHEETS)
 def test_every_line_of_the_key_holds(name):
     """The sums, computed from what is written, give the layers' numbers; and these stand in the grids."""
@@ -159,6 +160,7 @@ def call(*arguments):
     return CliRunner().invoke(program, ["learn", "worksheet", *map(str, arguments)])
 
 
+@pytest.mark.quick
 def test_the_command_lists_and_writes(tmp_path):
     listed = call()
     assert [line.split()[0] for line in listed.output.splitlines()] == list(WORKSHEETS)
