@@ -27,6 +27,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("optimizer", [minicnn.SGD, minicnn.Adam, minicnn.AdamW])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_resumed_run_goes_on_to_the_same_bits(tmp_path, optimizer, schedule):

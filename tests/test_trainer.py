@@ -10,6 +10,7 @@ from minicnn.data import ByPixels, Loader
 from tests.runs import bits, images_of_many_sizes, small_network, small_problem, small_run
 
 
+@pytest.mark.quick
 def test_it_learns_and_writes_history():
     trainer, train, validation = small_run()
     history = trainer.fit(train, validation, epochs=8)
@@ -63,6 +64,7 @@ def test_the_schedule_moves(every):
     assert [row["lr"] for row in history] == [0.02 * 0.5**n for n in halvings]
 
 
+@pytest.mark.quick
 def test_clipping_bounds_the_norm_of_all_gradients_together():
     trainer, train, _ = small_run(max_grad_norm=0.01)
     x, y = next(iter(train))
@@ -135,6 +137,7 @@ def test_unknown_monitor_names_the_columns():
         trainer.fit(train, epochs=1)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(bad):
     trainer, train, _ = small_run()
