@@ -26,6 +26,20 @@ if NO_BROWSER and os.environ.get("MINICNN_BROWSER") != "required":
     collect_ignore = ["browser"]
 
 
+# Of a long run, which will need every kernel, each of two processes compiles half before its first test, so that they do
+# not both compile the same. What the other has compiled is then found on the disk.
+COMPILED_FIRST = {"gw0": "float32", "gw1": "float64"}
+LONG_RUN = 1000  # tests
+
+
+def pytest_collection_finish(session):
+    dtype = COMPILED_FIRST.get(os.environ.get("PYTEST_XDIST_WORKER"))
+    if dtype and len(session.items) > LONG_RUN:
+        from minicnn.backends import get_backend  # Numba is imported after its settings
+
+        get_backend("cpu").compile_kernels(dtype)
+
+
 def pytest_report_header():
     return "tests/browser is left out: it needs the packages of the extra `browser`" if NO_BROWSER else None
 

@@ -78,7 +78,9 @@ def test_a_breakpoint_in_a_layer_is_reached_where_training_is_plain(tmp_path, pl
     assert len(losses(result.stdout)) == (0 if plain else 2)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adamw"))]
+)
 def test_every_optimizer_learns_the_digits(tmp_path, optimizer):
     lr = 0.05 if optimizer == "sgd" else 0.004
     arguments = ("--data", "digits", "--optimizer", optimizer, "--lr", lr, "--epochs", 3, "--seed", 1)

@@ -124,7 +124,11 @@ DAMAGES = (
 )
 
 
-@pytest.mark.parametrize("damages", DAMAGES, ids=lambda damages: "-".join(damage.__name__ for damage in damages))
+@pytest.mark.parametrize(
+    "damages",
+    [DAMAGES[0], *(pytest.param(damages, marks=pytest.mark.slow) for damages in DAMAGES[1:])],
+    ids=lambda damages: "-".join(damage.__name__ for damage in damages),
+)
 def test_damaged_files_are_compiled_and_written_anew(damages, filled, tmp_path):
     cache, digest, _ = filled
     cache = shutil.copytree(cache, tmp_path / "cache")
@@ -164,7 +168,14 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize("before", FULL.values(), ids=FULL)
+# Files that end in the middle are the worst of it: these always run.
+WORST = "files end in the middle"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param(before, marks=() if name == WORST else pytest.mark.slow, id=name) for name, before in FULL.items()],
+)
 def test_where_kernels_cannot_be_kept_it_goes_on_without(before, filled, tmp_path):
     _, digest, compiled = filled
     cache = tmp_path / "cache"
@@ -189,9 +200,10 @@ def test_a_disk_that_is_full_to_the_last_byte(filled, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-def test_processes_that_compile_at_once(filled, tmp_path):
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_processes_that_compile_at_once(times, filled, tmp_path):
     """For other types, too: whatever the order in which they write, the next one finds the code of all, its own."""
-    dtypes = ("float32", "float64") * 2
+    dtypes = ("float32", "float64") * times
     started = [
         subprocess.Popen(command(dtype), env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for dtype in dtypes

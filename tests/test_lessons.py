@@ -135,7 +135,7 @@ def test_a_notebook_is_valid_and_has_run(built, name):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
 
-@pytest.mark.parametrize("name", [next(iter(LESSONS)), list(LESSONS)[-1]])
+@pytest.mark.parametrize("name", [next(iter(LESSONS)), pytest.param(list(LESSONS)[-1], marks=pytest.mark.slow)])
 def test_a_lesson_runs_as_a_plain_script(tmp_path, name):
     result = subprocess.run(
         [sys.executable, LESSONS[name]], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=300

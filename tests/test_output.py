@@ -57,10 +57,15 @@ def model(here):
     return here / "model"
 
 
+def also(*encodings):
+    """Those in which a test runs where the slow ones are asked for."""
+    return [pytest.param(encoding, marks=pytest.mark.slow) for encoding in encodings]
+
+
 CAT = {"utf-8": "猫"}  # in the others by its number
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", *also("cp1252", "utf-8")])
 def test_training_goes_on(here, tmp_path, encoding):
     output, errors = run(encoding, "train", here / "shapes", "-o", tmp_path / "m", "--epochs", 1, folder=here)
     cat = CAT.get(encoding, r"\u732b")
@@ -71,7 +76,7 @@ def test_training_goes_on(here, tmp_path, encoding):
     assert minicnn.Classifier.load(tmp_path / "m").class_names == [ODD, "猫"]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", *also("utf-8")])
 def test_measuring_goes_on(here, model, tmp_path, encoding):
     pictures = ("--confusion", tmp_path / "c.png", "--mistakes", tmp_path / "m.png")
     output, _ = run(encoding, "evaluate", model, "others", *pictures, folder=here)
@@ -99,7 +104,7 @@ def test_classes_have_the_same_names_where_the_system_is_set_to_ascii(here, mode
     assert result.stdout.isascii()
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", *also("utf-8")])
 def test_predicting_goes_on(here, model, tmp_path, encoding):
     output, _ = run(encoding, "predict", model, "others", "--winners", tmp_path / "w", folder=here)
     lines = [line.split("\t") for line in output.splitlines()]
@@ -112,7 +117,7 @@ def test_predicting_goes_on(here, model, tmp_path, encoding):
     }
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", *also("cp1252")])
 def test_inspecting_goes_on(here, model, tmp_path, encoding):
     page = tmp_path / f"{ODD} ×.html"
     for name in (f"{ODD}.png", "× été.png"):
@@ -121,7 +126,7 @@ def test_inspecting_goes_on(here, model, tmp_path, encoding):
         assert "<title>model on " in page.read_text("utf-8")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
+@pytest.mark.parametrize("encoding", ["ascii", *also("cp437")])
 def test_a_terminal_gets_its_table_and_its_bar(here, model, tmp_path, encoding):
     for arguments, words in (
         (["predict", str(model), "others"], r"\u732b"),

@@ -158,7 +158,7 @@ FIRST_CALLS = """
 """
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+@pytest.mark.parametrize("layer", ["omp", pytest.param("workqueue", marks=pytest.mark.slow)])
 def test_networks_are_trained_in_several_threads_from_the_first_call_on(layer, tmp_path):
     """Each in a thread of its own: the same bits as one after another, though all compile, and allocate, at once."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_THREADING_LAYER": layer}
