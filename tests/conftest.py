@@ -26,8 +26,8 @@ if NO_BROWSER and os.environ.get("MINICNN_BROWSER") != "required":
     collect_ignore = ["browser"]
 
 
-# Of a long run, which will need every kernel, each of two processes compiles half before its first test, so that they do
-# not both compile the same. What the other has compiled is then found on the disk.
+# A long run needs every kernel: each of two processes compiles half before its first test, so that they do not both
+# compile the same. What the other has compiled is then found on the disk.
 COMPILED_FIRST = {"gw0": "float32", "gw1": "float64"}
 LONG_RUN = 1000  # tests
 
