@@ -35,6 +35,14 @@ def run(number):
     return symptoms.run(number) if number else symptoms.healthy()
 
 
+@pytest.fixture
+def runs_made_once(monkeypatch):
+    """The program shows the runs that these tests have made already."""
+    module = sys.modules["minicnn.cli.learn.symptoms"]  # its own name in the package is that of the command
+    monkeypatch.setattr(module, "run", lambda number, mended: run(0 if mended else number))
+    monkeypatch.setattr(module, "healthy", lambda: run(0))
+
+
 def call(*arguments):
     return CliRunner().invoke(program, ["learn", "symptoms", *map(str, arguments)])
 
@@ -344,7 +352,7 @@ def test_looking_at_a_case(tmp_path, monkeypatch):
 
 
 @pytest.mark.quick
-def test_answering_and_revealing(tmp_path, monkeypatch):
+def test_answering_and_revealing(runs_made_once, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     right, wrong, revealed = (
         call(8, "--answer", "pooling-windows"),
@@ -360,7 +368,7 @@ def test_answering_and_revealing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())  # no picture
 
 
-def test_what_is_said_fits_a_terminal_of_80_columns(tmp_path, monkeypatch):
+def test_what_is_said_fits_a_terminal_of_80_columns(runs_made_once, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for said in (call(), call(7), call(7, "--answer", "dead-relu"), call(9, "--reveal")):
         lines = [line for line in said.output.splitlines() if not line.startswith("The faulty code: ")]  # a path
