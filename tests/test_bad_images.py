@@ -42,6 +42,7 @@ def small_folder(tmp_path, name, content):
     (tmp_path / "a" / name).write_bytes(content)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -71,6 +72,7 @@ def test_a_bad_header_is_left_out_at_once(tmp_path, caplog, name, content, reaso
         ImageFolder(tmp_path, strict=True)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_damaged_pixels_are_left_out_when_they_are_met(tmp_path, caplog, kind):
     small_folder(tmp_path, "cut.png", encoded(pixels(40, 40), kind)[:-700])

@@ -116,6 +116,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_where_it_is_and_nothing_else_is_blamed(name):
     make, options, expected = FAULTS[name]

@@ -35,12 +35,14 @@ def test_the_recording_is_small_and_holds_each_array_once():
     assert [(step.name, step.kind) for step in trace.calls] == [(k, type(v).__name__) for k, v in layers().items()]
 
 
+@pytest.mark.quick
 def test_a_round_trip(tmp_path):
     trace = recording.load(PATH)
     recording.save(trace, tmp_path / "again")
     same_trace(recording.load(tmp_path / "again"), trace)
 
 
+@pytest.mark.quick
 def test_recording_a_network_of_minicnn(tmp_path):
     x, y = batch()
     weighted = minicnn.CrossEntropyLoss(weight=np.array([1.0, 2.0, 0.5]), label_smoothing=0.1)
@@ -149,6 +151,7 @@ def test_the_program_on_a_network_of_ones_own(tmp_path):
     assert sys.path == path
 
 
+@pytest.mark.quick
 def test_the_program_on_weights_and_on_a_simple_net(tmp_path):
     there = minicnn.SimpleNet(3, 2, rng=5)
     x, y = batch()

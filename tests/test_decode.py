@@ -40,6 +40,7 @@ def test_colours_without_loss(tmp_path, suffix):
     np.testing.assert_array_equal(result, expected.transpose(2, 0, 1))
 
 
+@pytest.mark.quick
 def test_jpeg_as_pillow_decodes_it(tmp_path):
     path = save(tmp_path / "a.jpg", pixels(20, 30))
     np.testing.assert_array_equal(decoded(path), np.asarray(opened(path)).transpose(2, 0, 1))

@@ -21,6 +21,7 @@ SOUND = [case for case in cases.ALL + cases.MIXED if case.numeric]
 # What is right passes
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("case", SOUND, ids=cases.name_of)
 def test_every_layer_and_loss(case):
     report = checks.run_gradcheck(case, "cpu")

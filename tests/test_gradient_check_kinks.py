@@ -31,6 +31,7 @@ def test_a_believed_quotient_is_right(bend):
         assert row.error <= TOLERANCE
 
 
+@pytest.mark.quick
 def test_kinks_are_counted_and_many_are_refused():
     relu = minicnn.ReLU()
     x = draw(4, 5)

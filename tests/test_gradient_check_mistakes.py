@@ -48,6 +48,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("layer_type", "arguments", "shape", "alter", "expected"),
     [row[1:] for row in PLANTED],

@@ -111,6 +111,7 @@ def test_the_walk_ends_where_links_go_round(tmp_path):
     assert names == ["a/1.png", "b/2.png", "b/linked/3.png", "b/p/4.png", "b/q/4.png", "elsewhere/3.png"]
 
 
+@pytest.mark.quick
 def test_split(tmp_path):
     for n in range(6):
         save(tmp_path / "ab"[n % 2] / f"{n}.png", np.full((n + 1, 2), n, np.uint8))
@@ -210,6 +211,7 @@ def test_classes_may_be_called_almost_anything(tmp_path, names):
 # Memory.
 
 
+@pytest.mark.quick
 def test_what_fits_is_kept_and_not_decoded_again(tmp_path):
     for n in range(4):
         save(tmp_path / "a" / f"{n}.png", pixels(10, 10, n))
