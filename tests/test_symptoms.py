@@ -39,7 +39,7 @@ def run(number):
 def runs_made_once(monkeypatch):
     """The program shows the runs that these tests have made already."""
     module = sys.modules["minicnn.cli.learn.symptoms"]  # its own name in the package is that of the command
-    monkeypatch.setattr(module, "run", lambda number, mended: run(0 if mended else number))
+    monkeypatch.setattr(module, "run", lambda number, fixed: run(0 if fixed else number))
     monkeypatch.setattr(module, "healthy", lambda: run(0))
 
 
