@@ -1,12 +1,12 @@
 """What a training run shows of itself: a bar on a terminal, plain lines elsewhere, or nothing.
 
-A reporter is told what happens and decides what to show:
+A reporter is notified of what happens and decides what to show:
 
     compiling(name, done, total)     a kernel is about to be compiled, or read from the cache
     epoch_begins(epoch, n_batches)
     batch_ends(loss)
     epoch_ends(row)                  row is the epoch's line of the history
-    says(text)                       anything else
+    message(text)                    anything else
 """
 
 import sys
@@ -51,7 +51,7 @@ class Reporter:
     def epoch_ends(self, row: dict[str, Any]) -> None:
         pass
 
-    def says(self, text: str) -> None:
+    def message(self, text: str) -> None:
         pass
 
 
@@ -66,13 +66,13 @@ class LineReporter(Reporter):
         if self._next_line is None:
             self._next_line = now + NOTICEABLE
         elif now >= self._next_line:
-            self.says(f"kernels: {done} of {total} ready (compiled on the first run, read from disk on later ones)")
+            self.message(f"kernels: {done} of {total} ready (compiled on the first run, read from disk on later ones)")
             self._next_line = now + 4
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
-        self.says(epoch_line(row))
+        self.message(epoch_line(row))
 
-    def says(self, text: str) -> None:
+    def message(self, text: str) -> None:
         print(printable(text, sys.stdout), flush=True)
 
 
@@ -109,9 +109,9 @@ class BarReporter(Reporter):
         self._progress.update(task.id, advance=1, description=f"{name} - loss {loss:.4f}")
 
     def epoch_ends(self, row: dict[str, Any]) -> None:
-        self.says(epoch_line(row))
+        self.message(epoch_line(row))
 
-    def says(self, text: str) -> None:
+    def message(self, text: str) -> None:
         console = self._progress.console
         console.print(printable(text, console.file), highlight=False)
 

@@ -198,23 +198,23 @@ class Trainer:
                     self.save(self.checkpoint, train)
                 if ctrl_c.is_set():
                     self.interrupted = True
-                    report.says(
+                    report.message(
                         f"stopped by Ctrl-C after step {self.optimizer.steps}; the network keeps what it learnt"
                     )
                     break
                 if self.patience is not None and state.epoch - state.best["epoch"] >= self.patience:
-                    report.says(f"stopped: no better {monitor} for {self.patience} epochs")
+                    report.message(f"stopped: no better {monitor} for {self.patience} epochs")
                     break
             if self.keep_best and state.best_weights and not self.interrupted:
                 self.network.load_state_dict(state.best_weights)
-                report.says(f"kept the weights of epoch {state.best['epoch']}, {monitor} {state.best['value']:.4f}")
+                report.message(f"kept the weights of epoch {state.best['epoch']}, {monitor} {state.best['value']:.4f}")
         return self.history
 
     def _say_what_is_fused(self, report: Reporter) -> None:
         blocks = [name for name, child in self.computed.children.items() if isinstance(child, fusion.ConvBlocks)]
         if blocks and not self._said_what_is_fused:
             names = ", ".join(name.replace("_to_", " to ") for name in blocks)
-            report.says(f"fused: {names} (minicnn.fuse); with Trainer(fuse=False) every layer is on its own")
+            report.message(f"fused: {names} (minicnn.fuse); with Trainer(fuse=False) every layer is on its own")
         self._said_what_is_fused = True
 
     def _train_epoch(self, train: Iterable[Any], report: Reporter, ctrl_c: threading.Event) -> bool:
@@ -262,7 +262,7 @@ class Trainer:
             schedule.step()
         elif not self._said_that_schedule_ended:
             self._said_that_schedule_ended = True
-            report.says(
+            report.message(
                 f"{type(schedule).__name__} has made its {total_steps} steps, and there are more batches; "
                 f"the learning rate stays at {self.optimizer.lr:.3g}"
             )

@@ -5,7 +5,7 @@ import pytest
 
 from minicnn import Images
 from minicnn.backends.cuda import arrays, batchnorm
-from minicnn.backends.cuda.tiles import STRETCH, THREADS
+from minicnn.backends.cuda.tiles import CHUNK, THREADS
 from tests import cases, checks
 from tests.cuda.on_device import check_against_reference, draw_like
 
@@ -44,9 +44,9 @@ def test_against_the_reference(case, dtype):
 
 
 def test_the_cases_are_awkward():
-    """More than one stretch, and less than one; both modes; pixels of several images in one stretch."""
+    """More than one chunk, and less than one; both modes; pixels of several images in one chunk."""
     pixels = [size_of(case) // (case.x[0] if case.is_mixed else case.x[1]) for case in CASES]
-    assert min(pixels) < STRETCH < 3 * STRETCH < max(pixels)
+    assert min(pixels) < CHUNK < 3 * CHUNK < max(pixels)
     assert {case.training for case in CASES} == {case.is_mixed for case in CASES} == {True, False}
 
 
@@ -54,7 +54,7 @@ def test_the_cases_are_awkward():
 def test_stretches_that_begin_and_end_with_an_image(dtype):
     """And one in which the second pixel of a thread is the first of an image."""
     rng = np.random.default_rng(1)
-    sizes = [(STRETCH // 4, 4), (1, STRETCH), (1, THREADS + 1), (1, THREADS - 1), (1, 1)]
+    sizes = [(CHUNK // 4, 4), (1, CHUNK), (1, THREADS + 1), (1, THREADS - 1), (1, 1)]
     x = Images([rng.standard_normal((2, *size)) for size in sizes])
     weight, bias = rng.standard_normal((2, 2))
     mean, var = check_against_reference(batchnorm.batchnorm2d_statistics, dtype, x)

@@ -6,7 +6,7 @@ import pytest
 from minicnn import Images
 from minicnn.backends import reference
 from minicnn.backends.cuda import arrays, moments
-from minicnn.backends.cuda.tiles import STRETCH, THREADS
+from minicnn.backends.cuda.tiles import CHUNK, THREADS
 from tests import checks
 from tests.cuda.on_device import results_of
 
@@ -64,9 +64,9 @@ def test_added(dtype, n_records, k):
     "shapes",
     [
         (2, 3, 4, 5),
-        (1, 2, 1, STRETCH),
+        (1, 2, 1, CHUNK),
         (3, 1, 1, 1),
-        [(2, 4, 4), (2, 1, 1), (2, 5, 7), (2, 1, 3)],  # the first fills a stretch
+        [(2, 4, 4), (2, 1, 1), (2, 5, 7), (2, 1, 3)],  # the first fills a chunk
         [(3, 1, 1)] * 5,
     ],
     ids=str,

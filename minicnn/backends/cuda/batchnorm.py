@@ -11,7 +11,7 @@ All of it is in the dtype of x, the statistics too: on most devices float64 is s
 distances are taken from the mean of a block's own pixels, and the blocks' records are merged in `moments`. What no care
 can mend: the mean itself is rounded, so x_hat is off by about |mean| / std / 2^24.
 
-Who owns what: a block a stretch of one channel's pixels (see `stretches`); of those it writes y or dx, or it writes one
+Who owns what: a block a chunk of one channel's pixels (see `chunks`); of those it writes y or dx, or it writes one
 record of sums. Where a block sums, all of its threads come to the barriers, those without a pixel with 0.
 
 Cost: memory. Statistics read x, forward reads x and writes y, backward reads x and dy twice and writes dx.
@@ -25,12 +25,12 @@ import numpy as np
 
 from minicnn.backends.cuda.arrays import guarded
 from minicnn.backends.cuda.batches import empty_like, flat
+from minicnn.backends.cuda.chunks import cut, image_at, own_chunk
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of, sum_over_block
 from minicnn.backends.cuda.moments import Records, added, merged_moments
 from minicnn.backends.cuda.runtime.device import Kernel, cuda
 from minicnn.backends.cuda.runtime.device_array import empty, launch
-from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
-from minicnn.backends.cuda.tiles import STRETCH, THREADS
+from minicnn.backends.cuda.tiles import CHUNK, THREADS
 from minicnn.images import Batch
 from minicnn.plain import Array
 
@@ -41,7 +41,7 @@ def batchnorm2d_statistics(x: Batch) -> tuple[Array, Array]:
     n_stretches, numbers = cut(x)
     pairs = empty((n_stretches, x.shape[1], 2), x.dtype)
     launch(_moments(real_of(x)), n_stretches * x.shape[1], THREADS, flat(x), pairs, *numbers)
-    return merged_moments(Records(pairs, x.size // x.shape[1], STRETCH))
+    return merged_moments(Records(pairs, x.size // x.shape[1], CHUNK))
 
 
 @guarded
@@ -97,9 +97,9 @@ def _backward(
 
 @lru_cache
 def _moments(real: Any) -> Kernel:
-    """pairs[stretch, c] = mean and sum of squared distances from it, over a stretch of channel c.
+    """pairs[chunk, c] = mean and sum of squared distances from it, over a chunk of channel c.
 
-    In two passes: the second finds the stretch in the cache.
+    In two passes: the second finds the chunk in the cache.
     """
     zero = real(0)
 
@@ -107,7 +107,7 @@ def _moments(real: Any) -> Kernel:
         sums = cuda.shared.array(THREADS, real)
         squares = cuda.shared.array(THREADS, real)
         thread, total = cuda.threadIdx.x, zero
-        c, first, stop = own_stretch(n_channels, pixels)
+        c, first, stop = own_chunk(n_channels, pixels)
         end, shift = 0, 0
         for pixel in range(first + thread, stop, THREADS):
             if pixel >= end:
@@ -135,7 +135,7 @@ def _moments(real: Any) -> Kernel:
 def _forward(real: Any) -> Kernel:
     def kernel(x: Array, weight: Array, bias: Array, mean: Array, var: Array, y: Array, eps: Any, starts: Array,
                n_images: int, n_channels: int, pixels: int) -> None:  # fmt: skip
-        c, first, stop = own_stretch(n_channels, pixels)
+        c, first, stop = own_chunk(n_channels, pixels)
         channel = np.uint64(c)
         center, offset = mean[channel], bias[channel]
         scale = weight[channel] / sqrt(var[channel] + eps)
@@ -150,7 +150,7 @@ def _forward(real: Any) -> Kernel:
 
 @lru_cache
 def _gradient_sums(real: Any) -> Kernel:
-    """records[stretch, c] = sum of dy and sum of dy * (x - mean), over a stretch of channel c."""
+    """records[chunk, c] = sum of dy and sum of dy * (x - mean), over a chunk of channel c."""
     zero = real(0)
 
     def kernel(dy: Array, x: Array, mean: Array, records: Array, starts: Array, n_images: int, n_channels: int,
@@ -158,7 +158,7 @@ def _gradient_sums(real: Any) -> Kernel:
         sums = cuda.shared.array(THREADS, real)
         sums_of_products = cuda.shared.array(THREADS, real)
         thread, total, total_of_products = cuda.threadIdx.x, zero, zero
-        c, first, stop = own_stretch(n_channels, pixels)
+        c, first, stop = own_chunk(n_channels, pixels)
         center = mean[np.uint64(c)]
         end, shift = 0, 0
         for pixel in range(first + thread, stop, THREADS):
@@ -184,7 +184,7 @@ def _input_gradient(real: Any, from_batch: bool) -> Kernel:
     def kernel(dy: Array, x: Array, weight: Array, mean: Array, var: Array, sums: Array, dx: Array, dweight: Array,
                eps: Any, one_over_count: Any, starts: Array, n_images: int, n_channels: int,
                pixels: int) -> None:  # fmt: skip
-        c, first, stop = own_stretch(n_channels, pixels)
+        c, first, stop = own_chunk(n_channels, pixels)
         channel, thread = np.uint64(c), cuda.threadIdx.x
         sum_of_products, spread = sums[np.uint64(n_channels + c)], var[channel] + eps
         scale = weight[channel] / sqrt(spread)

@@ -25,7 +25,7 @@ from minicnn.backends.cuda import (
     optim,
     pooling,
 )
-from minicnn.backends.cuda.tiles import COLUMN_STRETCH, LARGE_WINDOW, TILES
+from minicnn.backends.cuda.tiles import COLUMN_CHUNK, LARGE_WINDOW, TILES
 from minicnn.backends.protocol import Report
 from minicnn.geometry import adaptive_windows
 from minicnn.plain import Array, Pair
@@ -142,7 +142,7 @@ def _linear(dtype: np.dtype[Any]) -> None:
     """The three products are one kernel, in a variant for each tile."""
     for rows, columns in TILES:
         linear.linear_forward(_ones(dtype, rows, 1), _ones(dtype, columns, 1), None)
-    linear.linear_bias_gradient(_ones(dtype, COLUMN_STRETCH + 1, 1))
+    linear.linear_bias_gradient(_ones(dtype, COLUMN_CHUNK + 1, 1))
 
 
 def _log_softmax(dtype: np.dtype[Any]) -> None:

@@ -4,7 +4,7 @@
 
     dx = dy W                 dx[n, d] = sum over k of dy[n, k] * weight[k, d]
     dweight = dyᵀ x           dweight[k, d] = sum over n of dy[n, k] * x[n, d]
-    dbias = sum of dy         a thread owns a class, or where there are many images, the class in a stretch of them
+    dbias = sum of dy         a thread owns a class, or where there are many images, the class in a chunk of them
 
 Cost: N * K * D multiply-adds each, and for dbias N * K additions.
 """
@@ -16,7 +16,7 @@ from minicnn.backends.cuda.elementwise import blocks_for, own_number
 from minicnn.backends.cuda.matrix import product
 from minicnn.backends.cuda.products import add_partial_sums
 from minicnn.backends.cuda.runtime.device_array import empty, launch
-from minicnn.backends.cuda.tiles import COLUMN_STRETCH, THREADS
+from minicnn.backends.cuda.tiles import COLUMN_CHUNK, THREADS
 from minicnn.plain import Array
 
 
@@ -41,22 +41,22 @@ def linear_weight_gradient(dy: Array, x: Array) -> Array:
 @guarded
 def linear_bias_gradient(dy: Array) -> Array:
     n_images, n_classes = dy.shape
-    stretches = -(-n_images // COLUMN_STRETCH)
-    partial = empty((stretches, n_classes), dy.dtype)
+    chunks = -(-n_images // COLUMN_CHUNK)
+    partial = empty((chunks, n_classes), dy.dtype)
     launch(_sum_stretches, blocks_for(partial.size), THREADS, dy, partial, n_images, n_classes, partial.size)
-    if stretches == 1:
+    if chunks == 1:
         return partial.reshape(n_classes)
     dbias = empty(n_classes, dy.dtype)
-    launch(add_partial_sums, blocks_for(n_classes), THREADS, partial, dbias, n_classes, stretches)
+    launch(add_partial_sums, blocks_for(n_classes), THREADS, partial, dbias, n_classes, chunks)
     return dbias
 
 
 def _sum_stretches(dy: Array, partial: Array, n_images: int, n_classes: int, size: int) -> None:
-    """partial[s, k] = sum of dy[n, k] over the images of stretch s, in order."""
+    """partial[s, k] = sum of dy[n, k] over the images of chunk s, in order."""
     i = own_number()
     if i < size:
-        k, first = i % n_classes, i // n_classes * COLUMN_STRETCH
+        k, first = i % n_classes, i // n_classes * COLUMN_CHUNK
         number = dy[np.uint64(first * n_classes + k)]
-        for n in range(first + 1, min(first + COLUMN_STRETCH, n_images)):
+        for n in range(first + 1, min(first + COLUMN_CHUNK, n_images)):
             number += dy[np.uint64(n * n_classes + k)]
         partial[np.uint64(i)] = number

@@ -39,8 +39,8 @@ def product(left: Factor, right: Factor, bias: Array | None, shape: Pair, terms:
     (rows, columns), dtype = shape, left[0].dtype
     tile = tile_for(rows, columns)
     tiles = -(-columns // tile[1]), -(-rows // tile[0])
-    stretch = _stretch(terms, MATRIX_BLOCKS // (tiles[0] * tiles[1]))
-    parts = -(-terms // stretch)
+    chunk = _chunk(terms, MATRIX_BLOCKS // (tiles[0] * tiles[1]))
+    parts = -(-terms // chunk)
     c = empty(shape, dtype)
     partial = c if parts == 1 else empty((parts, *shape), dtype)
     launch(
@@ -51,17 +51,17 @@ def product(left: Factor, right: Factor, bias: Array | None, shape: Pair, terms:
         right[0],
         zeros(columns, dtype) if bias is None else bias,
         partial,
-        *(*left[1:], *right[1:], rows, columns, terms, stretch),
+        *(*left[1:], *right[1:], rows, columns, terms, chunk),
     )
     if parts > 1:
         launch(add_partial_sums, blocks_for(c.size), THREADS, partial, c, c.size, parts)
     return c
 
 
-def _stretch(terms: int, parts: int) -> int:
+def _chunk(terms: int, parts: int) -> int:
     """Terms of each of at most `parts` parts, in whole strips, and at least SHORTEST_PART."""
-    stretch = max(-(-terms // max(parts, 1)), SHORTEST_PART)
-    return -(-stretch // DEPTH) * DEPTH
+    chunk = max(-(-terms // max(parts, 1)), SHORTEST_PART)
+    return -(-chunk // DEPTH) * DEPTH
 
 
 @inlined
@@ -69,7 +69,7 @@ def fetch_strip(strip: Array, lines: int, matrix: Array, line: int, end_line: in
                 term: int, end_term: int, term_pitch: int, zero: Any) -> None:  # fmt: skip
     """strip[d, k] = matrix[line + k, term + d], and 0 from `end_line` and from `end_term` on.
 
-    64 threads in a row take 8 terms of 8 lines: whole stretches of memory, whichever of the two are neighbours there.
+    64 threads in a row take 8 terms of 8 lines: whole runs of memory, whichever of the two are neighbours there.
     """
     for cell in range(cuda.threadIdx.x, lines * DEPTH, TILE_THREADS):
         k, d = cell // DEPTH, cell % DEPTH
@@ -81,14 +81,14 @@ def fetch_strip(strip: Array, lines: int, matrix: Array, line: int, end_line: in
 
 @lru_cache
 def matrix_product(real: Any, tile: Pair) -> Kernel:
-    """The kernel, for numbers of type `real`. Sums are cut into parts of `stretch` terms, and c is (parts, m, n)."""
+    """The kernel, for numbers of type `real`. Sums are cut into parts of `chunk` terms, and c is (parts, m, n)."""
     ROWS, COLUMNS = tile
     LEFT, RIGHT, SUMS = DEPTH * (ROWS + SPARE), DEPTH * (COLUMNS + SPARE), SIDE * SIDE
     zero = real(0)
 
     def kernel(left: Array, right: Array, bias: Array, c: Array, left_pitch: int, left_term: int,
                right_pitch: int, right_term: int, rows: int, columns: int, terms: int,
-               stretch: int) -> None:  # fmt: skip
+               chunk: int) -> None:  # fmt: skip
         left_strip = cuda.shared.array(LEFT, real)
         right_strip = cuda.shared.array(RIGHT, real)
         sums = cuda.local.array(SUMS, real)
@@ -96,8 +96,8 @@ def matrix_product(real: Any, tile: Pair) -> Kernel:
         down, across = own_square(COLUMNS)
         clear(sums, zero)
 
-        start = cuda.blockIdx.z * stretch
-        stop = min(start + stretch, terms)
+        start = cuda.blockIdx.z * chunk
+        stop = min(start + chunk, terms)
         for k in range(start, stop, DEPTH):
             fetch_strip(left_strip, ROWS, left, first_row, rows, left_pitch, k, stop, left_term, zero)
             fetch_strip(right_strip, COLUMNS, right, first_column, columns, right_pitch, k, stop, right_term, zero)

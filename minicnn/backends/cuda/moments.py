@@ -23,10 +23,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from minicnn.backends.cuda.batches import flat
+from minicnn.backends.cuda.chunks import cut, image_at, own_chunk
 from minicnn.backends.cuda.elementwise import real_of, sum_over_block
 from minicnn.backends.cuda.runtime.device import Kernel, cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import empty, launch
-from minicnn.backends.cuda.stretches import cut, image_at, own_stretch
 from minicnn.backends.cuda.tiles import THREADS
 from minicnn.images import Images
 from minicnn.plain import Array
@@ -130,13 +130,13 @@ def _add(real: Any) -> Kernel:
 
 @lru_cache
 def _stretch_sums(real: Any) -> Kernel:
-    """records[stretch, c] = the sum over a stretch of channel c, which the block owns."""
+    """records[chunk, c] = the sum over a chunk of channel c, which the block owns."""
     zero = real(0)
 
     def kernel(x: Array, records: Array, starts: Array, n_images: int, n_channels: int, pixels: int) -> None:
         shared = cuda.shared.array(THREADS, real)
         thread, total = cuda.threadIdx.x, zero
-        c, first, stop = own_stretch(n_channels, pixels)
+        c, first, stop = own_chunk(n_channels, pixels)
         end, shift = 0, 0
         for pixel in range(first + thread, stop, THREADS):
             if pixel >= end:

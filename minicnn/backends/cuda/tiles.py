@@ -11,9 +11,9 @@ from minicnn.plain import Pair
 
 THREADS = 8 if SIMULATED else 128  # of a block that goes over an array, or adds one up
 MOST_BLOCKS = 2 if SIMULATED else 64  # that share a sum, or a plane
-STRETCH = (2 if SIMULATED else 8) * THREADS  # pixels of a channel that a block goes over; see `stretches`
+CHUNK = (2 if SIMULATED else 8) * THREADS  # pixels of a channel that a block goes over; see `chunks`
 LARGE_WINDOW = 20 if SIMULATED else 256  # cells from which on a pooling window has a block to itself
-COLUMN_STRETCH = 4 if SIMULATED else 64  # rows of a matrix of which a thread sums a column
+COLUMN_CHUNK = 4 if SIMULATED else 64  # rows of a matrix of which a thread sums a column
 
 # Products of matrices, convolution among them. A block makes a tile of the result, each of its threads a square of it
 # in registers, from strips of both factors DEPTH deep that the block has in shared memory.

@@ -5,7 +5,7 @@
 (() => {
   const M = window.MINICNN;
   const { h, number } = M;
-  const STORY =
+  const SUMMARY =
     "Forward brings each channel to mean 0 and variance 1. In training the mean and the variance are made of x " +
     "itself, so a pixel reaches y by three paths: directly, through the mean, and through the variance. Each " +
     "path brings back a part of dx. In evaluation the statistics are constants, and only the direct path is left.";
@@ -147,7 +147,7 @@
     build();
     return M.layerView(
       layer,
-      STORY,
+      SUMMARY,
       h(
         "div",
         { class: "controls" },

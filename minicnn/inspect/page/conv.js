@@ -1,17 +1,17 @@
 /* The view of a convolution: six maps, forward beside backward, and what the page says of a picked cell of any.
 
-   The description of a cell of dy, of dx, of the weights and of y stands in conv_sent.js, conv_arrives.js and
+   The description of a cell of dy, of dx, of the weights and of y stands in conv_scatter.js, conv_gather.js and
    conv_weight.js. */
 
 (() => {
   const M = window.MINICNN;
   const { h } = M;
-  const STORY =
+  const SUMMARY =
     "Each output is a weighted sum of a small window of the input. Read backwards, every one of its " +
     "products sends two messages: to the pixel, “you were multiplied by this weight”, and to the weight, “you were " +
     "multiplied by this pixel”. All of backward is these messages, added up where they arrive.";
 
-  const DESCRIBE = { dy: M.convSent, dx: M.convArrives, weight: M.convWeight, y: M.convForward };
+  const DESCRIBE = { dy: M.convScatter, dx: M.convGather, weight: M.convWeight, y: M.convForward };
   const STARTS_ON = { dy: "dy", dx: "dx", weight: "dweight", y: "y" };
 
   function convView(layer) {
@@ -108,7 +108,7 @@
     const { kernel_size: kernel, stride, padding } = layer.extra;
     return M.layerView(
       layer,
-      STORY,
+      SUMMARY,
       h(
         "div",
         { class: "controls" },

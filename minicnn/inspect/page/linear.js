@@ -6,7 +6,7 @@
   const M = window.MINICNN;
   const { h } = M;
   const BLOCK = { outputs: 24, inputs: 32 }; // rows and columns of a matrix that are shown at a time
-  const STORY =
+  const SUMMARY =
     "Every output is a weighted sum of all inputs. So each weight belongs to one input and one output, and its " +
     "gradient is the product of the two numbers that it met: dy of its output and x of its input. All of them " +
     "together are the outer product of dy and x, one such table for each image, added up.";
@@ -134,7 +134,7 @@
     build();
     return M.layerView(
       layer,
-      STORY,
+      SUMMARY,
       h("div", { class: "controls" }, blockChooser("inputs"), blockChooser("outputs")),
       body,
     );

@@ -120,7 +120,7 @@
     }
 
     /** The messages that dy[n, f, p, q] sends by way of channel c: one to each pixel it saw, one to each weight. */
-    function sent(n, f, p, q, c) {
+    function contributions(n, f, p, q, c) {
       const from = dy.get(n, f, p, q);
       return range(kernelH).flatMap((i) =>
         range(kernelW).map((j) => {
@@ -131,7 +131,7 @@
       );
     }
 
-    return { seen, forward, scatter, spread, correlation, weightGradient, biasGradient, sent };
+    return { seen, forward, scatter, spread, correlation, weightGradient, biasGradient, contributions };
   }
 
   Object.assign(M, { convolution, added, times, range });

@@ -29,7 +29,7 @@ from minicnn.verify.compare import recording
 from minicnn.verify.compare.judgement import Row, judged
 from minicnn.verify.compare.layers import Replay, calls_of, load, places
 from minicnn.verify.compare.layers import traced as traced_layers
-from minicnn.verify.compare.pairing import array_pairs, stretches
+from minicnn.verify.compare.pairing import array_pairs, segments
 from minicnn.verify.compare.report import Comparison
 from minicnn.verify.compare.setup import (
     ClassificationLoss,
@@ -144,7 +144,7 @@ def compare(
         own_copy(copy, "compare", "the network"), own_copy(loss, "compare", "the loss"), make_optimizer, arrays, there
     )
     here = traced_layers(copy, setup, loss, optimizer_here)
-    found = stretches(here, there)
+    found = segments(here, there)
     tolerance = TOLERANCE[setup.x.dtype] if tolerance is None else float(tolerance)
     return Comparison(here, there, found, judged(here, there, found, replay, tolerance), tolerance)
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from minicnn.plain import Array
 from minicnn.verify.compare.layers import Replay
-from minicnn.verify.compare.pairing import Ends, Stretch, ends
+from minicnn.verify.compare.pairing import Ends, Segment, ends
 from minicnn.verify.compare.trace import MaybeArray, Trace
 
 SAME, DIFFERS, FOLLOWS = "same", "differs", "follows"
@@ -53,7 +53,7 @@ class Difference:
 class Row:
     """One array, compared.
 
-    layer: its stretch, a position in `Comparison.stretches`; or "loss", "optimizer", "no layer".
+    layer: its segment, a position in `Comparison.segments`; or "loss", "optimizer", "no layer".
     name: of the layer, or in full of the array.
     what: "start", "output", "statistics", "loss", "loss gradient", "gradient", "dx" or "step".
     status: "same", "differs" (by its own doing) or "follows" (from what came before, or from rounding).
@@ -93,9 +93,9 @@ def largest(array: Array) -> float:
     return float(np.abs(array[np.isfinite(array)]).max(initial=0))
 
 
-def judged(here: Trace, there: Trace, stretches: list[Stretch], replay: Replay, tolerance: float) -> list[Row]:
+def judged(here: Trace, there: Trace, segments: list[Segment], replay: Replay, tolerance: float) -> list[Row]:
     """The `Row`s of two traces, in the order of computation; `replay` runs this side on the other's numbers."""
-    rows = list(_Judge(here, there, stretches, replay, tolerance).rows())
+    rows = list(_Judge(here, there, segments, replay, tolerance).rows())
     if here.failure and not any(row.status == DIFFERS for row in rows):
         # It failed once and not again on the other's numbers: still not a network that agrees.
         rows = [replace(row, status=DIFFERS) if row.difference.problem else row for row in rows]
@@ -103,27 +103,27 @@ def judged(here: Trace, there: Trace, stretches: list[Stretch], replay: Replay, 
 
 
 class _Judge:
-    def __init__(self, here: Trace, there: Trace, stretches: list[Stretch], replay: Replay, tolerance: float) -> None:
+    def __init__(self, here: Trace, there: Trace, segments: list[Segment], replay: Replay, tolerance: float) -> None:
         self.here, self.there, self.replay, self.tolerance = here, there, replay, tolerance
-        self.stretches = [
-            (position, stretch, ends(here, stretch.here, stretch.is_pair), ends(there, stretch.there, stretch.is_pair))
-            for position, stretch in enumerate(stretches)
+        self.segments = [
+            (position, segment, ends(here, segment.here, segment.is_pair), ends(there, segment.there, segment.is_pair))
+            for position, segment in enumerate(segments)
         ]
         self.with_winograd = {
             position
-            for position, stretch in enumerate(stretches)
-            if here.setup.x.dtype == np.float32 and any(there.calls[j].kind == "Conv2d" for j in stretch.there)
+            for position, segment in enumerate(segments)
+            if here.setup.x.dtype == np.float32 and any(there.calls[j].kind == "Conv2d" for j in segment.there)
         }
 
     def rows(self) -> Iterator[Row]:
-        for stretch in self.stretches:
-            yield from self._start(*stretch)
+        for segment in self.segments:
+            yield from self._start(*segment)
         yield from self._only_there()
-        for stretch in self.stretches:
-            yield from self._forward(*stretch)
+        for segment in self.segments:
+            yield from self._forward(*segment)
         yield from self._loss()
-        for stretch in reversed(self.stretches):
-            yield from self._backward(*stretch)
+        for segment in reversed(self.segments):
+            yield from self._backward(*segment)
         yield from self._step()
 
     def _row(
@@ -152,21 +152,21 @@ class _Judge:
         follows = array is not None and measured(array, there, limit, unit).agrees
         return Row(layer, name, what, FOLLOWS if follows else DIFFERS, difference)
 
-    def _start(self, position: int, stretch: Stretch, *_: Ends) -> Iterator[Row]:
-        for i in stretch.here:
+    def _start(self, position: int, segment: Segment, *_: Ends) -> Iterator[Row]:
+        for i in segment.here:
             for name in self.here.calls[i].owns.values():
-                if name in stretch.arrays:
-                    here, there = self.here.before[name], self.there.before[stretch.arrays[name]]
+                if name in segment.arrays:
+                    here, there = self.here.before[name], self.there.before[segment.arrays[name]]
                     yield self._row(position, name, "start", here, there, lambda: None)
                 else:
                     yield Row(position, name, "start", DIFFERS, _problem("only here", "there is no such array there"))
 
     def _only_there(self) -> Iterator[Row]:
-        matched = {name for _, stretch, *_ in self.stretches for name in stretch.arrays.values()}
+        matched = {name for _, segment, *_ in self.segments for name in segment.arrays.values()}
         owners = {
             name: position
-            for position, stretch, *_ in self.stretches
-            for j in stretch.there
+            for position, segment, *_ in self.segments
+            for j in segment.there
             for name in self.there.calls[j].owns.values()
         }
         for name in self.there.before:
@@ -174,17 +174,17 @@ class _Judge:
                 problem = _problem("only there", "there is no such array here")
                 yield Row(owners.get(name, "no layer"), name, "start", DIFFERS, problem)
 
-    def _forward(self, position: int, stretch: Stretch, here: Ends, there: Ends) -> Iterator[Row]:
+    def _forward(self, position: int, segment: Segment, here: Ends, there: Ends) -> Iterator[Row]:
         if here.x is None:
             return
-        name = self._name(stretch)
+        name = self._name(segment)
         if here.y is None:
-            yield self._failed(position, name, "output", lambda: self.replay.stretch(stretch, there).y)
+            yield self._failed(position, name, "output", lambda: self.replay.segment(segment, there).y)
             return
-        yield self._row(position, name, "output", here.y, there.y, lambda: self._alone(stretch, there, "y", there.y))
-        for mine, other in stretch.arrays.items():
+        yield self._row(position, name, "output", here.y, there.y, lambda: self._alone(segment, there, "y", there.y))
+        for mine, other in segment.arrays.items():
             if mine in self.here.statistics and other in self.there.statistics:
-                yield self._of_array(position, stretch, there, mine, "statistics")
+                yield self._of_array(position, segment, there, mine, "statistics")
 
     def _loss(self) -> Iterator[Row]:
         here, there = self.here, self.there
@@ -199,25 +199,25 @@ class _Judge:
         gradients = here.d_output, there.d_output
         yield self._row("loss", "loss", "loss gradient", *gradients, lambda: self.replay.loss()[1], floor=floor)
 
-    def _backward(self, position: int, stretch: Stretch, here: Ends, there: Ends) -> Iterator[Row]:
+    def _backward(self, position: int, segment: Segment, here: Ends, there: Ends) -> Iterator[Row]:
         if here.dy is None:
             return
-        for mine in stretch.arrays:
+        for mine in segment.arrays:
             if mine not in self.here.statistics and self.here.before[mine].dtype.kind == "f":
-                yield from self._gradient(position, stretch, here, there, mine)
-        name, alone = self._name(stretch), lambda: self._alone(stretch, there, "dx", there.dx)
+                yield from self._gradient(position, segment, here, there, mine)
+        name, alone = self._name(segment), lambda: self._alone(segment, there, "dx", there.dx)
         if here.dx is None:
-            yield self._failed(position, name, "dx", lambda: self.replay.stretch(stretch, there).dx)
+            yield self._failed(position, name, "dx", lambda: self.replay.segment(segment, there).dx)
         elif there.dx is not None:
-            yield self._row(position, name, "dx", here.dx, there.dx, alone, floor=self._floor_of_dx(stretch, there))
+            yield self._row(position, name, "dx", here.dx, there.dx, alone, floor=self._floor_of_dx(segment, there))
         elif there.dy is not None:
             yield Row(position, name, "dx", DIFFERS, _problem("missing", "no gradient comes back from it there"))
 
-    def _gradient(self, position: int, stretch: Stretch, here: Ends, there: Ends, mine: str) -> Iterator[Row]:
-        other = stretch.arrays[mine]
+    def _gradient(self, position: int, segment: Segment, here: Ends, there: Ends, mine: str) -> Iterator[Row]:
+        other = segment.arrays[mine]
         if mine in self.here.grads and other in self.there.grads:
-            gradients = [self.there.grads[name] for name in stretch.arrays.values() if name in self.there.grads]
-            yield self._of_array(position, stretch, there, mine, "grads", max(map(largest, gradients)))
+            gradients = [self.there.grads[name] for name in segment.arrays.values() if name in self.there.grads]
+            yield self._of_array(position, segment, there, mine, "grads", max(map(largest, gradients)))
         elif mine in self.here.grads:
             problem = "it has no gradient there: it is not learned (requires_grad), or does not lead to the loss"
             yield Row(
@@ -230,13 +230,13 @@ class _Judge:
         if self.here.failure and self.here.failure.phase == "optimizer":
             yield self._failed("optimizer", "optimizer", "step", lambda: None)
         rounding = ROUNDINGS * np.finfo(self.here.setup.x.dtype).eps
-        for position, stretch, *_ in self.stretches:
+        for position, segment, *_ in self.segments:
             changes = {
                 other: largest(self.there.after[other] - self.there.before[other])
-                for other in stretch.arrays.values()
+                for other in segment.arrays.values()
                 if other in self.there.after
             }
-            for mine, other in stretch.arrays.items():
+            for mine, other in segment.arrays.items():
                 if mine in self.here.after and other in changes:
                     after = self.there.after[other]
                     limit = self.tolerance * max(changes.values()) + rounding * np.abs(after)
@@ -247,18 +247,18 @@ class _Judge:
         alone = self.replay.step()
         return None if alone is None else alone.get(mine, expected)
 
-    def _of_array(self, position: int, stretch: Stretch, there: Ends, mine: str, which: str, floor: float = 0.0) -> Row:
+    def _of_array(self, position: int, segment: Segment, there: Ends, mine: str, which: str, floor: float = 0.0) -> Row:
         """The row of a statistic or gradient, `which` being the traces' and `Alone`'s name for them."""
-        here, other = getattr(self.here, which)[mine], getattr(self.there, which)[stretch.arrays[mine]]
+        here, other = getattr(self.here, which)[mine], getattr(self.there, which)[segment.arrays[mine]]
         what = "gradient" if which == "grads" else which
         alone = self._alone
-        return self._row(position, mine, what, here, other, lambda: alone(stretch, there, which, other, mine), floor)
+        return self._row(position, mine, what, here, other, lambda: alone(segment, there, which, other, mine), floor)
 
     def _alone(
-        self, stretch: Stretch, there: Ends, which: str, expected: MaybeArray, name: str | None = None
+        self, segment: Segment, there: Ends, which: str, expected: MaybeArray, name: str | None = None
     ) -> MaybeArray:
         """What this side's layers give on the other's numbers; `expected` where its parameters do not fit in there."""
-        alone = self.replay.stretch(stretch, there)
+        alone = self.replay.segment(segment, there)
         if not alone.fits:
             return expected
         found = getattr(alone, which)
@@ -271,8 +271,8 @@ class _Judge:
         problem = _problem("fails", f"it fails here with {type(failure.error).__name__}: {failure.error}")
         return Row(layer, name, what, DIFFERS if alone() is None else FOLLOWS, problem)
 
-    def _floor_of_dx(self, stretch: Stretch, there: Ends) -> float:
-        kind = self.there.calls[stretch.there.start].kind if stretch.is_pair else None
+    def _floor_of_dx(self, segment: Segment, there: Ends) -> float:
+        kind = self.there.calls[segment.there.start].kind if segment.is_pair else None
         if there.dy is None or kind not in ("BatchNorm2d", "LogSoftmax"):
             return 0.0
         slope = 1.0
@@ -281,18 +281,18 @@ class _Judge:
             slope = (y[x > 0] / x[x > 0]).max(initial=0)
         return largest(there.dy) * slope
 
-    def _name(self, stretch: Stretch) -> str:
-        return stretch_name(self.here, self.there, stretch)
+    def _name(self, segment: Segment) -> str:
+        return segment_name(self.here, self.there, segment)
 
 
-def stretch_name(here: Trace, there: Trace, stretch: Stretch) -> str:
+def segment_name(here: Trace, there: Trace, segment: Segment) -> str:
     """The names of this side's layers; where there are none, of the other's, or of the layers it lies between."""
-    for trace, calls in ((here, stretch.here), (there, stretch.there)):
+    for trace, calls in ((here, segment.here), (there, segment.there)):
         if calls:
             first, last = trace.calls[calls.start].name, trace.calls[calls.stop - 1].name
             return first if len(calls) == 1 else f"{first} to {last}"
-    before = here.calls[stretch.here.start - 1].name if stretch.here.start else "the input"
-    after = here.calls[stretch.here.stop].name if stretch.here.stop < len(here.calls) else "the output"
+    before = here.calls[segment.here.start - 1].name if segment.here.start else "the input"
+    after = here.calls[segment.here.stop].name if segment.here.stop < len(here.calls) else "the output"
     return f"{before} to {after}"
 
 

@@ -13,7 +13,7 @@ from minicnn.layers import Layer
 from minicnn.network import Sequential
 from minicnn.optim import Optimizer
 from minicnn.plain import Array
-from minicnn.verify.compare.pairing import Ends, Stretch
+from minicnn.verify.compare.pairing import Ends, Segment
 from minicnn.verify.compare.setup import ClassificationLoss, Setup
 from minicnn.verify.compare.trace import Failure, LayerCall, MaybeArray, Trace
 from minicnn.verify.isolate import flattened
@@ -164,7 +164,7 @@ def as_array(ops: Operations, array: Any) -> Array:
 
 @dataclass
 class Alone:
-    """What a stretch of layers computes from the numbers of another trace; what is missing failed.
+    """What a segment of layers computes from the numbers of another trace; what is missing failed.
 
     fits: whether the other's parameters have the shapes of these; nothing was computed where they have not.
     """
@@ -192,17 +192,17 @@ class Replay:
     ) -> None:
         self.network, self.layers = network, calls_of(network)[1]
         self.loss_object, self.optimizer, self.arrays, self.there = loss, optimizer, arrays, there
-        self.stretches: dict[range, Alone] = {}
+        self.segments: dict[range, Alone] = {}
         self.after: dict[str, Array] | None = None
 
-    def stretch(self, stretch: Stretch, ends: Ends) -> Alone:
-        """`Alone` of the layers of a `Stretch`, on the other's `Ends` of it."""
-        if stretch.here not in self.stretches:
-            alone = self.stretches[stretch.here] = Alone(fits=load(self.network, stretch.arrays, self.there.before))
+    def segment(self, segment: Segment, ends: Ends) -> Alone:
+        """`Alone` of the layers of a `Segment`, on the other's `Ends` of it."""
+        if segment.here not in self.segments:
+            alone = self.segments[segment.here] = Alone(fits=load(self.network, segment.arrays, self.there.before))
             if alone.fits:
-                layers = [self.layers[i] for i in stretch.here]
-                self._run(alone, layers, set(stretch.arrays), ends.x, ends.dy)
-        return self.stretches[stretch.here]
+                layers = [self.layers[i] for i in segment.here]
+                self._run(alone, layers, set(segment.arrays), ends.x, ends.dy)
+        return self.segments[segment.here]
 
     def _run(self, alone: Alone, layers: list[Layer], owned: set[str], x: Array, dy: Array | None) -> None:
         ops = self.network.ops

@@ -1,4 +1,4 @@
-"""Which layer belongs to which: two traces side by side, cut into stretches."""
+"""Which layer belongs to which: two traces side by side, cut into segments."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SAME_NAME, ONLY_NAME, SAME_KIND, MAYBE = 6, 3, 2, 1
 
 
 @dataclass
-class Stretch:
+class Segment:
     """Consecutive calls of one trace, and those of the other that do the same.
 
     Either a pair of layers, one on each side; or what lies between two pairs: any number of layers on each side, which
@@ -75,27 +75,27 @@ def array_pairs(
     return found | {name: name for name in others if name in left}
 
 
-def stretches(here: Trace, there: Trace) -> list[Stretch]:
-    """The two traces in stretches, in forward order. Between pairs there is one wherever something is done there."""
+def segments(here: Trace, there: Trace) -> list[Segment]:
+    """The two traces in segments, in forward order. Between pairs there is one wherever something is done there."""
     arrays = array_pairs(here.calls, there.calls, there.before)
-    found: list[Stretch] = []
+    found: list[Segment] = []
     i, j = 0, 0
     for k, m in [*paired(here.calls, there.calls), (len(here.calls), len(there.calls))]:
-        between = Stretch(range(i, k), range(j, m), False, {})
+        between = Segment(range(i, k), range(j, m), False, {})
         if between.here or between.there or does_something(there, between):
             found.append(between)
         if k < len(here.calls):
-            found.append(Stretch(range(k, k + 1), range(m, m + 1), True, {}))
+            found.append(Segment(range(k, k + 1), range(m, m + 1), True, {}))
         i, j = k + 1, m + 1
-    for stretch in found:
-        owned = [name for i in stretch.here for name in here.calls[i].owns.values()]
-        stretch.arrays = {name: arrays[name] for name in owned if name in arrays}
+    for segment in found:
+        owned = [name for i in segment.here for name in here.calls[i].owns.values()]
+        segment.arrays = {name: arrays[name] for name in owned if name in arrays}
     return found
 
 
 @dataclass
 class Ends:
-    """x goes into a stretch and y comes out; dy goes in and dx comes out. None where a pass did not get so far."""
+    """x goes into a segment and y comes out; dy goes in and dx comes out. None where a pass did not get so far."""
 
     x: MaybeArray
     y: MaybeArray
@@ -104,7 +104,7 @@ class Ends:
 
 
 def ends(trace: Trace, calls: range, is_pair: bool) -> Ends:
-    """The `Ends` of the calls of a stretch in one trace."""
+    """The `Ends` of the calls of a segment in one trace."""
     first, last = calls.start, calls.stop
     if is_pair:
         call = trace.calls[first]
@@ -115,9 +115,9 @@ def ends(trace: Trace, calls: range, is_pair: bool) -> Ends:
     return Ends(x, y, dy, dx)
 
 
-def does_something(trace: Trace, stretch: Stretch) -> bool:
+def does_something(trace: Trace, segment: Segment) -> bool:
     """Whether anything happens between two pairs that stand next to each other in `trace`."""
-    there = ends(trace, stretch.there, False)
+    there = ends(trace, segment.there, False)
     return not (same(there.x, there.y) and same(there.dx, there.dy))
 
 

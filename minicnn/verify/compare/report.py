@@ -7,8 +7,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, Row, stretch_name
-from minicnn.verify.compare.pairing import Stretch, ends, same
+from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, Row, segment_name
+from minicnn.verify.compare.pairing import Segment, ends, same
 from minicnn.verify.compare.trace import Trace
 
 FIRST = "first"
@@ -28,12 +28,12 @@ class Comparison:
         rows: every array that was compared, a `Row` each, in the order of computation.
         first: the first of `rows` that differs by its layer's own doing, or None.
         faults: all such rows. Where the first is mended the others remain, unlike those that only follow.
-        here, there: the two traces. stretches: which of their layers belong together.
+        here, there: the two traces. segments: which of their layers belong together.
         tolerance: relative to the largest number of an array.
     """
 
-    def __init__(self, here: Trace, there: Trace, stretches: list[Stretch], rows: list[Row], tolerance: float) -> None:
-        self.here, self.there, self.stretches, self.rows = here, there, stretches, rows
+    def __init__(self, here: Trace, there: Trace, segments: list[Segment], rows: list[Row], tolerance: float) -> None:
+        self.here, self.there, self.segments, self.rows = here, there, segments, rows
         self.tolerance = tolerance
         self.faults = [row for row in rows if row.status == DIFFERS]
         self.first = self.faults[0] if self.faults else None
@@ -75,10 +75,10 @@ def _table(comparison: Comparison) -> Table:
     table.add_column("kind", overflow="fold")
     for heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
-    for position, stretch in enumerate(comparison.stretches):
-        name = stretch_name(comparison.here, comparison.there, stretch)
+    for position, segment in enumerate(comparison.segments):
+        name = segment_name(comparison.here, comparison.there, segment)
         cells = [_cell(comparison, position, what) for what in COLUMNS]
-        table.add_row(Text(name), Text(_kinds(comparison, stretch)), *cells)
+        table.add_row(Text(name), Text(_kinds(comparison, segment)), *cells)
     cells = [_cell(comparison, "loss", what) for what in LOSS_COLUMNS]
     table.add_row(Text("loss"), Text(comparison.here.setup.loss.name), *cells)
     for place in ("no layer", "optimizer"):
@@ -103,15 +103,15 @@ def _cell(comparison: Comparison, position: int | str, what: str) -> Text:
     return Text(MARKS[status] + number, style=COLOURS[status])
 
 
-def _kinds(comparison: Comparison, stretch: Stretch) -> str:
+def _kinds(comparison: Comparison, segment: Segment) -> str:
     """ "Conv2d" where both are; else those of both sides, "code" standing for what is computed without a module."""
     here, there = (
         [trace.calls[i].kind for i in calls]
-        for trace, calls in ((comparison.here, stretch.here), (comparison.there, stretch.there))
+        for trace, calls in ((comparison.here, segment.here), (comparison.there, segment.there))
     )
     if here == there:
         return here[0] if here else "- / code"
-    between = ends(comparison.there, stretch.there, stretch.is_pair)
+    between = ends(comparison.there, segment.there, segment.is_pair)
     code = "-" if same(between.x, between.y) and same(between.dx, between.dy) else "code"
     return f"{_few(here) or '-'} / {_few(there) or code}"
 
@@ -130,7 +130,7 @@ def _legend(comparison: Comparison) -> str:
         legend += "  >> the first divergence  ! differs by itself, also with the other's input"
     if FOLLOWS in statuses:
         legend += "  ~ only follows: with the other's input it agrees"
-    if any("code" in _kinds(comparison, stretch) for stretch in comparison.stretches):
+    if any("code" in _kinds(comparison, segment) for segment in comparison.segments):
         legend += "  code: computed there without a module; what goes in and comes out is compared"
     return legend
 
@@ -199,7 +199,7 @@ def _numbers(row: Row) -> str:
 def _where_to_look(comparison: Comparison, row: Row) -> str:
     if row.difference.problem and row.difference.problem[0] in ("only here", "only there"):
         return "  The networks are not of the same layers: give both sides the same ones."
-    if isinstance(row.layer, int) and not comparison.stretches[row.layer].here:
+    if isinstance(row.layer, int) and not comparison.segments[row.layer].here:
         return "  Something is done there and nothing here."
     return {
         "start": "  They start from different numbers; copy_weights=True (--copy-weights) takes those there for both.",
@@ -217,7 +217,7 @@ def _both_layers(comparison: Comparison, row: Row) -> Iterator[str]:
     """The layers on both sides, where their descriptions may tell why."""
     if not isinstance(row.layer, int) or row.what == "step" or (row.what == "start" and not row.difference.problem):
         return
-    stretch = comparison.stretches[row.layer]
-    for side, trace, calls in (("here", comparison.here, stretch.here), ("there", comparison.there, stretch.there)):
+    segment = comparison.segments[row.layer]
+    for side, trace, calls in (("here", comparison.here, segment.here), ("there", comparison.there, segment.there)):
         texts = [f"{trace.calls[i].name} = {trace.calls[i].text}" for i in calls]
         yield f"  {side + ':':<6} {'; '.join(texts) or 'no layer'}"

@@ -103,10 +103,10 @@ def convolution(real: Any, tile: Pair, source: int, sink: int, transposed: bool,
 
 @lru_cache
 def weight_gradient(real: Any, tile: Pair, x_source: int, dy_source: int) -> Kernel:
-    """The kernel of a convolution's weight gradient: partial sums of dweight (F, taps) over a stretch of the pixels.
+    """The kernel of a convolution's weight gradient: partial sums of dweight (F, taps) over a chunk of the pixels.
 
     Rows are filters, columns taps, and the terms are pixels: dy[f, pixel] * x[what the tap sees from that pixel]. Block
-    (., ., z) owns partial[z], the sum over pixels z * stretch to (z + 1) * stretch. The plan is the forward pass's.
+    (., ., z) owns partial[z], the sum over pixels z * chunk to (z + 1) * chunk. The plan is the forward pass's.
     """
     ROWS, COLUMNS = tile
     LEFT, RIGHT, SUMS = DEPTH * (ROWS + SPARE), DEPTH * (COLUMNS + SPARE), SIDE * SIDE
@@ -135,8 +135,8 @@ def weight_gradient(real: Any, tile: Pair, x_source: int, dy_source: int) -> Ker
         clear(sums, zero)
         find_taps(taps, plan, job.taps, first_tap)
 
-        start = cuda.blockIdx.z * job.stretch
-        stop = min(start + job.stretch, job.pixels)
+        start = cuda.blockIdx.z * job.chunk
+        stop = min(start + job.chunk, job.pixels)
         for first in range(start, stop, PIXELS):
             # Nobody reads the pixels before these any more: their last strip ended with a barrier.
             find_pixels(found, plan, job, first, stop, False)

@@ -41,8 +41,8 @@ def weight_gradient(x: Source, dy: Source, kernel_size: Pair, stride: Pair, padd
     taps, pixels = make_taps(x.channels, tuple(kernel_size), 1), count_pixels(dy.sizes)
     rows, columns = tile = tile_for(dy.channels, len(taps))
     tiles = -(-len(taps) // columns), -(-dy.channels // rows)
-    stretch = _stretch(pixels, WEIGHT_BLOCKS // (tiles[0] * tiles[1]))
-    parts = -(-pixels // stretch)
+    chunk = _chunk(pixels, WEIGHT_BLOCKS // (tiles[0] * tiles[1]))
+    parts = -(-pixels // chunk)
     partial = empty((parts, dy.channels, len(taps)), dtype)
     launch(
         kernels.weight_gradient(real_of(partial), tile, x.kind, dy.kind),
@@ -53,7 +53,7 @@ def weight_gradient(x: Source, dy: Source, kernel_size: Pair, stride: Pair, padd
         dy.x,
         _or_nothing(dy.raw, dtype),
         _or_nothing(dy.coefficients, dtype),
-        make_plan(x, dy, taps, (*stride, *padding), stretch=stretch),
+        make_plan(x, dy, taps, (*stride, *padding), chunk=chunk),
         partial,
     )
     dweight = empty((dy.channels, x.channels, *kernel_size), dtype)
@@ -86,7 +86,7 @@ def _convolve(
     return None if records is None else Records(records, pixels, columns)
 
 
-def _stretch(pixels: int, parts: int) -> int:
+def _chunk(pixels: int, parts: int) -> int:
     """Pixels of each of about `parts` parts, in whole groups of PIXELS, and at least four of them."""
     return max(-(-pixels // max(parts, 1)) + PIXELS - 1, 4 * PIXELS) // PIXELS * PIXELS
 

@@ -26,7 +26,7 @@ class Job(NamedTuple):
     channels: int  # that are read
     rows: int  # of the result
     row_pitch: int  # from one row of weights to the next
-    stretch: int  # pixels that a block of a weight gradient adds up
+    chunk: int  # pixels that a block of a weight gradient adds up
     taps: int
     pixels: int  # that are written
     images: int
@@ -60,7 +60,7 @@ class Found(NamedTuple):
 
 
 def make_plan(source: Source, sink: Source | Sink, taps: Array, steps: Pair | tuple[int, ...],
-              row_pitch: int = 0, stretch: int = 0) -> Array:  # fmt: skip
+              row_pitch: int = 0, chunk: int = 0) -> Array:  # fmt: skip
     """The plan of a pass on the device; `steps` are stride and padding, each down and across.
 
     Where the taps are no whole strips, ones that see nothing follow: their weight is 0, and what it is multiplied with
@@ -68,7 +68,7 @@ def make_plan(source: Source, sink: Source | Sink, taps: Array, steps: Pair | tu
     """
     images = np.column_stack([image_table(source.sizes), image_table(sink.sizes)])
     job = Job(
-        source.channels, sink.channels, row_pitch, stretch, len(taps), count_pixels(sink.sizes), len(images), *steps
+        source.channels, sink.channels, row_pitch, chunk, len(taps), count_pixels(sink.sizes), len(images), *steps
     )
     filling = np.full(-len(taps) % DEPTH * TAP, NOWHERE)
     return constant(np.concatenate([job, taps.reshape(-1), filling, images.reshape(-1)]))

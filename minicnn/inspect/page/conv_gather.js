@@ -11,7 +11,7 @@
 
   const NEAR = 8; // cells to each side of the kernel
 
-  function convArrives(view, [r, s]) {
+  function convGather(view, [r, s]) {
     const { layer, sums, chosen, revealing } = view;
     const { n, c, f } = chosen;
     const results = { scatter: sums.scatter(n, c, r, s), correlation: sums.correlation(n, c, r, s) };
@@ -208,5 +208,5 @@
     }
   }
 
-  M.convArrives = convArrives;
+  M.convGather = convGather;
 })();

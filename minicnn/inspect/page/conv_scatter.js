@@ -6,11 +6,11 @@
   const { indexed, figure, formula } = M.formulas;
   const MARGIN = 2; // cells that a question's patch shows around the window
 
-  function convSent({ layer, sums, revealing, chosen: { n, c, f } }, [p, q]) {
+  function convScatter({ layer, sums, revealing, chosen: { n, c, f } }, [p, q]) {
     const { x, dy, extra, params } = layer;
     const [kernelH, kernelW] = extra.kernel_size;
     const from = dy.get(n, f, p, q);
-    const messages = sums.sent(n, f, p, q, c);
+    const messages = sums.contributions(n, f, p, q, c);
     const inside = messages.filter(({ cell }) => cell);
     const outside = messages.length - inside.length;
     const window = M.convWindow(layer, p, q);
@@ -167,5 +167,5 @@
     return { rows: [top, top + extra.kernel_size[0]], columns: [left, left + extra.kernel_size[1]], kind: "window" };
   }
 
-  Object.assign(M, { convSent, convWindow });
+  Object.assign(M, { convScatter, convWindow });
 })();

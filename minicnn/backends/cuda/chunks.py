@@ -1,9 +1,9 @@
-"""The pixels of a channel, cut into stretches: how the kernels of `batchnorm` and `moments` share out their work.
+"""The pixels of a channel, cut into chunks: how the kernels of `batchnorm` and `moments` share out their work.
 
-The P pixels of a batch are counted through, image after image. A *stretch* is STRETCH of them that follow one another,
-the last one shorter; it may begin in one image and end in another. There is a block for each stretch of each channel:
+The P pixels of a batch are counted through, image after image. A *chunk* is CHUNK of them that follow one another,
+the last one shorter; it may begin in one image and end in another. There is a block for each chunk of each channel:
 
-    block = stretch * C + c
+    block = chunk * C + c
 
 so that work is shared out evenly, whether images are many and small, few and large, or of all sizes. A channel's pixels
 of one image lie side by side, but a channel's pixels of the batch do not, and so a thread looks up the image that it is
@@ -21,27 +21,27 @@ import numpy as np
 from minicnn.backends.cuda.batches import sizes_table
 from minicnn.backends.cuda.runtime.device import cuda, inlined
 from minicnn.backends.cuda.runtime.device_array import constant
-from minicnn.backends.cuda.tiles import STRETCH
+from minicnn.backends.cuda.tiles import CHUNK
 from minicnn.images import Images
 from minicnn.plain import Array, Pair
 
 
 def cut(batch: Array | Images) -> tuple[int, tuple[Array, int, int, int]]:
-    """Of a batch: how many stretches a channel has, and its numbers for kernels (starts, N, C, P).
+    """Of a batch: how many chunks a channel has, and its numbers for kernels (starts, N, C, P).
 
     starts (N + 1,) on the device: the number of pixels before each image, and P.
     """
     starts = np.concatenate([[0], sizes_table(batch).prod(axis=1).cumsum()])
     n_channels, pixels = int(batch.shape[1]), int(starts[-1])
-    return -(-pixels // STRETCH), (constant(starts), len(batch), n_channels, pixels)
+    return -(-pixels // CHUNK), (constant(starts), len(batch), n_channels, pixels)
 
 
 @inlined
-def own_stretch(n_channels: int, pixels: int) -> tuple[int, int, int]:
-    """Channel, first pixel and stop of the stretch that this block owns."""
-    stretch = cuda.blockIdx.x // n_channels
-    first = stretch * STRETCH
-    return cuda.blockIdx.x - stretch * n_channels, first, min(first + STRETCH, pixels)
+def own_chunk(n_channels: int, pixels: int) -> tuple[int, int, int]:
+    """Channel, first pixel and stop of the chunk that this block owns."""
+    chunk = cuda.blockIdx.x // n_channels
+    first = chunk * CHUNK
+    return cuda.blockIdx.x - chunk * n_channels, first, min(first + CHUNK, pixels)
 
 
 @inlined
