@@ -207,6 +207,7 @@ def test_everything_stays_as_it_was(backend, dtype):
     assert loss.forward(network.forward(x), labels) == value
 
 
+@pytest.mark.quick
 def test_threads_are_given_back():
     import numba
 

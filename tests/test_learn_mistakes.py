@@ -61,6 +61,7 @@ def test_two_mistakes_at_once_are_both_named(tmp_path):
     assert check(path, asked.name).mistakes == ("uphill", "momentum forgotten")
 
 
+@pytest.mark.quick
 def test_the_published_table_is_the_one_of_this_code():
     tables, kill_rate = confusion(), survivors()
     rows = [row for rows in tables.values() for row in rows]
