@@ -38,19 +38,19 @@ from minicnn.plain import Array
 @guarded
 def batchnorm2d_statistics(x: Batch) -> tuple[Array, Array]:
     """Mean and *biased* variance of each channel, of the dtype of x."""
-    n_stretches, numbers = cut(x)
-    pairs = empty((n_stretches, x.shape[1], 2), x.dtype)
-    launch(_moments(real_of(x)), n_stretches * x.shape[1], THREADS, flat(x), pairs, *numbers)
+    n_chunks, numbers = cut(x)
+    pairs = empty((n_chunks, x.shape[1], 2), x.dtype)
+    launch(_moments(real_of(x)), n_chunks * x.shape[1], THREADS, flat(x), pairs, *numbers)
     return merged_moments(Records(pairs, x.size // x.shape[1], CHUNK))
 
 
 @guarded
 def batchnorm2d_forward(x: Batch, weight: Array, bias: Array, mean: Array, var: Array, eps: float) -> Batch:
-    n_stretches, numbers = cut(x)
+    n_chunks, numbers = cut(x)
     y = empty_like(x)
     real = real_of(x)
     arguments = flat(x), weight, bias, mean, var, flat(y), real(eps)
-    launch(_forward(real), n_stretches * x.shape[1], THREADS, *arguments, *numbers)
+    launch(_forward(real), n_chunks * x.shape[1], THREADS, *arguments, *numbers)
     return y
 
 
@@ -81,17 +81,17 @@ def update_running_statistics_(
 def _backward(
     dy: Batch, x: Batch, weight: Array, mean: Array, var: Array, eps: float, from_batch: bool
 ) -> tuple[Batch, Array, Array]:
-    n_stretches, numbers = cut(x)
+    n_chunks, numbers = cut(x)
     real, n_channels = real_of(x), x.shape[1]
-    records = empty((n_stretches, n_channels, 2), x.dtype)
-    launch(_gradient_sums(real), n_stretches * n_channels, THREADS, flat(dy), flat(x), mean, records, *numbers)
+    records = empty((n_chunks, n_channels, 2), x.dtype)
+    launch(_gradient_sums(real), n_chunks * n_channels, THREADS, flat(dy), flat(x), mean, records, *numbers)
     sums = added(records)
 
     dx = empty_like(dy)
     dweight = empty(n_channels, x.dtype)
     one_over_count = real(n_channels / x.size)
     arguments = flat(dy), flat(x), weight, mean, var, sums, flat(dx), dweight, real(eps), one_over_count
-    launch(_input_gradient(real, from_batch), n_stretches * n_channels, THREADS, *arguments, *numbers)
+    launch(_input_gradient(real, from_batch), n_chunks * n_channels, THREADS, *arguments, *numbers)
     return dx, dweight, sums[0]
 
 

@@ -43,7 +43,7 @@ def linear_bias_gradient(dy: Array) -> Array:
     n_images, n_classes = dy.shape
     chunks = -(-n_images // COLUMN_CHUNK)
     partial = empty((chunks, n_classes), dy.dtype)
-    launch(_sum_stretches, blocks_for(partial.size), THREADS, dy, partial, n_images, n_classes, partial.size)
+    launch(_sum_chunks, blocks_for(partial.size), THREADS, dy, partial, n_images, n_classes, partial.size)
     if chunks == 1:
         return partial.reshape(n_classes)
     dbias = empty(n_classes, dy.dtype)
@@ -51,7 +51,7 @@ def linear_bias_gradient(dy: Array) -> Array:
     return dbias
 
 
-def _sum_stretches(dy: Array, partial: Array, n_images: int, n_classes: int, size: int) -> None:
+def _sum_chunks(dy: Array, partial: Array, n_images: int, n_classes: int, size: int) -> None:
     """partial[s, k] = sum of dy[n, k] over the images of chunk s, in order."""
     i = own_number()
     if i < size:

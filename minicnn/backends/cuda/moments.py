@@ -62,9 +62,9 @@ def added(records: Array) -> Array:
 
 def channel_sums(batch: Array | Images) -> Array:
     """The sum of each channel over all pixels of all images, (C,)."""
-    n_stretches, numbers = cut(batch)
-    records = empty((n_stretches, batch.shape[1], 1), batch.dtype)
-    launch(_stretch_sums(real_of(batch)), n_stretches * batch.shape[1], THREADS, flat(batch), records, *numbers)
+    n_chunks, numbers = cut(batch)
+    records = empty((n_chunks, batch.shape[1], 1), batch.dtype)
+    launch(_stretch_sums(real_of(batch)), n_chunks * batch.shape[1], THREADS, flat(batch), records, *numbers)
     return added(records)[0]
 
 
