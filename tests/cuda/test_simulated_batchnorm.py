@@ -51,7 +51,7 @@ def test_the_cases_are_awkward():
 
 
 @PARAMETRIZE_DTYPE
-def test_stretches_that_begin_and_end_with_an_image(dtype):
+def test_chunks_that_begin_and_end_with_an_image(dtype):
     """And one in which the second pixel of a thread is the first of an image."""
     rng = np.random.default_rng(1)
     sizes = [(CHUNK // 4, 4), (1, CHUNK), (1, THREADS + 1), (1, THREADS - 1), (1, 1)]

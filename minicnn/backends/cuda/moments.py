@@ -64,7 +64,7 @@ def channel_sums(batch: Array | Images) -> Array:
     """The sum of each channel over all pixels of all images, (C,)."""
     n_chunks, numbers = cut(batch)
     records = empty((n_chunks, batch.shape[1], 1), batch.dtype)
-    launch(_stretch_sums(real_of(batch)), n_chunks * batch.shape[1], THREADS, flat(batch), records, *numbers)
+    launch(_chunk_sums(real_of(batch)), n_chunks * batch.shape[1], THREADS, flat(batch), records, *numbers)
     return added(records)[0]
 
 
@@ -129,7 +129,7 @@ def _add(real: Any) -> Kernel:
 
 
 @lru_cache
-def _stretch_sums(real: Any) -> Kernel:
+def _chunk_sums(real: Any) -> Kernel:
     """records[chunk, c] = the sum over a chunk of channel c, which the block owns."""
     zero = real(0)
 
