@@ -113,7 +113,7 @@ class _Call:
     def note_gradient(self, key: str, tensor: torch.Tensor) -> None:
         if tensor.requires_grad:
             hook = lambda gradient: self.arrays.__setitem__(key, _numpy(gradient))  # noqa: E731
-            tensor.register_hook(hook)  # type: ignore[no-untyped-call]  # of PyTorch
+            tensor.register_hook(hook)
 
 
 class _Watch:
