@@ -226,6 +226,15 @@ def test_kernels_that_check_indices_are_kept_apart(filled, tmp_path):
     assert run(cache, NUMBA_BOUNDSCHECK="1") == run(cache) == (digest, 0)
 
 
+def test_kernels_for_another_processor_are_kept_apart(filled, tmp_path):
+    """Their vectors may be of another length: NUMBA_CPU_NAME=generic is the oldest that this one can stand in for."""
+    cache, digest, compiled = filled
+    cache = shutil.copytree(cache, tmp_path / "cache")
+    assert run(cache, NUMBA_CPU_NAME="generic")[1] == compiled
+    assert run(cache, NUMBA_CPU_NAME="generic")[1] == 0
+    assert run(cache) == (digest, 0)
+
+
 def test_the_digest_covers_constants_from_outside_the_backend():
     covered = set(cache.sources())
     for path in covered:

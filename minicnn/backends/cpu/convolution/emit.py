@@ -53,7 +53,7 @@ def constant(vector: ir.VectorType, value: float) -> ir.Constant:
 
 
 def fma_of(builder: ir.IRBuilder, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c by LLVM's own intrinsic: rounded once, on every target."""
+    """a * b + c, rounded once where the processor can; without it, as with SSE, `llvm.fma` would call C's fmaf."""
     element = "f32" if a.type.element == ir.FloatType() else "f64"
     function_type = ir.FunctionType(a.type, [a.type] * 3)
-    return builder.call(declared_function(builder, f"llvm.fma.v{LANES}{element}", function_type), [a, b, c])
+    return builder.call(declared_function(builder, f"llvm.fmuladd.v{LANES}{element}", function_type), [a, b, c])

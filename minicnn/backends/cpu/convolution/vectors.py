@@ -126,7 +126,7 @@ def fill(typingctx: Any, array: Any, scalar: Any) -> Any:
 
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once."""
+    """a * b + c, rounded once where the processor can."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return fma_of(builder, *args)
