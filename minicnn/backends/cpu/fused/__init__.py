@@ -1,6 +1,6 @@
 """Convolution, batchnorm and relu as one block: other sources and sinks for the kernels of `convolution`.
 
-An activation is stored as the convolution's raw output y, channels last and filled up to whole vectors, with a few
+An activation is stored as the convolution's raw output y, LANES channels side by side (see `places`), with a few
 numbers for each channel, the *coefficients*. With scale = weight / sqrt(var + eps) of batchnorm:
 
     forward     a = relu(z),  z = scale * (y - mean) + shift        by the source of the next convolution, as it reads y
@@ -23,6 +23,7 @@ Who owns what: as in the kernels; a sink writes its window of the output and its
     maximum.py       the global maximum of an activation, forward and backward
     output.py        an activation as an ordinary batch, forward and backward
     block.py         the convolution of a block, and the source that reads the activation below
+    places.py        where its pixels lie
     channels.py      the numbers of the channels: coefficients, and the pieces' sums added up
 """
 

@@ -15,6 +15,7 @@ from minicnn.backends.cpu.convolution.vectors import fill, fma, load, store, whe
 from minicnn.backends.cpu.fused.block import as_read_by, pixels_of, reading
 from minicnn.backends.cpu.fused.channels import GRADIENT_SUMS, SUM_G, SUM_G_DISTANCE, joined_sums
 from minicnn.backends.cpu.fused.maximum import PEAK, PEAK_COLUMN, PEAK_ROW, PEAKS
+from minicnn.backends.cpu.fused.places import place_of
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.plain import Array, Pair
@@ -95,10 +96,10 @@ def gradient_source(arrays: tuple[Array, ...], image: Image, window: Window, pat
     top, bottom, low, high = clear_outside(image, window, LANES, patch)
     for r in range(top, bottom):
         patch_at = r * window.columns * LANES
-        y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
+        y_at = place_of(image, c, window.row + r, window.column)
         for s in range(low, high):
-            through_statistics = fma(load(y, y_at + s * pitch) - mean, minus_c2, minus_c1)
-            store(patch, patch_at + s * LANES, fma(load(g, y_at + s * pitch), scale, through_statistics))
+            through_statistics = fma(load(y, y_at + s * LANES) - mean, minus_c2, minus_c1)
+            store(patch, patch_at + s * LANES, fma(load(g, y_at + s * LANES), scale, through_statistics))
 
 
 @by_pointer
@@ -116,9 +117,9 @@ def peak_gradient_source(arrays: tuple[Array, ...], image: Image, window: Window
     top, bottom, low, high = clear_outside(image, window, LANES, patch)
     for r in range(top, bottom):
         patch_at = r * window.columns * LANES
-        y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
+        y_at = place_of(image, c, window.row + r, window.column)
         for s in range(low, high):
-            store(patch, patch_at + s * LANES, fma(load(y, y_at + s * pitch) - mean, minus_c2, minus_c1))
+            store(patch, patch_at + s * LANES, fma(load(y, y_at + s * LANES) - mean, minus_c2, minus_c1))
     for lane in range(LANES):
         peak = image.number * PEAKS * pitch + c + lane
         r, s = int(peaks[peak + PEAK_ROW * pitch]) - window.row, int(peaks[peak + PEAK_COLUMN * pitch]) - window.column
@@ -143,11 +144,11 @@ def relu_gradient_sink(
     of_g = fill(g, 0.0)
     of_g_distance = of_g
     for p in range(window.rows):
-        y_at = image.start + ((window.row + p) * image.width + window.column) * padded + c
+        y_at = place_of(image, c, window.row + p, window.column)
         for q in range(window.columns):
-            distance = load(y, y_at + q * padded) - mean
+            distance = load(y, y_at + q * LANES) - mean
             value = where_positive(fma(distance, scale, shift), load(patch, (p * pitch + q) * LANES))
-            store(g, y_at + q * padded, value)
+            store(g, y_at + q * LANES, value)
             of_g = of_g + value
             of_g_distance = fma(value, distance, of_g_distance)
     at = record * GRADIENT_SUMS * padded + c

@@ -19,6 +19,7 @@ from minicnn.backends.cpu.convolution.patches import (
 from minicnn.backends.cpu.convolution.pieces import View
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.vectors import fma, load, relu, store
+from minicnn.backends.cpu.fused.places import place_of
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.images import Images
 from minicnn.plain import Array, Pair
@@ -90,7 +91,7 @@ def activation_source(arrays: tuple[Array, ...], image: Image, window: Window, p
     top, bottom, low, high = clear_outside(image, window, LANES, patch)
     for r in range(top, bottom):
         patch_at = r * window.columns * LANES
-        y_at = image.start + ((window.row + r) * image.width + window.column) * pitch + c
+        y_at = place_of(image, c, window.row + r, window.column)
         for s in range(low, high):
-            z = fma(load(y, y_at + s * pitch) - mean, scale, shift)
+            z = fma(load(y, y_at + s * LANES) - mean, scale, shift)
             store(patch, patch_at + s * LANES, relu(z))

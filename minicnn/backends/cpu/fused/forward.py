@@ -19,6 +19,7 @@ from minicnn.backends.cpu.fused.channels import (
     coefficients_of,
     join_moments,
 )
+from minicnn.backends.cpu.fused.places import place_of
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.plain import Array, Pair
@@ -48,11 +49,10 @@ def fused_conv_forward(
 def store_sink(arrays: tuple[Array, ...], image: Image, window: Window, pitch: int, record: int, patch: Array) -> None:
     """y = patch. arrays: y."""
     (y,) = arrays[:1]
-    padded = lanes_up(image.channels)
     for p in range(window.rows):
-        y_at = image.start + ((window.row + p) * image.width + window.column) * padded + window.channel
+        y_at = place_of(image, window.channel, window.row + p, window.column)
         for q in range(window.columns):
-            store(y, y_at + q * padded, load(patch, (p * pitch + q) * LANES))
+            store(y, y_at + q * LANES, load(patch, (p * pitch + q) * LANES))
 
 
 @by_pointer
@@ -67,10 +67,10 @@ def moments_sink(
     padded = lanes_up(image.channels)
     first, total = load(patch, 0), fill(y, 0.0)
     for p in range(window.rows):
-        y_at = image.start + ((window.row + p) * image.width + window.column) * padded + window.channel
+        y_at = place_of(image, window.channel, window.row + p, window.column)
         for q in range(window.columns):
             value = load(patch, (p * pitch + q) * LANES)
-            store(y, y_at + q * padded, value)
+            store(y, y_at + q * LANES, value)
             total = total + (value - first)
     count = window.rows * window.columns
     mean = fma(total, fill(y, 1 / count), first)

@@ -41,10 +41,12 @@ def fused_max_backward(dy: Array, peaks: Array, activation: Activation) -> Gradi
     value, row, column = at_peaks.transpose(1, 0, 2)  # (N, F up to whole vectors) each
     value[:, : stored.filters] = np.where(value[:, : stored.filters] <= 0, 0, dy)  # NaN is let through, too
     value[:, stored.filters :] = 0
-    first, _, widths = _places(stored.sizes.tobytes()).T[:, :, None]
-    pixels = first + row.astype(np.int64) * widths + column.astype(np.int64)
-    distance = stored.raw[pixels, np.arange(len(stored.raw.T))] - stored.coefficients[MEAN]
-    sums = np.empty((len(peaks), GRADIENT_SUMS, len(stored.raw.T)), value.dtype)
+    first, heights, widths = _places(stored.sizes.tobytes()).T[:, :, None]
+    padded = stored.raw.shape[1]
+    vector, lane = np.divmod(np.arange(padded), LANES)
+    pixel = vector * heights * widths + row.astype(np.int64) * widths + column.astype(np.int64)
+    distance = stored.raw.reshape(-1)[first * padded + pixel * LANES + lane] - stored.coefficients[MEAN]
+    sums = np.empty((len(peaks), GRADIENT_SUMS, padded), value.dtype)
     sums[:, SUM_G], sums[:, SUM_G_DISTANCE] = value, value * distance
     return Gradient(None, *joined_sums(sums, activation), at_peaks)
 
@@ -71,14 +73,14 @@ def max_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch:
         for c in range(0, F, LANES):
             mean, scale = load(coefficients, MEAN * F + c), load(coefficients, SCALE * F + c)
             shift = load(coefficients, SHIFT * F + c)
-            best = relu(fma(load(y, first * F + c) - mean, scale, shift))
+            best = relu(fma(load(y, first * F + c * H * W) - mean, scale, shift))
             row = one - one
             best_row, best_column = row, row
             for r in range(H):
                 column = one - one
-                at = (first + r * W) * F + c
+                at = first * F + (c * H + r * LANES) * W
                 for s in range(W):
-                    a = relu(fma(load(y, at + s * F) - mean, scale, shift))
+                    a = relu(fma(load(y, at + s * LANES) - mean, scale, shift))
                     best_row = where_greater(a, best, row, best_row)
                     best_column = where_greater(a, best, column, best_column)
                     best = where_greater(a, best, a, best)
