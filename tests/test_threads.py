@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import importlib.metadata
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,12 @@ import pytest
 import minicnn
 from minicnn.learn.exercises import TASKS
 from minicnn.learn.grader import check
+
+try:
+    HAS_TBB = bool(importlib.metadata.version("tbb"))
+except importlib.metadata.PackageNotFoundError:
+    HAS_TBB = False
+WITH_TBB = pytest.mark.skipif(not HAS_TBB, reason="the package tbb is not installed; it is made for x86-64 only")
 
 TRAIN = """
     import hashlib, sys
@@ -51,6 +58,22 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
     digests = {n_threads: train_with(n_threads) for n_threads in (1, 2, 3, 8)}
     assert len(set(digests.values())) == 1, digests
     assert train_with(2) == digests[2]  # nor on the run
+
+
+LAYER = """
+    import numba, numpy as np, minicnn
+    minicnn.ReLU().forward(np.ones((64, 1024), np.float32))
+    print(numba.threading_layer())
+"""
+
+
+@WITH_TBB
+def test_tbb_is_chosen_where_it_is_installed():
+    """Its threads sleep when they have nothing to do; Numba does not find the library where pip puts it."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_THREADING_LAYER"}
+    command = [sys.executable, "-c", textwrap.dedent(LAYER)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("tbb\n", "")
 
 
 def predictions(network, x, results, position):
@@ -158,7 +181,9 @@ FIRST_CALLS = """
 """
 
 
-@pytest.mark.parametrize("layer", ["omp", pytest.param("workqueue", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "layer", [pytest.param("tbb", marks=WITH_TBB), "omp", pytest.param("workqueue", marks=pytest.mark.slow)]
+)
 def test_networks_are_trained_in_several_threads_from_the_first_call_on(layer, tmp_path):
     """Each in a thread of its own: the same bits as one after another, though all compile, and allocate, at once."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_THREADING_LAYER": layer}
