@@ -16,12 +16,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from speed import STEPS, as_markdown, named, show
-from speed_worker import numbers_in
+from engines.cases import named, numbers_in
+from tables import as_markdown, show
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where `tests` is
 
 from tests.cuda.resources import MULTIPROCESSORS, missing
+
+CASES = ("10 x 32", "128 x 32", "16 x 224")  # images x side
 
 
 def main():
@@ -40,7 +42,7 @@ def main():
     if options.only in (None, "compiled"):
         tables |= compiled_tables([cc for cc in MULTIPROCESSORS if options.capability in (None, dotted(cc))])
     if options.only in (None, "roofline"):
-        for case in STEPS:
+        for case in CASES:
             for what in ("step", "predict"):
                 tables[f"ESTIMATE, not measured: {named(what, case)}"] = Roofline(options).table(what, case)
 

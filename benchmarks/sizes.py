@@ -12,7 +12,8 @@ import os
 import statistics
 from pathlib import Path
 
-from speed import Bench, as_markdown, show
+from bench import Bench
+from tables import as_markdown, show
 
 CONTESTANTS = ("mixed", "equal", "torch", "torch-channels-last")
 

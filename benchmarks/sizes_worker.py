@@ -8,7 +8,8 @@ import os
 import sys
 
 import numpy as np
-from speed_worker import measure, report, simple_net
+from engines.cases import simple_net
+from speed_worker import measure, report
 
 BATCHES = 8
 
