@@ -274,7 +274,7 @@ plain_products, winograd_products = 4 * 4 * 9, 6 * 6
 assert plain_products == 4 * winograd_products
 
 # %% [markdown]
-# Nothing is free. The transforms of $F(4, 3)$ add numbers with weights of up to 8, and differences of large numbers
+# Nothing is free. The transforms of $F(4, 3)$ add numbers with weights of up to 3.4, and differences of large numbers
 # lose digits. And a whole tile of 4 × 4 outputs shares its products: a pixel that is not a number would spoil all 16,
 # also those that do not look at it, and a huge one would drown its neighbours. So each tile is looked at as it is
 # transformed, and where its numbers are too far apart, it is summed plainly (`convolution/winograd/balance.py`).

@@ -25,8 +25,9 @@ several partial sums; their number depends on the shapes only, and they are adde
 Cost per output pixel and part: 2.25 C F multiply-adds, and for the transforms about 9 C + 6.25 F additions and
 multiplications.
 
-Error: the transforms add numbers with weights up to 8, which costs digits: in float32 the largest error is 1e-6 to
-1e-5 of the largest output (16 to 1024 channels; the register tile's is 1e-7 to 1e-6), in float64 1e-14. Where the
+Error: the transforms take differences of larger numbers, which costs digits: in float32 the largest error is 5e-7 to
+5e-6 of the largest output (16 to 1024 channels; the register tile's is 1e-7 to 1e-6), of a weight's gradient 1e-6 (16
+to 128 images; PyTorch's 3e-6 to 7e-6), in float64 1e-14. Where the
 numbers of a tile are so far apart that small outputs would be lost beside large ones, or not finite, the tile is summed
 plainly, see `balance.py`: so an output is off by at most 2e-4 of the sum of its products' magnitudes, a weight's
 gradient by 1e-3, and NaN and infinity are where the plain sum has them. Weights that are not `fit` go to the register

@@ -38,7 +38,6 @@ from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.plain import Array
 
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
-BIAS_POINT = 7  # product (1, 1): Aᵀ turns a constant there into a constant tile
 M_SIZE = KEPT_TILES * (POINTS * 2 * LANES + LANES)
 
 
@@ -111,12 +110,14 @@ def forward_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scra
             width = min(2 * LANES, padded_F - f0)
             for t0 in range(0, tiles, KEPT_TILES):
                 t1 = min(tiles, t0 + KEPT_TILES)
-                _products(job, V, U, bias, f0, width, t0, t1, taps, rows, M)
-                for t in range(t0, t1):
-                    for f in range(0, width, LANES):
+                _products(job, V, U, f0, width, t0, t1, taps, rows, M)
+                for f in range(0, width, LANES):
+                    of_filters = load(bias, f0 + f)
+                    for t in range(t0, t1):
                         place, row = places[2 * t], places[2 * t + 1]
                         products = Grid(M, (t - t0) * pitch_of(width) + f, 6 * width, width)
-                        output_transform(products, Grid(patch, (f * 16 * tiles) + place * LANES, row * LANES, LANES))
+                        outputs = Grid(patch, (f * 16 * tiles) + place * LANES, row * LANES, LANES)
+                        output_transform(products, outputs, of_filters)
             if n_unbalanced > 0:
                 if job.fallback != 0:
                     call(job.fallback, (arrays, numbers, table, scratch, b, f0))
@@ -138,7 +139,6 @@ def _products(
     job: Job,
     V: Array,
     U: Array,
-    bias: Array,
     f0: int,
     width: int,
     t0: int,
@@ -147,17 +147,13 @@ def _products(
     rows: Array,
     M: Array,
 ) -> None:
-    """M[t, k] = V[t, k] U[k] for tiles t0 to t1 and `width` filters from f0 on. The bias goes into the
-    product at BIAS_POINT."""
+    """M[t, k] = V[t, k] U[k] for tiles t0 to t1 and `width` filters from f0 on."""
     padded_F, inputs, n_taps = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C), len(taps)
     pitch = pitch_of(width)
-    for t in range(t1 - t0):
-        for f in range(width):
-            M[t * pitch + BIAS_POINT * width + f] = bias[f0 + f]
     for k in range(POINTS):
         for first in range(0, n_taps, TERMS):
             n = min(TERMS, n_taps - first)
-            w, add = Factors(U, (k * padded_F + f0) * n_taps + first * width, width), k == BIAS_POINT or first > 0
+            w, add = Factors(U, (k * padded_F + f0) * n_taps + first * width, width), first > 0
             for t in range(t0, t1, ROWS):
                 out = Out(M, (t - t0) * pitch + k * width, pitch, LANES)
                 x = Gathered(V, k * inputs, rows, t, taps, first, n)
