@@ -11,7 +11,9 @@ import pytest
 
 from minicnn.backends.cpu.convolution import registers
 
-on_x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="Numba compiles for x86-64 there only")
+on_x86 = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="Numba compiles for x86-64 there only"
+)
 
 
 @on_x86

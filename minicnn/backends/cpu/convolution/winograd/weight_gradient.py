@@ -1,4 +1,8 @@
-"""The weight gradient: dU = Vᵀ Q, and Gᵀ dU G."""
+"""The weight gradient: dU = Vᵀ Q, and Gᵀ dU G.
+
+A worker carries one share of the sum after the other through the same memory, which stays in its cache, and of each
+stores Gᵀ dU G alone, a quarter of dU.
+"""
 
 import math
 
@@ -38,7 +42,7 @@ from minicnn.backends.cpu.convolution.winograd.tiles import (
     tile_to_compare,
 )
 from minicnn.backends.cpu.convolution.winograd.transforms import Grid, weight_adjoint_transform
-from minicnn.backends.cpu.runtime.jit import by_pointer
+from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.plain import Array, Pair
@@ -56,11 +60,12 @@ def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padd
     Q_size = plan.tiles * (POINTS * padded_F + LANES)
     share_size = POINTS * rows_up(n_inputs) * padded_F
     shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
-    sums, state = empty((shares, share_size), dtype), np.empty(shares, dtype)
+    workers = min(get_num_threads(), shares)
+    sums, state = empty((shares, n_inputs * 9 * padded_F), dtype), np.empty(shares, dtype)
     guard = not (x.bounded and dy.bounded)
     plain_sums = empty((shares, n_taps * padded_F), dtype) if guard else None
     table_size = rows_up(n_inputs) + 2 * plan.tiles + n_taps + 16 + ROWS
-    scratch_size = plan.patch_size + V_size + Q_size
+    scratch_size = plan.patch_size + V_size + share_size + Q_size
     if guard:
         scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
 
@@ -70,10 +75,10 @@ def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padd
         launch(
             weight_gradient_kernel,
             (*x.arrays, *dy.arrays, sums, plain_sums, state),
-            numbers_of(job, plan.layout, shares),
+            numbers_of(job, plan.layout, shares, (shares, workers)),
             table_size=table_size,
             scratch_size=scratch_size,
-            workers=shares,
+            workers=workers,
             dtype=dtype,
         )
         if not (guard and (state == MISSING).any()):
@@ -84,7 +89,7 @@ def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padd
         finish_weight_gradient_kernel,
         (sums, plain_sums, state, dweight),
         (*dweight.shape, shares, workers),
-        scratch_size=(9 + POINTS) * LANES,
+        scratch_size=LANES,
         workers=workers,
         dtype=dtype,
     )
@@ -95,101 +100,112 @@ def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padd
 def weight_gradient_kernel(
     arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int
 ) -> None:
-    """Partial sum number `worker` of dU = Vᵀ Q.
+    """This worker's shares of the sum dU = Vᵀ Q, each of them transformed to Gᵀ dU G.
 
-    arrays: 4 of the source of x, 4 of the source of dy, the sums, those of unbalanced tiles, and for each share what
-    became of these: NONE, PLAIN or MISSING.
+    arrays: 4 of the source of x, 4 of the source of dy, the sums (shares, inputs, 9, F rounded up), those of unbalanced
+    tiles, and for each share what became of these: NONE, PLAIN or MISSING. numbers: the job, shares, workers.
     """
     job = Job(*unpack(numbers, JOB_NUMBERS))
     x_arrays, dy_arrays = arrays[0:4], arrays[4:8]
-    shares, _, state = arrays[8:11]
-    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    sums_of_shares, _, state = arrays[8:11]
+    shares, workers = unpack(numbers[JOB_NUMBERS:], 2)
+    padded_F = lanes_up(job.F)
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
-    Q = scratch[job.patch_size + job.V_size :]
+    dU = scratch[job.patch_size + job.V_size :]
+    Q = dU[dU_size(job) :]
     sums = Q[job.tiles * pitch_of(padded_F) :]
     n_rows = job.parts_h * job.parts_w * job.C
     height = rows_up(n_rows)
-    part_size = POINTS * height * padded_F
-    dU = shares[worker * part_size : (worker + 1) * part_size]
     rows, taps, unbalanced = table[:height], table[height:], table[height + job.tiles :]
-    state[worker] = NONE
     inputs_in_order(job, rows)
     for row in range(n_rows, height):
         rows[row] = rows[n_rows - 1]
-    first_block = numbers[job.shares_at + worker]
-    last_block = numbers[job.shares_at + worker + 1]
-    if first_block == last_block:
-        for cell in range(part_size):
-            dU[cell] = 0
-    for b in range(first_block, last_block):
-        call(job.input_tiles, (x_arrays, numbers, b, patch, V, sums, unbalanced))
-        call(job.gradient_tiles, (dy_arrays, numbers, b, patch, Q, sums[job.tiles * SUMS :], unbalanced))
-        tiles = tiles_of_block(numbers, job, b)
-        if job.guard and count_unbalanced(unbalanced, tiles) > 0:
-            if job.fallback != 0:
-                call(job.fallback, (arrays, numbers, table, scratch, b, worker))
-            else:
-                state[worker] = MISSING
-        for t in range(tiles):
-            taps[t] = t * pitch_of(inputs)
-        pitch, add = pitch_of(padded_F), b > first_block
-        for k in range(POINTS):
-            for f0 in range(0, padded_F, 2 * LANES):
-                w = Factors(Q, k * padded_F + f0, pitch)
-                for row in range(0, n_rows, ROWS):
-                    out = Out(dU, (k * height + row) * padded_F + f0, padded_F, LANES)
-                    x = Gathered(V, k * inputs, rows, row, taps, 0, tiles)
-                    if padded_F - f0 > LANES:
-                        gather_gemm(2, out, x, w, add)
-                    else:
-                        gather_gemm(1, out, x, w, add)
+    for share in range(worker * shares // workers, (worker + 1) * shares // workers):
+        state[share] = NONE
+        first_block, last_block = numbers[job.shares_at + share], numbers[job.shares_at + share + 1]
+        if first_block == last_block:
+            clear(dU, 0, dU_size(job) // LANES)
+        for b in range(first_block, last_block):
+            call(job.input_tiles, (x_arrays, numbers, b, patch, V, sums, unbalanced))
+            call(job.gradient_tiles, (dy_arrays, numbers, b, patch, Q, sums[job.tiles * SUMS :], unbalanced))
+            tiles = tiles_of_block(numbers, job, b)
+            if job.guard and count_unbalanced(unbalanced, tiles) > 0:
+                if job.fallback != 0:
+                    call(job.fallback, (arrays, numbers, table, scratch, b, share))
+                else:
+                    state[share] = MISSING
+            _add_products(job, V, Q, tiles, rows, taps, b > first_block, dU)
+        for row in range(n_rows):
+            for f in range(0, padded_F, LANES):
+                products = Grid(dU, row * padded_F + f, 6 * height * padded_F, height * padded_F)
+                at = (share * n_rows + row) * 9 * padded_F + f
+                weight_adjoint_transform(products, Grid(sums_of_shares, at, 3 * padded_F, padded_F))
+
+
+@inlined
+def dU_size(job: Job) -> int:
+    """dU is laid out (36, inputs up to whole ROWS, filters up to whole vectors)."""
+    return POINTS * rows_up(job.parts_h * job.parts_w * job.C) * lanes_up(job.F)
+
+
+@inlined
+def _add_products(job: Job, V: Array, Q: Array, tiles: int, rows: Array, taps: Array, add: bool, dU: Array) -> None:
+    """dU[k] = V[:, k]ᵀ Q[:, k] of a block's tiles; where `add`, added to what dU holds."""
+    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    n_rows = job.parts_h * job.parts_w * job.C
+    height, pitch = rows_up(n_rows), pitch_of(padded_F)
+    for t in range(tiles):
+        taps[t] = t * pitch_of(inputs)
+    for k in range(POINTS):
+        for f0 in range(0, padded_F, 2 * LANES):
+            w = Factors(Q, k * padded_F + f0, pitch)
+            for row in range(0, n_rows, ROWS):
+                out = Out(dU, (k * height + row) * padded_F + f0, padded_F, LANES)
+                x = Gathered(V, k * inputs, rows, row, taps, 0, tiles)
+                if padded_F - f0 > LANES:
+                    gather_gemm(2, out, x, w, add)
+                else:
+                    gather_gemm(1, out, x, w, add)
 
 
 @by_pointer
 def finish_weight_gradient_kernel(
     arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int
 ) -> None:
-    """dg = Gᵀ [sum of the shares of dU, in order] G + the plain sums, in order. Worker i owns the channels i,
-    i + workers, …
+    """dg = the sum of the shares + the plain sums, each in order. Worker i owns the channels i, i + workers, …
 
-    arrays: sums (shares, 36, inputs rounded up, F rounded up), plain sums (shares, taps rounded up, F rounded up),
-    which of these are there (shares), dweight; numbers: F, C, KH, KW, shares, workers.
+    arrays: sums (shares, inputs, 9, F rounded up), plain sums (shares, taps rounded up, F rounded up), which of these
+    are there (shares), dweight; numbers: F, C, KH, KW, shares, workers.
     """
     sums, plain, state, dweight = arrays[:4]
     F, C, KH, KW, shares, workers = unpack(numbers, 6)
     parts_h, parts_w = (KH + 2) // 3, (KW + 2) // 3
-    padded, height = lanes_up(F), rows_up(parts_h * parts_w * C)
-    size, plain_size = POINTS * height * padded, rows_up(C * KH * KW) * padded
+    padded = lanes_up(F)
+    size, plain_size = parts_h * parts_w * C * 9 * padded, rows_up(C * KH * KW) * padded
     n_plain = 0
     for share in range(shares):
         n_plain += state[share] == PLAIN
     for c in range(worker, C, workers):
-        for a in range(parts_h):
-            for b in range(parts_w):
+        for i in range(KH):
+            for j in range(KW):
+                part, g = i // 3 * parts_w + j // 3, i % 3 * 3 + j % 3
                 for f in range(0, padded, LANES):
-                    for k in range(POINTS):
-                        at = (k * height + (a * parts_w + b) * C + c) * padded + f
-                        value = load(sums, at)
-                        for share in range(1, shares):
-                            value = value + load(sums, share * size + at)
-                        store(scratch, (9 + k) * LANES, value)
-                    products = Grid(scratch, 9 * LANES, 6 * LANES, LANES)
-                    weight_adjoint_transform(products, Grid(scratch, 0, 3 * LANES, LANES))
-                    for i in range(3 * a, min(KH, 3 * a + 3)):
-                        for j in range(3 * b, min(KW, 3 * b + 3)):
-                            g = ((i - 3 * a) * 3 + j - 3 * b) * LANES
-                            for share in range(shares if n_plain > 0 else 0):
-                                if state[share] == PLAIN:
-                                    at = share * plain_size + ((c * KH + i) * KW + j) * padded + f
-                                    store(scratch, g, load(scratch, g) + load(plain, at))
-                            for lane in range(min(LANES, F - f)):
-                                dweight[(((f + lane) * C + c) * KH + i) * KW + j] = scratch[g + lane]
+                    at = ((part * C + c) * 9 + g) * padded + f
+                    value = load(sums, at)
+                    for share in range(1, shares):
+                        value = value + load(sums, share * size + at)
+                    for share in range(shares if n_plain > 0 else 0):
+                        if state[share] == PLAIN:
+                            value = value + load(plain, share * plain_size + ((c * KH + i) * KW + j) * padded + f)
+                    store(scratch, 0, value)
+                    for lane in range(min(LANES, F - f)):
+                        dweight[(((f + lane) * C + c) * KH + i) * KW + j] = scratch[lane]
 
 
 @by_pointer
 def weight_gradient_fallback(
-    arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, b: int, worker: int
+    arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, b: int, share: int
 ) -> None:
     """Take block b's unbalanced tiles out of V and Q, and add their products to the plain sums of the share.
     Everything is the `weight_gradient_kernel`'s."""
@@ -199,7 +215,7 @@ def weight_gradient_fallback(
     padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     patch = scratch[: job.patch_size]
     V = scratch[job.patch_size : job.patch_size + job.V_size]
-    Q = scratch[job.patch_size + job.V_size :]
+    Q = scratch[job.patch_size + job.V_size + dU_size(job) :]
     sums = Q[job.tiles * pitch_of(padded_F) :]
     dy_sums = sums[job.tiles * SUMS :]
     tile_patch = dy_sums[job.tiles * SUMS :]
@@ -208,7 +224,7 @@ def weight_gradient_fallback(
     n_rows = job.C * job.KH * job.KW
     pixels = rows[rows_up(n_rows) :]
     size = rows_up(n_rows) * padded_F
-    plain = plain_sums[worker * size : (worker + 1) * size]
+    plain = plain_sums[share * size : (share + 1) * size]
     high, wide = tile_sides(job)
     vectors = PARTS if job.parts_h * job.parts_w == 1 else 2 * PARTS
     t = -1
@@ -229,8 +245,8 @@ def weight_gradient_fallback(
                     dy_sums, t * SUMS, PARTS, rows_left > 2, columns_left > 2, other
                 ):
                     continue
-                if state[worker] == NONE:
-                    state[worker] = PLAIN
+                if state[share] == NONE:
+                    state[share] = PLAIN
                     for cell in range(size):
                         plain[cell] = 0
                     places_of_taps(job.C, high, wide, job.KH, job.KW, rows)
