@@ -5,6 +5,7 @@ import pytest
 
 import minicnn
 from minicnn import AdaptiveAvgPool2d, AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Sequential
+from minicnn.backends.cpu.fused import backward
 from minicnn.data import published_batch
 
 pytestmark = pytest.mark.quick
@@ -297,3 +298,35 @@ def test_a_pooling_layer_of_ones_own_is_not_fused():
     network = minicnn.SimpleNet(in_channels=1, rng=0)
     layers = dict(network.children) | {"adaptive_pool": Halved((1, 1))}
     assert "adaptive_pool" in minicnn.fuse(minicnn.Sequential(**layers)).children
+
+
+@pytest.mark.parametrize("sizes", [[(16, 16)] * 40, [(13, 18), (20, 9), (32, 30)] * 12], ids=["one size", "mixed"])
+def test_both_gradients_in_one_pass_are_those_of_two_kernels(sizes, monkeypatch):
+    """And for any number of threads."""
+    rng = np.random.default_rng(0)
+    images = [rng.standard_normal((3, *size)).astype(np.float32) for size in sizes]
+    x, labels = np.stack(images) if len(set(sizes)) == 1 else minicnn.Images(images), np.arange(len(sizes)) % 10
+    passes, one_pass = [], backward.run_both_gradients
+
+    def counted(*arguments):
+        passes.append(arguments)
+        return one_pass(*arguments)
+
+    def gradients():
+        network, loss = minicnn.fuse(minicnn.SimpleNet(rng=0)), minicnn.CrossEntropyLoss()
+        loss.forward(network.forward(x), labels)
+        network.backward(loss.backward())
+        return [grad for _, layer in network.named_layers() for grad in layer.grads.values()]
+
+    monkeypatch.setattr(backward, "run_both_gradients", counted)
+    found = gradients()
+    assert len(passes) == 2  # conv2 and conv3
+    minicnn.set_num_threads(1)
+    with_one_thread = gradients()
+    minicnn.set_num_threads(2)
+    monkeypatch.setattr(backward, "supports_both", lambda *_: False)
+    by_two_kernels = gradients()
+    assert len(passes) == 4
+    for a, b, c in zip(found, with_one_thread, by_two_kernels, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)

@@ -66,29 +66,34 @@ def _block(channels: int, dtype: np.dtype[Any], mean: Array | None = None) -> tu
     return weight, number, Norm(number, number, mean, mean, 1.0), (1, 1), (1, 1)
 
 
-def _two_blocks(dtype: np.dtype[Any]) -> tuple[Array, Activation, Activation]:
-    x = np.ones((2, 1, 4, 4), dtype)
+# The shapes of few and of many images: of these both gradients are taken in one pass.
+FEW, MANY = (2, 1, 4, 4), (9, 1, 32, 32)
+
+
+def _two_blocks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Activation, Activation]:
+    x = np.ones(shape, dtype)
     first = fused.fused_conv_forward(x, *_block(1, dtype))
     return x, first, fused.fused_conv_forward(first, *_block(8, dtype))
 
 
 def _fused_forward(dtype: np.dtype[Any]) -> None:
-    *_, second = _two_blocks(dtype)
+    *_, second = _two_blocks(FEW, dtype)
     fused.fused_max(second)
 
 
 def _fused_backward(dtype: np.dtype[Any]) -> None:
-    x, first, second = _two_blocks(dtype)
-    y, peaks = fused.fused_max(second)
-    gradient = fused.fused_max_backward(y, peaks, second)
-    for block, below, channels in ((second, first, 8), (first, x, 1)):
-        weight, _, _, stride, padding = _block(channels, dtype)
-        arguments = (block, below, weight, stride, padding)
-        *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=below is first)
+    for shape in (FEW, MANY):
+        x, first, second = _two_blocks(shape, dtype)
+        y, peaks = fused.fused_max(second)
+        gradient = fused.fused_max_backward(y, peaks, second)
+        for block, below, channels in ((second, first, 8), (first, x, 1)):
+            weight, _, _, stride, padding = _block(channels, dtype)
+            arguments = (block, below, weight, stride, padding)
+            *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=below is first)
 
 
 def _fused_outputs(dtype: np.dtype[Any]) -> None:
-    x, _, second = _two_blocks(dtype)
+    x, _, second = _two_blocks(FEW, dtype)
     fused.fused_output_backward(fused.fused_output(second), second)
     mean = np.ones(8, dtype)
     first = fused.fused_conv_predict(x, *_block(1, dtype, mean))

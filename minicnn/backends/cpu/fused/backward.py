@@ -1,6 +1,7 @@
 """A block backward, from the gradient g of its activation."""
 
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,10 +9,12 @@ from minicnn.backends.contract import C1, C2, MEAN, SCALE, SHIFT, Activation, Gr
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_like
 from minicnn.backends.cpu.conv import choose_algorithm, convolve_back
+from minicnn.backends.cpu.convolution import winograd
 from minicnn.backends.cpu.convolution.patches import Image, Window, clear_outside, lanes_up
 from minicnn.backends.cpu.convolution.pieces import View
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.vectors import fill, fma, load, store, where_positive
+from minicnn.backends.cpu.convolution.winograd import run_both_gradients, supports_both
 from minicnn.backends.cpu.fused.block import as_read_by, pixels_of, reading
 from minicnn.backends.cpu.fused.channels import GRADIENT_SUMS, SUM_G, SUM_G_DISTANCE, joined_sums
 from minicnn.backends.cpu.fused.maximum import PEAK, PEAK_COLUMN, PEAK_ROW, PEAKS
@@ -61,27 +64,46 @@ def fused_conv_backward(
     else:
         dy = pixels_of(peak_gradient_source, (stored.raw, gradient.peaks, coefficients), stored, bounded=from_batch)
 
-    x, kernel_size = reading(below), weight.shape[2:]
-    algorithm = choose_algorithm(x.channels, kernel_size, stride, padding)
-    dweight = algorithm.run_weight_gradient(as_read_by(algorithm, x), dy, kernel_size, stride, padding, dtype)
-    d_below = _input_gradient(dy, weight, below, stride, padding) if need_below else None
+    x, window = reading(below), (weight.shape[2:], stride, padding)
+    algorithm = choose_algorithm(x.channels, *window)
+    d_below = target = None
+    if need_below:
+        back = choose_algorithm(dy.channels, *window, weight)
+        if isinstance(below, Activation):
+            target = _below_through_relu(back, dy, weight, below, stride, padding)
+    if target and algorithm is back is winograd and supports_both(target.plan, x, dy, *window, dtype.itemsize):
+        dweight = run_both_gradients(target.plan, x, dy, target.view, weight)
+    else:
+        dweight = algorithm.run_weight_gradient(as_read_by(algorithm, x), dy, *window, dtype)
+        if target:
+            back.run(target.plan, dy, target.view, weight, None)
+        elif need_below:
+            d_below = convolve_back(back, dy, weight, empty_like(below), stride, padding)
+    if target:
+        d_below = Gradient(target.g, *joined_sums(target.sums, below))
     return (dweight, dbias), (d_norm_weight, d_norm_bias), d_below
 
 
-def _input_gradient(dy: View, weight: Array, below: Any, stride: Pair, padding: Pair) -> Any:
-    """What is below's: a `Gradient` where that is an activation, dx like it where it is the images."""
-    if not isinstance(below, Activation):
-        algorithm = choose_algorithm(dy.channels, weight.shape[2:], stride, padding, weight)
-        return convolve_back(algorithm, dy, weight, empty_like(below), stride, padding)
-    stored, kernel_size, dtype = below.y, weight.shape[2:], weight.dtype
-    algorithm = choose_algorithm(dy.channels, kernel_size, stride, padding, weight)
+class _Below(NamedTuple):
+    """Where the gradient of the activation below is written to: the plan of the input gradient, the sink with its
+    arrays, and g and the pieces' sums, which are among these."""
+
+    plan: Any  # of the algorithm
+    view: View
+    g: Array
+    sums: Array
+
+
+def _below_through_relu(
+    algorithm: ModuleType, dy: View, weight: Array, below: Activation, stride: Pair, padding: Pair
+) -> _Below:
+    stored, dtype = below.y, weight.dtype
     arguments = (dy.channels, dy.sizes, stored.sizes, dtype.itemsize)
-    plan = algorithm.plan_input_gradient(kernel_size, stride, padding, *arguments)
+    plan = algorithm.plan_input_gradient(weight.shape[2:], stride, padding, *arguments)
     g = empty(stored.raw.shape, dtype)
     sums = np.empty((plan.pieces, GRADIENT_SUMS, g.shape[1]), dtype)
-    target = pixels_of(relu_gradient_sink, (g, stored.raw, stored.coefficients, sums), stored)
-    algorithm.run(plan, dy, target, weight, None)
-    return Gradient(g, *joined_sums(sums, below))
+    arrays = (g, stored.raw, stored.coefficients, sums)
+    return _Below(plan, pixels_of(relu_gradient_sink, arrays, stored), g, sums)
 
 
 @by_pointer

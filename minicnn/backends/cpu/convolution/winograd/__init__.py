@@ -38,11 +38,13 @@ tile.
     tiles.py  weights.py  V, Q and U: tiles and weights transformed
     forward.py            M = V U and its way back to the output; the input gradient is the same
     weight_gradient.py    dU = Vᵀ Q and its way back to the kernel
+    both_gradients.py     both gradients in one pass over dy
     balance.py            which tiles and weights are not transformed, and the plain sums of such tiles
     fallback.py           how the kernels call for these sums
 """
 
 from minicnn.backends.cpu.convolution.winograd.balance import fit
+from minicnn.backends.cpu.convolution.winograd.both_gradients import run_both_gradients, supports_both
 from minicnn.backends.cpu.convolution.winograd.forward import run
 from minicnn.backends.cpu.convolution.winograd.plan import kernel_parts, plan_forward, plan_input_gradient
 from minicnn.backends.cpu.convolution.winograd.transforms import (
@@ -62,8 +64,10 @@ __all__ = [
     "plan_forward",
     "plan_input_gradient",
     "run",
+    "run_both_gradients",
     "run_weight_gradient",
     "supports",
+    "supports_both",
     "weight_1d",
     "weight_adjoint_1d",
 ]

@@ -79,7 +79,7 @@ def forward_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scra
     job = Job(*unpack(numbers, JOB_NUMBERS))
     source_arrays, sink_arrays = arrays[0:4], arrays[4:8]
     U, bias, _, missing = arrays[8:12]
-    padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
+    padded_F = lanes_up(job.F)
     patch = scratch[: job.patch_size]  # of the input, later of the output
     V = scratch[job.patch_size : job.patch_size + job.V_size]
     M = scratch[len(patch) + len(V) : len(patch) + len(V) + M_SIZE]
@@ -94,44 +94,79 @@ def forward_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scra
     for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]
         call(job.input_tiles, (source_arrays, numbers, b, patch, V, sums, unbalanced))
-        tiles = 0
-        for index in range(first, stop):
-            tiles_h, tiles_w = tiles_of(piece_number(numbers, job.pieces_at, index))
-            for p in range(tiles_h):
-                for q in range(tiles_w):
-                    t = tiles + p * tiles_w + q
-                    rows[t] = t * pitch_of(inputs)
-                    places[2 * t], places[2 * t + 1] = 16 * (tiles + p * tiles_w) + 4 * q, 4 * tiles_w
-            tiles += tiles_h * tiles_w
-        for t in range(tiles, tiles + ROWS):
-            rows[t] = rows[tiles - 1]
+        tiles = places_of_tiles(job, numbers, b, rows, places)
         n_unbalanced = count_unbalanced(unbalanced, tiles) if job.guard else 0
         for f0 in range(0, padded_F, 2 * LANES):
-            width = min(2 * LANES, padded_F - f0)
-            for t0 in range(0, tiles, KEPT_TILES):
-                t1 = min(tiles, t0 + KEPT_TILES)
-                _products(job, V, U, f0, width, t0, t1, taps, rows, M)
-                for f in range(0, width, LANES):
-                    of_filters = load(bias, f0 + f)
-                    for t in range(t0, t1):
-                        place, row = places[2 * t], places[2 * t + 1]
-                        products = Grid(M, (t - t0) * pitch_of(width) + f, 6 * width, width)
-                        outputs = Grid(patch, (f * 16 * tiles) + place * LANES, row * LANES, LANES)
-                        output_transform(products, outputs, of_filters)
+            outputs_of_filters(job, V, U, bias, f0, tiles, taps, rows, places, M, patch)
             if n_unbalanced > 0:
                 if job.fallback != 0:
                     call(job.fallback, (arrays, numbers, table, scratch, b, f0))
                 else:
                     missing[worker] = 1
-            for f in range(0, width, LANES):
-                patch_at = f * 16 * tiles
-                for index in range(first, stop):
-                    piece = piece_number(numbers, job.pieces_at, index)
-                    tiles_h, tiles_w = tiles_of(piece)
-                    image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
-                    window = Window(f0 + f, piece.p0, piece.q0, piece.p1 - piece.p0, piece.q1 - piece.q0)
-                    call(job.sink, (sink_arrays, image, window, 4 * tiles_w, index, patch[patch_at:]))
-                    patch_at += tiles_h * tiles_w * 16 * LANES
+            write_outputs(job, sink_arrays, numbers, first, stop, f0, tiles, patch)
+
+
+@inlined
+def places_of_tiles(job: Job, numbers: Array, b: int, rows: Array, places: Array) -> int:
+    """rows[t] = where tile t of block b begins in V, places[2 t] = where in the patch of the output, in pixels, and
+    places[2 t + 1] how long a row is there. Returns how many tiles there are."""
+    inputs = job.parts_h * job.parts_w * lanes_up(job.C)
+    tiles = 0
+    for index in range(numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]):
+        tiles_h, tiles_w = tiles_of(piece_number(numbers, job.pieces_at, index))
+        for p in range(tiles_h):
+            for q in range(tiles_w):
+                t = tiles + p * tiles_w + q
+                rows[t] = t * pitch_of(inputs)
+                places[2 * t], places[2 * t + 1] = 16 * (tiles + p * tiles_w) + 4 * q, 4 * tiles_w
+        tiles += tiles_h * tiles_w
+    for t in range(tiles, tiles + ROWS):
+        rows[t] = rows[tiles - 1]
+    return tiles
+
+
+@inlined
+def outputs_of_filters(
+    job: Job,
+    V: Array,
+    U: Array,
+    bias: Array,
+    f0: int,
+    tiles: int,
+    taps: Array,
+    rows: Array,
+    places: Array,
+    M: Array,
+    patch: Array,
+) -> None:
+    """patch = Aᵀ M A + bias for the tiles of a block and two vectors of filters from f0 on, or the last one."""
+    width = min(2 * LANES, lanes_up(job.F) - f0)
+    for t0 in range(0, tiles, KEPT_TILES):
+        t1 = min(tiles, t0 + KEPT_TILES)
+        _products(job, V, U, f0, width, t0, t1, taps, rows, M)
+        for f in range(0, width, LANES):
+            of_filters = load(bias, f0 + f)
+            for t in range(t0, t1):
+                place, row = places[2 * t], places[2 * t + 1]
+                products = Grid(M, (t - t0) * pitch_of(width) + f, 6 * width, width)
+                outputs = Grid(patch, (f * 16 * tiles) + place * LANES, row * LANES, LANES)
+                output_transform(products, outputs, of_filters)
+
+
+@inlined
+def write_outputs(
+    job: Job, sink_arrays: tuple[Array, ...], numbers: Array, first: int, stop: int, f0: int, tiles: int, patch: Array
+) -> None:
+    """Hand the patch of the output to the sink, pieces first to stop, a vector of filters at a time."""
+    for f in range(0, min(2 * LANES, lanes_up(job.F) - f0), LANES):
+        patch_at = f * 16 * tiles
+        for index in range(first, stop):
+            piece = piece_number(numbers, job.pieces_at, index)
+            tiles_h, tiles_w = tiles_of(piece)
+            image = Image(piece.number, piece.y_first * job.y_pitch, job.F, piece.OH, piece.OW)
+            window = Window(f0 + f, piece.p0, piece.q0, piece.p1 - piece.p0, piece.q1 - piece.q0)
+            call(job.sink, (sink_arrays, image, window, 4 * tiles_w, index, patch[patch_at:]))
+            patch_at += tiles_h * tiles_w * 16 * LANES
 
 
 @inlined

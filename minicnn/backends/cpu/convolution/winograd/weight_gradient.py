@@ -83,15 +83,21 @@ def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padd
         )
         if not (guard and (state == MISSING).any()):
             break
-    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
-    workers = min(x.channels, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
+    return finished(sums, plain_sums, state, (dy.channels, x.channels, *kernel_size))
+
+
+def finished(sums: Array, plain_sums: Array | None, state: Array, shape: tuple[int, ...]) -> Array:
+    """dweight, of this shape, from what `finish_weight_gradient_kernel` takes."""
+    dweight = np.empty(shape, sums.dtype)
+    F, C = shape[:2]
+    workers = min(C, get_num_threads()) if C * F >= SMALL else 1
     launch(
         finish_weight_gradient_kernel,
         (sums, plain_sums, state, dweight),
-        (*dweight.shape, shares, workers),
+        (*shape, len(state), workers),
         scratch_size=LANES,
         workers=workers,
-        dtype=dtype,
+        dtype=sums.dtype,
     )
     return dweight
 
@@ -135,12 +141,20 @@ def weight_gradient_kernel(
                     call(job.fallback, (arrays, numbers, table, scratch, b, share))
                 else:
                     state[share] = MISSING
-            _add_products(job, V, Q, tiles, rows, taps, b > first_block, dU)
-        for row in range(n_rows):
-            for f in range(0, padded_F, LANES):
-                products = Grid(dU, row * padded_F + f, 6 * height * padded_F, height * padded_F)
-                at = (share * n_rows + row) * 9 * padded_F + f
-                weight_adjoint_transform(products, Grid(sums_of_shares, at, 3 * padded_F, padded_F))
+            add_products(job, V, Q, 0, padded_F, tiles, rows, taps, b > first_block, dU)
+        transform_sums(job, dU, share, sums_of_shares)
+
+
+@inlined
+def transform_sums(job: Job, dU: Array, share: int, sums_of_shares: Array) -> None:
+    """sums_of_shares[share] = Gᵀ dU G."""
+    n_rows, padded_F = job.parts_h * job.parts_w * job.C, lanes_up(job.F)
+    height = rows_up(n_rows)
+    for row in range(n_rows):
+        for f in range(0, padded_F, LANES):
+            products = Grid(dU, row * padded_F + f, 6 * height * padded_F, height * padded_F)
+            at = (share * n_rows + row) * 9 * padded_F + f
+            weight_adjoint_transform(products, Grid(sums_of_shares, at, 3 * padded_F, padded_F))
 
 
 @inlined
@@ -150,20 +164,23 @@ def dU_size(job: Job) -> int:
 
 
 @inlined
-def _add_products(job: Job, V: Array, Q: Array, tiles: int, rows: Array, taps: Array, add: bool, dU: Array) -> None:
-    """dU[k] = V[:, k]ᵀ Q[:, k] of a block's tiles; where `add`, added to what dU holds."""
+def add_products(
+    job: Job, V: Array, Q: Array, f0: int, width: int, tiles: int, rows: Array, taps: Array, add: bool, dU: Array
+) -> None:
+    """dU[k] = V[:, k]ᵀ Q[:, k] of a block's tiles, where Q has `width` filters from f0 on; where `add`, added to what
+    dU holds."""
     padded_F, inputs = lanes_up(job.F), job.parts_h * job.parts_w * lanes_up(job.C)
     n_rows = job.parts_h * job.parts_w * job.C
-    height, pitch = rows_up(n_rows), pitch_of(padded_F)
+    height, pitch = rows_up(n_rows), pitch_of(width)
     for t in range(tiles):
         taps[t] = t * pitch_of(inputs)
     for k in range(POINTS):
-        for f0 in range(0, padded_F, 2 * LANES):
-            w = Factors(Q, k * padded_F + f0, pitch)
+        for f in range(0, width, 2 * LANES):
+            w = Factors(Q, k * width + f, pitch)
             for row in range(0, n_rows, ROWS):
-                out = Out(dU, (k * height + row) * padded_F + f0, padded_F, LANES)
+                out = Out(dU, (k * height + row) * padded_F + f0 + f, padded_F, LANES)
                 x = Gathered(V, k * inputs, rows, row, taps, 0, tiles)
-                if padded_F - f0 > LANES:
+                if width - f > LANES:
                     gather_gemm(2, out, x, w, add)
                 else:
                     gather_gemm(1, out, x, w, add)
