@@ -16,8 +16,8 @@ from engines.cases import named, operation_flops
 WORKER = Path(__file__).with_name("speed_worker.py")
 # How each library is told how many threads to start: Numba; OpenMP, and what the workers hand on; XLA.
 THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "NPROC")
-# How each is told not to use AVX-512: Numba (whose features are else the host's, whatever the name); oneDNN in PyTorch
-# and in OpenVINO; ATen and TorchInductor; what GCC makes of Inductor's sources; MKL; XLA.
+# How each is told not to use AVX-512: Numba (whose features are else the host's, whatever the name); oneDNN in PyTorch;
+# ATen and TorchInductor; what GCC makes of Inductor's sources; MKL; XLA.
 ISAS = {
     "avx2": {
         "NUMBA_CPU_NAME": "haswell",

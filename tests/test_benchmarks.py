@@ -124,9 +124,10 @@ def test_who_cannot_keep_to_avx2_is_left_out(monkeypatch):
     import engines
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    names, said = engines.present(["onnxruntime", "openvino"], "avx2")
-    assert names == ["openvino"]
-    assert said == ["onnxruntime is left out: it has no setting that keeps it to AVX2"]
+    names, said = engines.present(["onnxruntime", "openvino", "jax"], "avx2")
+    assert names == ["jax"]
+    reason = "is left out: it has no setting that keeps all of it to AVX2"
+    assert said == [f"OpenVINO {reason}", f"onnxruntime {reason}"]
 
 
 def test_the_worker_measures():

@@ -22,7 +22,7 @@ class Engine:
     options: dict = field(default_factory=dict)  # of its `make`
     needs: tuple = ()  # packages
     trains: bool = True
-    obeys_isa: bool = True  # can be told to keep to AVX2
+    obeys_isa: bool = True  # can be told to keep all of it to AVX2
 
 
 OURS = {"minicnn": Engine("minicnn", "own"), "unfused": Engine("unfused", "own", {"fuse": False})}
@@ -34,7 +34,7 @@ OTHERS = {
     "torch-compiled-channels-last": Engine("PyTorch compiled", "pytorch", COMPILED | LAST, ("torch",)),
     "jax": Engine("JAX", "with_jax", {}, ("jax",)),
     "onnxruntime": Engine("onnxruntime", "onnx_runtime", {}, ("onnx", "onnxruntime"), trains=False, obeys_isa=False),
-    "openvino": Engine("OpenVINO", "with_openvino", {}, ("onnx", "openvino"), trains=False),
+    "openvino": Engine("OpenVINO", "with_openvino", {}, ("onnx", "openvino"), trains=False, obeys_isa=False),
 }
 ENGINES = OURS | OTHERS
 RUNGS = ("plain", "shifts", "tile", "winograd")
@@ -67,7 +67,7 @@ def reason_to_leave_out(name, isa=None):
     if missing:
         return f"{' and '.join(missing)} not installed ({EXTRA})"
     if isa and not engine.obeys_isa:
-        return f"it has no setting that keeps it to {isa.upper()}"
+        return f"it has no setting that keeps all of it to {isa.upper()}"
     compiler = os.environ.get("CXX", "g++")
     if engine.options.get("compiled") and shutil.which(compiler) is None:
         return f"it needs a C++ compiler, and there is no {compiler}"
