@@ -29,7 +29,10 @@ ISAS = {
         "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
     }
 }
-TOLERANCE = 1e-4  # of log-probabilities and losses, which are of the size of 1 to 10
+# Of log-probabilities, and of losses in training, both of the size of 1 to 10. PyTorch's channels_last, as it comes, is
+# off by 1.8e-4 of a loss at 16 × 224², by 1.2e-5 at 128 × 32² (from the same in float64, from which minicnn, JAX and
+# PyTorch's NCHW are off by less than 1e-6): its error grows with the number of pixels.
+TOLERANCES = {"predict": 1e-4, "step": 1e-3}
 
 
 class Bench:
@@ -60,7 +63,7 @@ class Bench:
             names = [*OURS, *(name for name in engines if ENGINES[name].trains or what == "predict")]
             found = self.alternate({name: (name, what, case) for name in names} | {"machine": ("machine",)})
             speed = found.pop("machine")
-            check_agreement(found)
+            check_agreement(what, found)
             row = beside_the_best(found) | share_of_the_bound(what, case, found["minicnn"], speed) | memory(found)
             rows.append({"": named(what, case), **row})
         return rows
@@ -71,7 +74,7 @@ class Bench:
         for what, case in runs:
             found = self.alternate({name: (name + device, what, case) for name in ("minicnn", *LAYOUTS)})
             if not device:  # cuDNN convolves in TF32, unless it is told not to
-                check_agreement(found)
+                check_agreement(what, found)
             rows.append({"": named(what, case), **beside_the_layouts(found)})
         return rows
 
@@ -127,14 +130,14 @@ class Bench:
 LAYOUTS = ("torch", "torch-channels-last")
 
 
-def check_agreement(found):
+def check_agreement(what, found):
     """The time of a network that computes something else is worth nothing."""
     expected = np.array(found["minicnn"][0]["answers"])
     for name, measured in found.items():
         difference = np.abs(np.array(measured[0]["answers"]) - expected).max()
-        if not difference <= TOLERANCE:
+        if not difference <= TOLERANCES[what]:
             raise RuntimeError(
-                f"{name}: expected minicnn's losses or log-probabilities to {TOLERANCE:g}, got a difference of "
+                f"{name}: expected minicnn's losses or log-probabilities to {TOLERANCES[what]:g}, got a difference of "
                 f"{difference:.2g}; it does not compute the same network"
             )
 

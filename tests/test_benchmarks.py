@@ -99,10 +99,14 @@ def test_a_table_has_the_columns_of_all_its_rows():
 def test_an_engine_that_computes_something_else_is_refused():
     from bench import check_agreement
 
-    check_agreement({"minicnn": measured(1), "jax": measured(1, answers=(1.0, 2.00001))})
-    for wrong in ((1.0, 2.001), (1.0, float("nan"))):
+    def check(what, *answers):
+        check_agreement(what, {"minicnn": measured(1), "jax": measured(1, answers=answers)})
+
+    check("predict", 1.0, 2.00001)
+    check("step", 1.0, 2.0002)
+    for what, wrong in (("predict", 2.0002), ("step", 2.002), ("step", float("nan"))):
         with pytest.raises(RuntimeError, match="jax: expected minicnn's"):
-            check_agreement({"minicnn": measured(1), "jax": measured(1, answers=wrong)})
+            check(what, 1.0, wrong)
 
 
 @pytest.mark.quick
@@ -134,7 +138,7 @@ def test_the_worker_measures():
     from bench import Bench, check_agreement
 
     bench = Bench(rounds=1, threads=2)
-    check_agreement(bench.alternate({name: (name, "predict", "1 x 8") for name in ("minicnn", "unfused")}))
+    check_agreement("predict", bench.alternate({name: (name, "predict", "1 x 8") for name in ("minicnn", "unfused")}))
 
 
 @pytest.mark.torch
@@ -142,7 +146,8 @@ def test_pytorch_is_given_the_same_network_and_images():
     from bench import Bench, check_agreement
 
     names = ("minicnn", "torch", "torch-channels-last")
-    check_agreement(Bench(rounds=1, threads=2).alternate({name: (name, "step", "2 x 8") for name in names}))
+    contestants = {name: (name, "step", "2 x 8") for name in names}
+    check_agreement("step", Bench(rounds=1, threads=2).alternate(contestants))
 
 
 @pytest.mark.quick
