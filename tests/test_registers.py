@@ -18,7 +18,7 @@ on_x86 = pytest.mark.skipif(
 
 @on_x86
 @pytest.mark.parametrize(
-    "name, features, tile",
+    ("name", "features", "tile"),
     [
         ("generic", "", (4, 6)),
         ("nehalem", "", (4, 6)),
