@@ -30,8 +30,8 @@ ISAS = {
     }
 }
 # Of log-probabilities, and of losses in training, both of the size of 1 to 10. PyTorch's channels_last, as it comes, is
-# off by 1.8e-4 of the first loss at 16 × 224², by 1.2e-5 at 128 × 32² (from the same in float64, from which minicnn, JAX and
-# PyTorch's NCHW are off by less than 1e-6): its error grows with the number of pixels.
+# off by 1.8e-4 of the first loss at 16 × 224², by 1.2e-5 at 128 × 32²: its error grows with the number of pixels.
+# (From the same in float64, from which minicnn, JAX and PyTorch's NCHW are off by less than 1e-6.)
 TOLERANCES = {"predict": 1e-4, "step": 1e-3}
 
 
