@@ -21,6 +21,7 @@ from numba.core.caching import FunctionCache
 from numba.core.codegen import get_host_cpu_features, initialize_llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
+from numba.np.arrayobj import populate_array
 
 Arguments = ParamSpec("Arguments")
 
@@ -168,6 +169,15 @@ def intrinsic(define: Callable[Concatenate[Any, Arguments], object]) -> Callable
 def element_pointer(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any) -> Any:
     """The address of element `index` of a C-contiguous array, counted flat."""
     return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+def array_in_memory(context: Any, builder: ir.IRBuilder, array_type: Any, address: Any, size: Any) -> Any:
+    """A flat array of `size` numbers that begin at `address`; nobody owns them. Uses `numba.np.arrayobj`."""
+    array = context.make_array(array_type)(context, builder)
+    item_bytes = context.get_constant(types.intp, array_type.dtype.bitwidth // 8)
+    pointer = builder.inttoptr(address, array.data.type)
+    populate_array(array, data=pointer, shape=[size], strides=[item_bytes], itemsize=item_bytes, meminfo=None)
+    return array._getvalue()
 
 
 def llvm_type(context: Any, numba_type: Any) -> Any:

@@ -1,6 +1,6 @@
 """The forward convolution, which is also the input gradient: for each output pixel the sum over its taps."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numba import get_num_threads
 
@@ -17,10 +17,10 @@ from minicnn.backends.cpu.convolution.pieces import View, numbers_of, piece_numb
 from minicnn.backends.cpu.convolution.registers import LANES, ROWS, TERMS
 from minicnn.backends.cpu.convolution.tile.patch import fill_patch, group_of
 from minicnn.backends.cpu.convolution.tile.plan import Plan
-from minicnn.backends.cpu.convolution.tile.weights import PHASE_NUMBERS, Phase, packed_weight
+from minicnn.backends.cpu.convolution.tile.weights import PHASE_NUMBERS, Packed, Phase, packed_weight
 from minicnn.backends.cpu.convolution.vectors import load, store
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
-from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
 from minicnn.plain import Array
 
 TAPS = TERMS  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the piece pass by
@@ -61,10 +61,14 @@ JOB_NUMBERS = len(Job._fields)
 
 def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
-    dtype = weight.dtype
-    packed, phases = packed_weight(plan, weight, x.channels, y.channels)
-    n_phases = len(plan.taps[0]) * len(plan.taps[1])
+    dtype, packed = weight.dtype, packed_weight(plan, weight)
+    launch(*forward_launch(plan, x, y, packed, padded_bias(bias, y.channels, dtype), dtype), dtype=dtype)
+
+
+def forward_launch(plan: Plan, x: View, y: View, packed: Packed, bias: Any, dtype: Any) -> Launch:
+    """The launch that does it, of the weights as the kernel reads them and the bias up to whole vectors."""
     workers = min(get_num_threads(), plan.layout.n_blocks)
+    n_phases = len(plan.taps[0]) * len(plan.taps[1])
     job = Job(
         source=source_address(x.access, dtype),
         sink=sink_address(y.access, dtype),
@@ -85,14 +89,14 @@ def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None
         last_column=plan.last[1],
         phases=n_phases,
     )
-    launch(
+    most_taps = max(len(down) * len(across) for down in plan.taps[0] for across in plan.taps[1])
+    return Launch(
         forward_kernel,
-        (*x.arrays, *y.arrays, packed, padded_bias(bias, y.channels, dtype)),
-        numbers_of(job, plan.layout, workers, phases),
-        table_size=plan.pixels + ROWS + max(TAPS, weight.shape[2] * weight.shape[3]),
+        (*x.arrays, *y.arrays, packed.weight, bias),
+        numbers_of(job, plan.layout, workers, packed.phases),
+        workers,
+        table_size=plan.pixels + ROWS + max(TAPS, most_taps),
         scratch_size=plan.patch_size + 2 * LANES * (plan.pixels + ROWS) * (1 if n_phases == 1 else 2),
-        workers=workers,
-        dtype=dtype,
     )
 
 

@@ -28,9 +28,16 @@ class Phase(NamedTuple):
 PHASE_NUMBERS = len(Phase._fields)
 
 
-def packed_weight(plan: Plan, weight: Array, inputs: int, outputs: int) -> tuple[Array, list[int]]:
+class Packed(NamedTuple):
     """The weights of all phases, and the phases' numbers: for each a `Phase` and its taps."""
+
+    weight: Array
+    phases: list[int]
+
+
+def packed_weight(plan: Plan, weight: Array) -> Packed:
     F, C, KH, KW = weight.shape
+    inputs, outputs = (F, C) if plan.flip else (C, F)
     packed = empty(inputs * lanes_up(outputs) * KH * KW, weight.dtype)
     workers = min(lanes_up(outputs) // LANES, get_num_threads()) if F * C >= SMALL else 1
     phases: list[int] = []
@@ -41,7 +48,7 @@ def packed_weight(plan: Plan, weight: Array, inputs: int, outputs: int) -> tuple
         launch(pack_weight_kernel, (weight, packed), numbers, workers=workers, dtype=weight.dtype)
         phases += [*Phase(a, b, len(taps), start), *(row for (_, row), _ in taps), *(column for _, (_, column) in taps)]
         start += inputs * lanes_up(outputs) * len(taps)
-    return packed, phases
+    return Packed(packed, phases)
 
 
 def _phases(plan: Plan) -> Iterator[tuple[int, int, list[tuple[tuple[int, int], tuple[int, int]]]]]:

@@ -1,6 +1,7 @@
 """The forward convolution, which is also the input gradient: M = V U, and Aᵀ M A."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads
@@ -32,9 +33,9 @@ from minicnn.backends.cpu.convolution.winograd.plan import (
 )
 from minicnn.backends.cpu.convolution.winograd.tiles import SUMS, count_unbalanced, job_of
 from minicnn.backends.cpu.convolution.winograd.transforms import Grid, output_transform
-from minicnn.backends.cpu.convolution.winograd.weights import transformed_weight
+from minicnn.backends.cpu.convolution.winograd.weights import Packed, packed_weight
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
-from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
 from minicnn.plain import Array
 
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
@@ -43,30 +44,36 @@ M_SIZE = KEPT_TILES * (POINTS * 2 * LANES + LANES)
 
 def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
-    dtype, parts = weight.dtype, kernel_parts(plan.kernel_size)
+    dtype, packed = weight.dtype, packed_weight(plan, weight)
+    padded, missing = padded_bias(bias, y.channels, dtype), np.zeros(get_num_threads(), dtype)
+    for fallback in fallbacks_for(forward_fallback, dtype):
+        launch(*forward_launch(plan, x, y, packed, padded, missing, fallback, dtype), dtype=dtype)
+        if not missing.any():
+            break
+
+
+def forward_launch(
+    plan: Plan, x: View, y: View, packed: Packed, bias: Any, missing: Any, fallback: int, dtype: Any
+) -> Launch:
+    """The launch that does it, of the weights as the kernel reads them and the bias up to whole vectors.
+
+    missing: for each worker whether there were tiles to be summed plainly but no fallback; set where x is not bounded.
+    """
+    parts = kernel_parts(plan.kernel_size)
     n_inputs, n_taps = parts[0] * parts[1] * x.channels, math.prod(plan.kernel_size) * x.channels
     V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
-    workers = min(get_num_threads(), plan.layout.n_blocks)
-    guard, missing = not x.bounded, np.empty(workers, dtype)
-    constants = transformed_weight(weight, plan.flip), padded_bias(bias, y.channels, dtype), weight, missing
-    table_size = n_inputs + plan.tiles + ROWS + 3 * plan.tiles + 1 + 16 + ROWS + n_taps
-    scratch_size = plan.patch_size + V_size + M_SIZE + (plan.tiles * SUMS if guard else 0)
-
-    for fallback in fallbacks_for(forward_fallback, dtype):
-        sink = sink_address(y.access, dtype)
-        job = job_of(plan, x, y, dtype, sink=sink, gradient=False, guard=guard, fallback=fallback, V_size=V_size)
-        for_fallback = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if fallback else 0
-        launch(
-            forward_kernel,
-            (*x.arrays, *y.arrays, *constants),
-            numbers_of(job, plan.layout, workers),
-            table_size=table_size,
-            scratch_size=scratch_size + for_fallback,
-            workers=workers,
-            dtype=dtype,
-        )
-        if not (guard and missing.any()):
-            break
+    workers, guard = min(get_num_threads(), plan.layout.n_blocks), not x.bounded
+    sink = sink_address(y.access, dtype)
+    job = job_of(plan, x, y, dtype, sink=sink, gradient=False, guard=guard, fallback=fallback, V_size=V_size)
+    for_fallback = tile_patch_size(x.channels, *parts) + n_taps * lanes_up(y.channels) if fallback else 0
+    return Launch(
+        forward_kernel,
+        (*x.arrays, *y.arrays, packed.weight, bias, packed.plain_weight, missing),
+        numbers_of(job, plan.layout, workers),
+        workers,
+        table_size=n_inputs + plan.tiles + ROWS + 3 * plan.tiles + 1 + 16 + ROWS + n_taps,
+        scratch_size=plan.patch_size + V_size + M_SIZE + (plan.tiles * SUMS if guard else 0) + for_fallback,
+    )
 
 
 @by_pointer
