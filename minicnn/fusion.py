@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from minicnn.backends.contract import Norm
+from minicnn.backends.contract import Block, Norm
 from minicnn.images import Batch, Images, sizes_of
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Layer, ReLU
 from minicnn.network import Sequential
-from minicnn.plain import Array, Pair, Sizes
+from minicnn.plain import Array, Sizes
 
 LONGEST_SIDE = 1 << 24  # up to which every integer is a float32
 
@@ -54,22 +54,14 @@ class ConvBlocks(Sequential):
     def predict(self, x: Any) -> Array:
         x = self._as_images(x)
         self._output_sizes(x)
-        below = x
-        *first_blocks, last_block = self.blocks
-        for conv, bn in first_blocks:
-            below = self.ops.fused_conv_predict(below, *_arguments(conv, bn))
-        if self.pool is None:
-            y = self.ops.fused_output(self.ops.fused_conv_predict(below, *_arguments(*last_block)))
-        else:
-            y = self.ops.fused_conv_predict_max(below, *_arguments(*last_block))
-            y = y.reshape(*y.shape, 1, 1)
-        return y
+        y = self.ops.fused_predict(x, [_block(*block) for block in self.blocks], self.pool is not None)
+        return y if self.pool is None else y.reshape(*y.shape, 1, 1)
 
     def forward(self, x: Any) -> Array:
         x = self._as_images(x)
         activations, counts = [x], self._counts(x)
         for conv, bn in self.blocks:
-            activations.append(self.ops.fused_conv_forward(activations[-1], *_arguments(conv, bn, bn.training)))
+            activations.append(self.ops.fused_conv_forward(activations[-1], *_block(conv, bn, bn.training)))
         if self.pool is None:
             y, peaks = self.ops.fused_output(activations[-1]), None
         else:
@@ -210,8 +202,8 @@ def _pixels(size: Sizes, n_images: int) -> int:
     return n_images * math.prod(size) if isinstance(size, tuple) else int(size.prod(axis=1).sum())
 
 
-def _arguments(conv: Conv2d, bn: BatchNorm2d, from_batch: bool = False) -> tuple[Array, Array | None, Norm, Pair, Pair]:
-    """What the fused operations take of a block: weight, bias, norm, stride, padding."""
+def _block(conv: Conv2d, bn: BatchNorm2d, from_batch: bool = False) -> Block:
+    """What the fused operations compute with."""
     mean, var = (None, None) if from_batch else (bn.state["running_mean"], bn.state["running_var"])
     norm = Norm(bn.params["weight"], bn.params["bias"], mean, var, bn.eps)
-    return conv.params["weight"], conv.params.get("bias"), norm, conv.stride, conv.padding
+    return Block(conv.params["weight"], conv.params.get("bias"), norm, conv.stride, conv.padding)

@@ -14,7 +14,7 @@ import pytest
 
 from minicnn import Images, backends
 from minicnn.backends import guard
-from minicnn.backends.contract import Norm
+from minicnn.backends.contract import Block, Norm
 from minicnn.backends.protocol import OPERATIONS, Operations
 from minicnn.geometry import adaptive_windows, fixed_windows
 from tests import cases, checks
@@ -88,8 +88,7 @@ def example_calls(ops, dtype, size=1, features=700):
         "sgd_step_": (param, moment, grad, 0.1, 0.9, True, 0.01),
         "adam_step_": (param, moment, moment2**2, grad, 0.1, 0.9, 0.99, 1e-8, 0.01, False, 3),
         "fused_conv_forward": block,
-        "fused_conv_predict": fixed_block,
-        "fused_conv_predict_max": fixed_block,
+        "fused_predict": (x, [Block(*fixed_block[1:])], False),
         "fused_output": (activation,),
         "fused_output_backward": (dy_conv, activation),
         "fused_max": (activation,),
@@ -138,8 +137,7 @@ def examples_with_images(ops, dtype, size=1):
         "avg_pool2d_forward": lambda: (x, rows, columns),
         "avg_pool2d_backward": lambda: (dy_pool, rows, columns, x.sizes),
         "fused_conv_forward": lambda: block,
-        "fused_conv_predict": lambda: fixed_block,
-        "fused_conv_predict_max": lambda: fixed_block,
+        "fused_predict": lambda: (x, [Block(*fixed_block[1:])], False),
         "fused_output": lambda: after_a_block(lambda a: (a,)),
         "fused_output_backward": lambda: after_a_block(lambda a: (dy_conv, a)),
         "fused_max": lambda: after_a_block(lambda a: (a,)),
@@ -166,8 +164,8 @@ WITH_IMAGES = {
     "max_pool2d_backward": [Images],
     "avg_pool2d_forward": [Images],
     "avg_pool2d_backward": [Images],
-    "fused_conv_predict_max": [np.ndarray],
     "fused_output": [Images],
+    "fused_predict": [Images],
     "fused_conv_backward": [np.ndarray] * 4 + [Images],
 }
 
@@ -176,7 +174,7 @@ CHANGED = {"scale_": 1, "update_running_statistics_": 2, "sgd_step_": 2, "adam_s
 NOT_AN_ARRAY_OPERATION = {"compile_kernels", "require_device", "prefetch"}
 MAY_RETURN_ITS_ARGUMENT = {"asarray", "to_numpy"}
 # Their results are in a layout that is the backend's own business; they are seen through the other fused operations.
-OPAQUE = {"fused_conv_forward", "fused_conv_predict", "fused_output_backward", "fused_max", "fused_max_backward"}
+OPAQUE = {"fused_conv_forward", "fused_output_backward", "fused_max", "fused_max_backward"}
 
 
 def results_of(ops, name, arguments):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from minicnn.backends import get_backend
+from minicnn.backends.contract import Block
 from minicnn.backends.reference import fused
 from tests import checks
 from tests.test_fusion import assert_fused_is_plain
@@ -19,6 +20,7 @@ from tests.test_mutants import BATCHNORM, plant
 
 SHAPE = (2, 3, 9, 11)
 TRAINING, EVALUATION, FROZEN = "training", "evaluation", "first batchnorm frozen"
+UNPOOLED = "one block without pooling"
 REFERENCE = get_backend("reference")
 WRONG_BATCHNORM = {mutant.name: mutant.wrong for mutant in BATCHNORM}
 
@@ -50,6 +52,18 @@ def _without_bias(true, below, weight, bias, *arguments):
 
 def _flipped(true, below, weight, *arguments):
     return true(below, np.ascontiguousarray(weight[:, :, ::-1, ::-1]), *arguments)
+
+
+def _blocks(wrong):
+    """`fused_predict` whose every block is changed as `wrong` changes the arguments of one."""
+
+    def wrong_predict(true, x, blocks, to_maximum):
+        def changed(block):
+            return wrong(lambda _, *arguments: Block(*arguments), None, *block)
+
+        return true(x, [changed(block) for block in blocks], to_maximum)
+
+    return wrong_predict
 
 
 def _statistics_are_constants(true, gradient, activation, *arguments):
@@ -96,18 +110,12 @@ AROUND = [
         _norm(mean=lambda norm: None, var=lambda norm: None),
         FROZEN,
     ),
-    Mutant(
-        "predict: eps forgotten",
-        "fused_conv_predict",
-        _norm(eps=lambda norm: 0.0),
-        TRAINING,
-        "one block without pooling",
-    ),
-    Mutant("predict: mean forgotten", "fused_conv_predict", _norm(mean=lambda norm: 0 * norm.mean)),
-    Mutant("predict: divided by the variance", "fused_conv_predict", _norm(var=lambda norm: norm.var**2)),
-    Mutant("predict: bias of the convolution forgotten", "fused_conv_predict", _without_bias),
-    Mutant("predict and maximum: eps forgotten", "fused_conv_predict_max", _norm(eps=lambda norm: 0.0)),
-    Mutant("predict and maximum: bias of the convolution forgotten", "fused_conv_predict_max", _without_bias),
+    Mutant("predict: eps forgotten", "fused_predict", _blocks(_norm(eps=lambda norm: 0.0)), stack=UNPOOLED),
+    Mutant("predict: mean forgotten", "fused_predict", _blocks(_norm(mean=lambda norm: 0 * norm.mean))),
+    Mutant("predict: divided by the variance", "fused_predict", _blocks(_norm(var=lambda norm: norm.var**2))),
+    Mutant("predict: bias of the convolution forgotten", "fused_predict", _blocks(_without_bias), stack=UNPOOLED),
+    Mutant("predict and maximum: eps forgotten", "fused_predict", _blocks(_norm(eps=lambda norm: 0.0))),
+    Mutant("predict and maximum: bias of the convolution forgotten", "fused_predict", _blocks(_without_bias)),
     Mutant(
         "maximum of the other image",
         "fused_max",
@@ -233,7 +241,7 @@ WITHIN = [
     Mutant("statistics of the images' means", "batchnorm2d_statistics", _mean_of_images),
     Mutant("statistics of the first image", "batchnorm2d_statistics", lambda true, x: true(x[:1])),
     Mutant("relu's gate open", "relu_backward", _gate_open),
-    Mutant("relu's gate open, a lone block", "relu_backward", _gate_open, TRAINING, "one block without pooling"),
+    Mutant("relu's gate open, a lone block", "relu_backward", _gate_open, TRAINING, UNPOOLED),
     Mutant("relu's gate by the gradient's sign", "relu_backward", _gate_of_the_gradient),
     Mutant("relu forgotten in forward", "relu_forward", lambda true, y: y.copy(), TRAINING, "without pooling"),
     Mutant("the pixel behind the peak", "max_pool2d_backward", _next_pixel),

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.plain import Array
+from minicnn.plain import Array, Pair
 
 MEAN, SCALE, SHIFT, C1, C2 = range(5)  # rows of `Stored.coefficients`
 
@@ -17,6 +17,16 @@ class Norm(NamedTuple):
     mean: Any
     var: Any
     eps: float
+
+
+class Block(NamedTuple):
+    """What a block of convolution, batchnorm and relu computes with: weight (F, C, KH, KW), bias (F,) or None."""
+
+    weight: Any
+    bias: Any
+    norm: Norm
+    stride: Pair
+    padding: Pair
 
 
 class Activation(NamedTuple):

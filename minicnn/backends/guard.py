@@ -72,8 +72,7 @@ CONTRACT = {
     "adam_step_": "param!: any, m!: any, v!: any, grad: any, lr, beta1, beta2, eps, weight_decay, decoupled, step "
     "-> None",
     "fused_conv_forward": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
-    "fused_conv_predict": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
-    "fused_conv_predict_max": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
+    "fused_predict": "x: N C H W, blocks, to_maximum",
     "fused_output": "activation: N F OH OW",
     "fused_output_backward": "da: N F OH OW, activation: N F OH OW",
     "fused_max": "activation: N F OH OW",
@@ -137,6 +136,17 @@ def admitted(name: str, arguments: Sequence[Any], asarray: Callable[[Any], Array
 
     Raises TypeError or ValueError that names the operation, the argument, what was expected and what came.
     """
+    arguments, forms = looked_at(name, arguments, asarray)
+    axes = agreeing_axes(name, forms)
+    for position, argument in _WITH_POSITIONS[name]:
+        require_positions(argument, arguments[position], axes, name)
+    return arguments, axes
+
+
+def looked_at(
+    name: str, arguments: Sequence[Any], asarray: Callable[[Any], Array]
+) -> tuple[list[Any], tuple[Form, ...]]:
+    """(the arguments, each array as kernels take it; the form of each that has one)."""
     arguments = list(arguments)
     forms: list[Form] = []
     for position, expected, argument in _LOOKED_AT[name]:
@@ -149,10 +159,7 @@ def admitted(name: str, arguments: Sequence[Any], asarray: Callable[[Any], Array
             form = _form_of_setting if argument.axes is None else _form_of_array
             arguments[position], form = form(value, argument, asarray, name)
             forms.append(form)
-    axes = _agreeing_axes(name, tuple(forms))
-    for position, argument in _WITH_POSITIONS[name]:
-        require_positions(argument, arguments[position], axes, name)
-    return arguments, axes
+    return arguments, tuple(forms)
 
 
 POSITIONS = ("int32", "int64")  # kinds of array whose numbers are places in another
@@ -217,7 +224,7 @@ def _form_of_windows(tables: Any, what: str) -> Form:
 
 
 @functools.lru_cache(maxsize=1024)
-def _agreeing_axes(name: str, forms: tuple[Form, ...]) -> Axes:
+def agreeing_axes(name: str, forms: tuple[Form, ...]) -> Axes:
     """The length of each axis by letter, a tuple of lengths where images differ. Kept, since calls are much alike.
 
     Raises TypeError for an array of another dtype, ValueError where axes do not belong together.

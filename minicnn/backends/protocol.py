@@ -3,12 +3,12 @@
 `layer.ops` is one of these. An operation's own docstring, in the backend `reference`, has its formula.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import DTypeLike
 
-from minicnn.backends.contract import Activation, Norm
+from minicnn.backends.contract import Activation, Block, Norm
 from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair, Sizes
 
@@ -296,20 +296,10 @@ class Operations(Protocol):
         reference/fused.py, cpu/fused/forward.py, cuda/fused.py
         """
 
-    def fused_conv_predict(
-        self, below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-    ) -> Activation:
-        """The Activation of one block in evaluation, from weight (F, C, KH, KW) and bias (F,) or None.
+    def fused_predict(self, x: Any, blocks: Sequence[Block], to_maximum: bool) -> Any:
+        """x (N, C, H, W) through blocks in evaluation, which have their norm's mean and var.
 
-        reference/fused.py, cpu/fused/prediction.py, cuda/fused.py
-        """
-
-    def fused_conv_predict_max(
-        self, below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-    ) -> Array:
-        """The maximum of each channel, (N, F), of one block in evaluation.
-
-        From weight (F, C, KH, KW) and bias (F,) or None.
+        y (N, F, OH, OW), an ordinary array or `Images`; or the maximum of each channel, (N, F).
 
         reference/fused.py, cpu/fused/prediction.py, cuda/fused.py
         """

@@ -484,7 +484,7 @@ def operation(world, name, position, images):
 
 
 def _seen_through(world, name, result):
-    if name in ("fused_conv_forward", "fused_conv_predict"):
+    if name == "fused_conv_forward":
         return world.ops.fused_output(result)
     if name == "fused_max":
         return result[0]

@@ -19,12 +19,11 @@ from minicnn.backends.cpu.conv import (
 from minicnn.backends.cpu.fused import (
     fused_conv_backward,
     fused_conv_forward,
-    fused_conv_predict,
-    fused_conv_predict_max,
     fused_max,
     fused_max_backward,
     fused_output,
     fused_output_backward,
+    fused_predict,
 )
 from minicnn.backends.cpu.linear import (
     linear_bias_gradient,

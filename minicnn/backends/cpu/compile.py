@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minicnn.backends.compile import run_steps
-from minicnn.backends.contract import Activation, Norm
+from minicnn.backends.contract import Activation, Block, Norm
 from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, linear, log_softmax, losses, optim, pooling
 from minicnn.backends.protocol import Report
 from minicnn.geometry import adaptive_windows
@@ -96,8 +96,9 @@ def _fused_outputs(dtype: np.dtype[Any]) -> None:
     x, _, second = _two_blocks(FEW, dtype)
     fused.fused_output_backward(fused.fused_output(second), second)
     mean = np.ones(8, dtype)
-    first = fused.fused_conv_predict(x, *_block(1, dtype, mean))
-    fused.fused_conv_predict_max(first, *_block(8, dtype, mean))
+    blocks = [Block(*_block(channels, dtype, mean)) for channels in (1, 8)]
+    fused.fused_predict(x, blocks, to_maximum=False)
+    fused.fused_predict(x, blocks, to_maximum=True)
 
 
 def _batchnorm(dtype: np.dtype[Any]) -> None:

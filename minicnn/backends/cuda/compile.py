@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minicnn.backends.compile import run_steps
-from minicnn.backends.contract import Norm
+from minicnn.backends.contract import Block, Norm
 from minicnn.backends.cuda import (
     activation,
     arrays,
@@ -108,11 +108,11 @@ def _fused_backward(dtype: np.dtype[Any]) -> None:
 def _fused_outputs(dtype: np.dtype[Any]) -> None:
     x, first, *_ = _stack(dtype)
     fused.fused_output_backward(fused.fused_output(first), first)
-    below = x
-    for n_channels, n_filters in pairwise(_channels()):
-        block = _block(n_filters, n_channels, dtype, mean=_ones(dtype, n_filters))
-        below = fused.fused_conv_predict(below, *block)
-    fused.fused_output(below)
+    blocks = [
+        Block(*_block(n_filters, n_channels, dtype, mean=_ones(dtype, n_filters)))
+        for n_channels, n_filters in pairwise(_channels())
+    ]
+    fused.fused_predict(x, blocks, to_maximum=False)
 
 
 def _batchnorm(dtype: np.dtype[Any]) -> None:

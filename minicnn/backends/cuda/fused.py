@@ -14,13 +14,15 @@ and MASKED), and the tiles' sums are joined in the order of the tiles, by `momen
 The kernels are those of `convolution`, and beside it of `coefficients` (for each channel) and `planes` (over pixels).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minicnn.backends.contract import Activation, Gradient, Norm, Stored
+from minicnn.backends.chain import chained
+from minicnn.backends.contract import Activation, Block, Gradient, Norm, Stored
 from minicnn.backends.cuda import planes
-from minicnn.backends.cuda.arrays import guarded
+from minicnn.backends.cuda.arrays import asarray, guarded
 from minicnn.backends.cuda.batches import flat
 from minicnn.backends.cuda.coefficients import backward_coefficients, coefficients_of, folded, relu_alone
 from minicnn.backends.cuda.conv import output_sizes, reading
@@ -31,7 +33,7 @@ from minicnn.backends.cuda.elementwise import real_of
 from minicnn.backends.cuda.moments import Records, added, merged_moments
 from minicnn.backends.cuda.runtime.device_array import empty, launch
 from minicnn.backends.cuda.tiles import THREADS
-from minicnn.images import Images
+from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair
 
 # The operations.
@@ -51,21 +53,15 @@ def fused_conv_forward(
 
 
 @guarded
-def fused_conv_predict(
-    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-) -> Activation:
-    """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
-    written, _ = _convolve(below, *folded(weight, bias, norm), stride, padding, PLAIN)
-    return Activation(_stored(written, relu_alone(len(weight), weight.dtype), below), None, from_batch=False)
-
-
-@guarded
-def fused_conv_predict_max(
-    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-) -> Array:
-    """One block in evaluation, and the global maximum of its output, (N, F)."""
-    y, _ = fused_max(fused_conv_predict(below, weight, bias, norm, stride, padding))
-    return y
+def fused_predict(x: Batch, blocks: Sequence[Block], to_maximum: bool) -> Any:
+    """Blocks in evaluation: the last activation, or its global maximum, (N, F). Batchnorm is folded into the
+    convolution, and only relu is left for the reader."""
+    below: Any = x
+    for weight, bias, norm, stride, padding in chained(x, blocks, asarray):
+        written, _ = _convolve(below, *folded(weight, bias, norm), stride, padding, PLAIN)
+        stored = _stored(written, relu_alone(len(weight), weight.dtype), below)
+        below = Activation(stored, None, from_batch=False)
+    return fused_max(below)[0] if to_maximum else fused_output(below)
 
 
 @guarded
@@ -123,7 +119,7 @@ def fused_conv_backward(
     None unless asked for.
     """
     stored, norm, from_batch = activation
-    assert norm is not None  # only `fused_conv_predict` leaves it out, and from there no way leads back
+    assert norm is not None  # only `fused_predict` leaves it out, and from there no way leads back
     coefficients, dbias, d_norm_weight = backward_coefficients(gradient, stored, norm, from_batch)
     dy, x = Source(gradient.g, stored.filters, stored.sizes, GRADIENT, stored.raw, coefficients), _reading(below)
     dweight = passes.weight_gradient(x, dy, weight.shape[2:], stride, padding, weight.dtype)

@@ -7,12 +7,11 @@ from minicnn.backends.reference.device import require_device
 from minicnn.backends.reference.fused import (
     fused_conv_backward,
     fused_conv_forward,
-    fused_conv_predict,
-    fused_conv_predict_max,
     fused_max,
     fused_max_backward,
     fused_output,
     fused_output_backward,
+    fused_predict,
 )
 from minicnn.backends.reference.linear import (
     linear_bias_gradient,

@@ -17,11 +17,12 @@ Here, to be read, every step is written out with the plain operations, and a gra
 y and g in a layout of their own: only these operations look inside an `Activation` or a gradient.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minicnn.backends.contract import Activation, Norm
+from minicnn.backends.contract import Activation, Block, Norm
 from minicnn.backends.reference.mixed import (
     batchnorm2d_eval_backward,
     batchnorm2d_forward,
@@ -57,26 +58,16 @@ def fused_conv_forward(
     return Activation(y, norm, from_batch)
 
 
-def fused_conv_predict(
-    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-) -> Activation:
-    """One block in evaluation: activation (N, F, OH, OW) for below (N, C, H, W), weight (F, C, KH, KW), bias (F,) or
-    None, norm (F,).
+def fused_predict(x: Any, blocks: Sequence[Block], to_maximum: bool) -> Any:
+    """Blocks in evaluation: a (N, F, OH, OW) for x (N, C, H, W), or the maximum of each channel, y (N, F).
 
     Batchnorm is folded into the convolution, and only relu is left for the reader.
     """
-    weight, bias = folded(weight, bias, norm)
-    y = conv2d_forward(_read(below), weight, bias, stride, padding)
-    return Activation(y, None, from_batch=False)
-
-
-def fused_conv_predict_max(
-    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-) -> Array:
-    """One block in evaluation, and the maximum of each channel: y (N, F) for below (N, C, H, W), weight
-    (F, C, KH, KW), bias (F,) or None, norm (F,)."""
-    y, _ = fused_max(fused_conv_predict(below, weight, bias, norm, stride, padding))
-    return y
+    below = x
+    for weight, bias, norm, stride, padding in blocks:
+        y = conv2d_forward(_read(below), *folded(weight, bias, norm), stride, padding)
+        below = Activation(y, None, from_batch=False)
+    return fused_max(below)[0] if to_maximum else fused_output(below)
 
 
 def fused_output(activation: Activation) -> Any:
@@ -131,7 +122,7 @@ def fused_conv_backward(
     forward: y = conv(below)  and  z = scale * (y - mean) + bias
     """
     y, norm, from_batch = activation
-    assert norm is not None  # only `fused_conv_predict` leaves it out, and from there no way leads back
+    assert norm is not None  # only `fused_predict` leaves it out, and from there no way leads back
     batchnorm2d_backward = batchnorm2d_train_backward if from_batch else batchnorm2d_eval_backward
     dy, d_norm_weight, d_norm_bias = batchnorm2d_backward(gradient, y, norm.weight, norm.mean, norm.var, norm.eps)
 

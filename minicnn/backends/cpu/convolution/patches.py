@@ -25,6 +25,7 @@ from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.vectors import fill, load, store, transpose
 from minicnn.backends.cpu.runtime.jit import by_pointer, serial
 from minicnn.backends.cpu.runtime.launch import address, flat
+from minicnn.backends.cpu.runtime.program import Place
 from minicnn.plain import Array
 
 SOURCE_ARRAYS = 4  # every source and every sink gets this many
@@ -62,7 +63,7 @@ def sink_address(function: Callable[..., None], dtype: Any) -> int:
     return address(function, dtype, _sink_signature)
 
 
-def four(*arrays: Array | None) -> tuple[Array | None, ...]:
+def four(*arrays: Place) -> tuple[Place, ...]:
     """The arrays of a source or a sink, filled up to SOURCE_ARRAYS."""
     return arrays + (None,) * (SOURCE_ARRAYS - len(arrays))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from minicnn.backends.cpu.runtime.jit import inlined
 from minicnn.backends.cpu.runtime.launch import unpack
+from minicnn.backends.cpu.runtime.program import Place
 from minicnn.plain import Array
 
 SMALL = 64 * 64  # weights of fewer (f, c) pairs are prepared by one thread: waking a second costs more
@@ -27,7 +28,7 @@ class View(NamedTuple):
     """
 
     access: Callable[..., None]
-    arrays: tuple[Array | None, ...]
+    arrays: tuple[Place, ...]
     channels: int
     sizes: Array  # (N, 2)
     pitch: int

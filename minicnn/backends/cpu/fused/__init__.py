@@ -19,7 +19,7 @@ Who owns what: as in the kernels; a sink writes its window of the output and its
 
     forward.py       a block in training: the sinks that store y and take the moments
     backward.py      its gradients: the sources of dy and the sink of g
-    prediction.py    a block in evaluation, and the global maximum of its output alone
+    prediction.py    blocks in evaluation, or the global maximum of their output alone
     maximum.py       the global maximum of an activation, forward and backward
     output.py        an activation as an ordinary batch, forward and backward
     block.py         the convolution of a block, and the source that reads the activation below
@@ -31,15 +31,14 @@ from minicnn.backends.cpu.fused.backward import fused_conv_backward
 from minicnn.backends.cpu.fused.forward import fused_conv_forward
 from minicnn.backends.cpu.fused.maximum import fused_max, fused_max_backward
 from minicnn.backends.cpu.fused.output import fused_output, fused_output_backward
-from minicnn.backends.cpu.fused.prediction import fused_conv_predict, fused_conv_predict_max
+from minicnn.backends.cpu.fused.prediction import fused_predict
 
 __all__ = [
     "fused_conv_backward",
     "fused_conv_forward",
-    "fused_conv_predict",
-    "fused_conv_predict_max",
     "fused_max",
     "fused_max_backward",
     "fused_output",
     "fused_output_backward",
+    "fused_predict",
 ]

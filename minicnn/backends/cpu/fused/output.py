@@ -22,7 +22,7 @@ from minicnn.backends.cpu.fused.backward import relu_gradient_sink
 from minicnn.backends.cpu.fused.block import pixels_of, reading
 from minicnn.backends.cpu.fused.channels import GRADIENT_SUMS, joined_sums
 from minicnn.backends.cpu.runtime.jit import by_pointer
-from minicnn.backends.cpu.runtime.launch import call, launch, unpack
+from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.images import Images
 from minicnn.plain import Array
@@ -37,7 +37,7 @@ def fused_output(activation: Activation) -> Array | Images:
     pixels, dtype = len(stored.raw), stored.raw.dtype
     data = empty(stored.filters * pixels, dtype)
     target = View(nchw_sink, four(data), stored.filters, stored.sizes, stored.filters)
-    _copy(reading(activation), target, _strips(stored.sizes), dtype)
+    launch(*copy_launch(reading(activation), target, strips_of(stored.sizes), dtype), dtype=dtype)
     images = Images.of(data, stored.filters, stored.sizes)
     return images if stored.mixed else images.as_array()
 
@@ -46,14 +46,15 @@ def fused_output(activation: Activation) -> Array | Images:
 def fused_output_backward(da: Array | Images, activation: Activation) -> Gradient:
     """g from the gradient of `fused_output`."""
     stored = activation.y
-    g, strips = empty(stored.raw.shape, da.dtype), _strips(stored.sizes)
+    g, strips = empty(stored.raw.shape, da.dtype), strips_of(stored.sizes)
     sums = np.empty((len(strips.pieces), GRADIENT_SUMS, g.shape[1]), da.dtype)
     arrays = (g, stored.raw, stored.coefficients, sums)
-    _copy(lanes_reading(da), pixels_of(relu_gradient_sink, arrays, stored), strips, da.dtype)
+    target = pixels_of(relu_gradient_sink, arrays, stored)
+    launch(*copy_launch(lanes_reading(da), target, strips, da.dtype), dtype=da.dtype)
     return Gradient(g, *joined_sums(sums, activation))
 
 
-def _strips(sizes: Array) -> Layout:
+def strips_of(sizes: Array) -> Layout:
     """The layout for copying: pieces of whole rows, of about STRIP pixels."""
     rows = np.maximum(1, STRIP // sizes[:, 1])
     return one_to_a_block(cut(sizes, sizes, np.column_stack([rows, sizes[:, 1]])))
@@ -75,17 +76,13 @@ class CopyJob(NamedTuple):
 COPY_NUMBERS = len(CopyJob._fields)
 
 
-def _copy(x: View, y: View, strips: Layout, dtype: np.dtype[Any]) -> None:
-    """Read through a source and write through a sink, strip by strip, the sizes staying as they are."""
+def copy_launch(x: View, y: View, strips: Layout, dtype: np.dtype[Any]) -> Launch:
+    """The launch that reads x and writes y, strip by strip, the sizes staying as they are."""
     workers = min(strips.n_blocks, get_num_threads())
     job = CopyJob(source_address(x.access, dtype), sink_address(y.access, dtype), x.channels, x.pitch, y.pitch)
-    launch(
-        copy_kernel,
-        (*x.arrays, *y.arrays),
-        numbers_of(job, strips, workers),
-        scratch_size=int(np.diff(strips.costs).max()) * LANES,
-        workers=workers,
-        dtype=dtype,
+    scratch_size = int(np.diff(strips.costs).max()) * LANES
+    return Launch(
+        copy_kernel, (*x.arrays, *y.arrays), numbers_of(job, strips, workers), workers, scratch_size=scratch_size
     )
 
 

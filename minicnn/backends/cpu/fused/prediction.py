@@ -1,55 +1,120 @@
-"""A block in evaluation: batchnorm is folded into the convolution."""
+"""Blocks in evaluation: batchnorm is folded into the convolutions, and all of them run as one program.
 
+For one small picture the kernels take a tenth of a millisecond, and to prepare them takes longer. So two things are
+kept: for each network the weights as kernels read them, in `prepared`, and for each size of batch the program.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import get_num_threads
 
-from minicnn.backends.contract import Activation, Norm, Stored
+from minicnn.backends.chain import require_chain
+from minicnn.backends.contract import Block
 from minicnn.backends.cpu.arrays import guarded
-from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up
+from minicnn.backends.cpu.batches import empty_batch, flat, sizes_table
+from minicnn.backends.cpu.conv import output_sizes
+from minicnn.backends.cpu.convolution import tile, winograd
+from minicnn.backends.cpu.convolution.patches import (
+    Image,
+    Window,
+    four,
+    lanes_up,
+    nchw_sink,
+    plane_source,
+)
+from minicnn.backends.cpu.convolution.pieces import View, sizes_from
 from minicnn.backends.cpu.convolution.registers import LANES
-from minicnn.backends.cpu.convolution.vectors import load, store, where_greater
-from minicnn.backends.cpu.fused.block import is_mixed, planned
+from minicnn.backends.cpu.convolution.vectors import load, relu, store, where_greater
+from minicnn.backends.cpu.convolution.winograd.fallback import fallbacks_for
+from minicnn.backends.cpu.convolution.winograd.forward import forward_fallback
+from minicnn.backends.cpu.fused.block import activation_source, as_read_by
 from minicnn.backends.cpu.fused.channels import relu_coefficients
 from minicnn.backends.cpu.fused.forward import store_sink
+from minicnn.backends.cpu.fused.output import copy_launch, strips_of
+from minicnn.backends.cpu.fused.prepared import Kind, prepared
 from minicnn.backends.cpu.runtime.jit import by_pointer
-from minicnn.backends.cpu.runtime.memory import empty
-from minicnn.plain import Array, Pair
+from minicnn.backends.cpu.runtime.launch import Launch, unpack
+from minicnn.backends.cpu.runtime.program import Given, Kept, Program, Room
+from minicnn.plain import Array
+
+X, Y, MISSING = map(Given, range(3))  # what a program is given: images, output, and `missing` of Winograd's kernels
 
 
 @guarded
-def fused_conv_predict(
-    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-) -> Activation:
-    """One block in evaluation: batchnorm is folded into the convolution, and only relu is left for the reader."""
-    weight, bias = _folded(weight, bias, norm)
-    convolution = planned(below, weight, stride, padding)
-    raw = empty((convolution.plan.layout.pixels, convolution.padded), weight.dtype)
-    convolution.run(bias, store_sink, raw)
-    coefficients = relu_coefficients(convolution.padded, weight.dtype)
-    stored = Stored(raw, coefficients, len(weight), convolution.sizes, is_mixed(below))
-    return Activation(stored, None, from_batch=False)
+def fused_predict(x: Any, blocks: Sequence[Block], to_maximum: bool) -> Any:
+    """The output of blocks in evaluation, (N, F, OH, OW) or `Images`; or of each channel the maximum, (N, F)."""
+    weights = prepared(blocks)
+    require_chain((x.shape, x.dtype), weights.forms)
+    sizes = sizes_table(x).tobytes()
+    *_, last = weights.kinds
+    for fallback in fallbacks_for(forward_fallback, x.dtype):
+        program = _program(sizes, x.shape[1], weights.kinds, x.dtype, to_maximum, fallback, get_num_threads())
+        if to_maximum:
+            y = flat_y = np.empty((len(x), last.filters), x.dtype)
+        else:
+            y = empty_batch(x, last.filters, _sizes_behind(sizes, weights.kinds), x.dtype)
+            flat_y = flat(y)
+        missing = np.zeros(get_num_threads(), x.dtype)
+        program.run(flat(x), flat_y, missing, kept=weights.addresses)
+        if not missing.any():
+            break
+    return y
 
 
-@guarded
-def fused_conv_predict_max(
-    below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
-) -> Array:
-    """One block in evaluation, and the global maximum of its output, (N, F). The output itself is never stored."""
-    weight, bias = _folded(weight, bias, norm)
-    convolution = planned(below, weight, stride, padding)
-    maxima = np.empty((convolution.plan.pieces, convolution.padded), weight.dtype)
-    convolution.run(bias, max_sink, maxima)
-    first_of_image = convolution.plan.layout.first_of_image
-    largest: Array = np.maximum.reduceat(maxima, first_of_image)[:, : len(weight)]
-    return np.maximum(largest, 0)
+# The program.
 
 
-def _folded(weight: Array, bias: Array | None, norm: Norm) -> tuple[Array, Array]:
-    """Weight and bias of the one convolution that does what convolution and batchnorm do: W' = scale * W."""
-    scale = (norm.weight / np.sqrt(norm.var + norm.eps)).astype(weight.dtype)
-    shift = norm.bias - scale * norm.mean
-    return weight * scale[:, None, None, None], shift if bias is None else scale * bias + shift
+@lru_cache(maxsize=64)
+def _program(
+    sizes: bytes,
+    channels: int,
+    kinds: tuple[Kind, ...],
+    dtype: np.dtype[Any],
+    to_maximum: bool,
+    fallback: int,
+    threads: int,
+) -> Program:
+    """The launches for images of `sizes`. The workers of a launch are at most `threads`."""
+    rooms = Room(0), Room(0)  # each block reads one and writes the other
+    read = View(plane_source, four(X), channels, sizes_from(sizes), channels)
+    launches = []
+    for k, kind in enumerate(kinds):
+        algorithm, room, padded = kind.algorithm, rooms[k % 2], lanes_up(kind.filters)
+        y_sizes = output_sizes(read.sizes, kind.kernel_size, kind.stride, kind.padding)
+        window = kind.kernel_size, kind.stride, kind.padding
+        plan = algorithm.plan_forward(*window, read.channels, read.sizes, y_sizes, dtype.itemsize)
+        last = to_maximum and k == len(kinds) - 1
+        room.size = max(room.size, padded * (plan.pieces if last else plan.layout.pixels))
+        written = View(max_sink if last else store_sink, four(room), kind.filters, y_sizes, padded)
+        weight, bias, plain_weight = Kept(3 * k), Kept(3 * k + 1), Kept(3 * k + 2)
+        x = as_read_by(algorithm, read)
+        if algorithm is winograd:
+            packed = winograd.Packed(weight, plain_weight)
+            launches.append(winograd.forward_launch(plan, x, written, packed, bias, dtype, MISSING, fallback))
+        else:
+            launches.append(tile.forward_launch(plan, x, written, tile.Packed(weight, kind.phases), bias, dtype))
+        activation = four(room, relu_coefficients(padded, dtype))
+        read = View(activation_source, activation, kind.filters, y_sizes, padded)
+    if to_maximum:
+        of_images = plan.layout.first_of_image
+        numbers = (len(of_images), kind.filters, padded, *of_images, plan.pieces)
+        launches.append(Launch(maximum_kernel, (room, Y), numbers, workers=1))
+    else:
+        written = View(nchw_sink, four(Y), kind.filters, y_sizes, kind.filters)
+        launches.append(copy_launch(read, written, strips_of(y_sizes), dtype))
+    return Program(launches, dtype, kept=3 * len(kinds))
+
+
+@lru_cache(maxsize=256)
+def _sizes_behind(sizes: bytes, kinds: tuple[Kind, ...]) -> Array:
+    """(N, 2) of the output."""
+    behind = sizes_from(sizes)
+    for kind in kinds:
+        behind = output_sizes(behind, kind.kernel_size, kind.stride, kind.padding)
+    return behind
 
 
 @by_pointer
@@ -63,3 +128,23 @@ def max_sink(arrays: tuple[Array, ...], image: Image, window: Window, pitch: int
             value = load(patch, (p * pitch + q) * LANES)
             best = where_greater(value, best, value, best)
     store(maxima, record * padded + window.channel, best)
+
+
+@by_pointer
+def maximum_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scratch: Array, worker: int) -> None:
+    """y[n, f] = relu of the maximum over the pieces of image n. arrays: maxima (pieces, F up to whole vectors), y.
+
+    numbers: N, F, F up to whole vectors, and for each image its first piece, then how many pieces there are.
+    """
+    maxima, y = arrays[:2]
+    N, F, padded = unpack(numbers, 3)
+    firsts = numbers[3:]
+    for n in range(N):
+        for f in range(0, padded, LANES):
+            best = load(maxima, firsts[n] * padded + f)
+            for piece in range(firsts[n] + 1, firsts[n + 1]):
+                value = load(maxima, piece * padded + f)
+                best = where_greater(value, best, value, best)
+            store(maxima, f, relu(best))
+            for lane in range(min(LANES, F - f)):
+                y[n * F + f + lane] = maxima[f + lane]

@@ -41,6 +41,7 @@ ALIGNED = 64  # bytes: of a cache line and of the widest vector; scratch begins 
 
 Signature = Callable[[Any], tuple[Any, ...]]  # from a dtype to the Numba types of a function's arguments
 
+
 class Launch(NamedTuple):
     """A kernel and what it is run on: up to ARRAYS arrays, integers, and how much each worker gets to work with, in
     int64 (table_size) and in numbers of the arrays' dtype (scratch_size)."""
@@ -58,7 +59,7 @@ _addresses: dict[tuple[Callable[..., None], Any], int] = {}
 
 def launch(
     kernel: Callable[..., None],
-    arrays: Sequence[Array | None],
+    arrays: Sequence[Any],
     numbers: ArrayLike,
     workers: int,
     table_size: int = 0,
@@ -74,8 +75,8 @@ def launch(
         table_size, scratch_size: how many int64 and how many numbers of `dtype` each worker gets to work with.
     """
     numbers = np.asarray(numbers, np.int64)
-    scratch_size = whole_lines(scratch_size, dtype)
-    row = Row(address(kernel, dtype, kernel_signature), workers, 0, len(numbers), table_size, 0, scratch_size)
+    pitch = whole_lines(scratch_size, dtype)
+    row = Row(address(kernel, dtype, kernel_signature), workers, 0, len(numbers), table_size, 0, scratch_size, pitch)
     run = run_serially if workers == 1 else run_in_parallel  # no need to wake the other threads for one
     run(
         np.array([row], np.int64),
@@ -84,7 +85,7 @@ def launch(
         flat_arrays(arrays, dtype),
         numbers,
         np.empty(workers * table_size, np.int64),
-        working_memory(workers * scratch_size, dtype),
+        working_memory(workers * pitch, dtype),
     )
 
 
@@ -141,6 +142,7 @@ class Row(NamedTuple):
     table_size: int
     scratch_at: int  # in the working memory
     scratch_size: int
+    scratch_pitch: int  # from one worker's to the next's
 
 
 # Of a slot, where an array of a launch may be found: its address, how many numbers it has, and whether the address
@@ -205,12 +207,10 @@ def _find_arrays(slots: Array, given: tuple[Array, ...], memory: Array) -> int:
 
 
 @inlined
-def _work(
-    row: Array, places: Array, slots: Array, numbers: Array, tables: Array, memory: Array, worker: int
-) -> None:
+def _work(row: Array, places: Array, slots: Array, numbers: Array, tables: Array, memory: Array, worker: int) -> None:
     """One worker of a launch."""
     this = Row(*unpack(row, ROW_NUMBERS))
-    table_at, scratch_at = worker * this.table_size, this.scratch_at + worker * this.scratch_size
+    table_at, scratch_at = worker * this.table_size, this.scratch_at + worker * this.scratch_pitch
     call(
         this.kernel,
         (

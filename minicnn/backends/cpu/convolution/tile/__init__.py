@@ -24,8 +24,18 @@ Cost: C * KH * KW * F multiply-adds for each output pixel, in each pass.
     patch.py              the padded patch that both read
 """
 
-from minicnn.backends.cpu.convolution.tile.forward import run
-from minicnn.backends.cpu.convolution.tile.plan import plan_forward, plan_input_gradient
+from minicnn.backends.cpu.convolution.tile.forward import forward_launch, run
+from minicnn.backends.cpu.convolution.tile.plan import forward_taps, plan_forward, plan_input_gradient
 from minicnn.backends.cpu.convolution.tile.weight_gradient import run_weight_gradient
+from minicnn.backends.cpu.convolution.tile.weights import Packed, packed_weight
 
-__all__ = ["plan_forward", "plan_input_gradient", "run", "run_weight_gradient"]
+__all__ = [
+    "Packed",
+    "forward_launch",
+    "forward_taps",
+    "packed_weight",
+    "plan_forward",
+    "plan_input_gradient",
+    "run",
+    "run_weight_gradient",
+]

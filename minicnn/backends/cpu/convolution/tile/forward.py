@@ -21,6 +21,7 @@ from minicnn.backends.cpu.convolution.tile.weights import PHASE_NUMBERS, Packed,
 from minicnn.backends.cpu.convolution.vectors import load, store
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
+from minicnn.backends.cpu.runtime.program import Place
 from minicnn.plain import Array
 
 TAPS = TERMS  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the piece pass by
@@ -61,11 +62,11 @@ JOB_NUMBERS = len(Job._fields)
 
 def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
-    dtype, packed = weight.dtype, packed_weight(plan, weight)
+    dtype, packed = weight.dtype, packed_weight(plan.taps, weight, plan.flip)
     launch(*forward_launch(plan, x, y, packed, padded_bias(bias, y.channels, dtype), dtype), dtype=dtype)
 
 
-def forward_launch(plan: Plan, x: View, y: View, packed: Packed, bias: Any, dtype: Any) -> Launch:
+def forward_launch(plan: Plan, x: View, y: View, packed: Packed, bias: Place, dtype: Any) -> Launch:
     """The launch that does it, of the weights as the kernel reads them and the bias up to whole vectors."""
     workers = min(get_num_threads(), plan.layout.n_blocks)
     n_phases = len(plan.taps[0]) * len(plan.taps[1])

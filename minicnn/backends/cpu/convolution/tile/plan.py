@@ -46,10 +46,15 @@ def plan_forward(
 
     Every output pixel meets all taps: one phase.
     """
-    taps = tuple(
+    taps = forward_taps(kernel_size, padding)
+    return _plan((1, 1), stride, taps, False, inputs, x_sizes.tobytes(), y_sizes.tobytes(), number_bytes)
+
+
+def forward_taps(kernel_size: Pair, padding: Pair) -> tuple[tuple[Taps, ...], ...]:
+    """The taps of each axis, of one phase."""
+    return tuple(
         (tuple((i, i - pad) for i in range(kernel)),) for kernel, pad in zip(kernel_size, padding, strict=True)
     )
-    return _plan((1, 1), stride, taps, False, inputs, x_sizes.tobytes(), y_sizes.tobytes(), number_bytes)
 
 
 def plan_input_gradient(

@@ -1,14 +1,14 @@
 """The weights as the forward kernel reads them, phase after phase."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.patches import lanes_up
 from minicnn.backends.cpu.convolution.pieces import SMALL
 from minicnn.backends.cpu.convolution.registers import LANES
-from minicnn.backends.cpu.convolution.tile.plan import Plan
+from minicnn.backends.cpu.convolution.tile.plan import Taps
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
@@ -31,29 +31,30 @@ PHASE_NUMBERS = len(Phase._fields)
 class Packed(NamedTuple):
     """The weights of all phases, and the phases' numbers: for each a `Phase` and its taps."""
 
-    weight: Array
-    phases: list[int]
+    weight: Any  # an array, or its place in a program
+    phases: Sequence[int]
 
 
-def packed_weight(plan: Plan, weight: Array) -> Packed:
+def packed_weight(taps_of_axes: tuple[tuple[Taps, ...], ...], weight: Array, flip: bool) -> Packed:
     F, C, KH, KW = weight.shape
-    inputs, outputs = (F, C) if plan.flip else (C, F)
+    inputs, outputs = (F, C) if flip else (C, F)
     packed = empty(inputs * lanes_up(outputs) * KH * KW, weight.dtype)
     workers = min(lanes_up(outputs) // LANES, get_num_threads()) if F * C >= SMALL else 1
     phases: list[int] = []
     start = 0
-    for a, b, taps in _phases(plan):
+    for a, b, taps in _phases(*taps_of_axes):
         places = [i * KW + j for (i, _), (j, _) in taps]
-        numbers = (F, C, KH * KW, plan.flip, workers, start, *places)
+        numbers = (F, C, KH * KW, flip, workers, start, *places)
         launch(pack_weight_kernel, (weight, packed), numbers, workers=workers, dtype=weight.dtype)
         phases += [*Phase(a, b, len(taps), start), *(row for (_, row), _ in taps), *(column for _, (_, column) in taps)]
         start += inputs * lanes_up(outputs) * len(taps)
     return Packed(packed, phases)
 
 
-def _phases(plan: Plan) -> Iterator[tuple[int, int, list[tuple[tuple[int, int], tuple[int, int]]]]]:
+def _phases(
+    down: tuple[Taps, ...], across: tuple[Taps, ...]
+) -> Iterator[tuple[int, int, list[tuple[tuple[int, int], tuple[int, int]]]]]:
     """Row, column and taps of each phase: pairs of a tap down and a tap across."""
-    down, across = plan.taps
     for a, rows in enumerate(down):
         for b, columns in enumerate(across):
             yield a, b, [(row, column) for row in rows for column in columns]

@@ -45,7 +45,7 @@ tile.
 
 from minicnn.backends.cpu.convolution.winograd.balance import fit
 from minicnn.backends.cpu.convolution.winograd.both_gradients import run_both_gradients, supports_both
-from minicnn.backends.cpu.convolution.winograd.forward import run
+from minicnn.backends.cpu.convolution.winograd.forward import forward_launch, run
 from minicnn.backends.cpu.convolution.winograd.plan import kernel_parts, plan_forward, plan_input_gradient
 from minicnn.backends.cpu.convolution.winograd.transforms import (
     input_1d,
@@ -55,12 +55,16 @@ from minicnn.backends.cpu.convolution.winograd.transforms import (
     weight_adjoint_1d,
 )
 from minicnn.backends.cpu.convolution.winograd.weight_gradient import run_weight_gradient
+from minicnn.backends.cpu.convolution.winograd.weights import Packed, packed_weight
 from minicnn.plain import Array, Pair
 
 __all__ = [
+    "Packed",
+    "forward_launch",
     "input_1d",
     "output_1d",
     "output_adjoint_1d",
+    "packed_weight",
     "plan_forward",
     "plan_input_gradient",
     "run",

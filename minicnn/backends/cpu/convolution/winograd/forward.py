@@ -36,6 +36,7 @@ from minicnn.backends.cpu.convolution.winograd.transforms import Grid, output_tr
 from minicnn.backends.cpu.convolution.winograd.weights import Packed, packed_weight
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
+from minicnn.backends.cpu.runtime.program import Place
 from minicnn.plain import Array
 
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
@@ -44,20 +45,21 @@ M_SIZE = KEPT_TILES * (POINTS * 2 * LANES + LANES)
 
 def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
-    dtype, packed = weight.dtype, packed_weight(plan, weight)
-    padded, missing = padded_bias(bias, y.channels, dtype), np.zeros(get_num_threads(), dtype)
+    dtype, packed = weight.dtype, packed_weight(weight, plan.flip)
+    padded, missing = padded_bias(bias, y.channels, dtype), np.empty(get_num_threads(), dtype)
     for fallback in fallbacks_for(forward_fallback, dtype):
-        launch(*forward_launch(plan, x, y, packed, padded, missing, fallback, dtype), dtype=dtype)
+        missing[:] = 0
+        launch(*forward_launch(plan, x, y, packed, padded, dtype, missing, fallback), dtype=dtype)
         if not missing.any():
             break
 
 
 def forward_launch(
-    plan: Plan, x: View, y: View, packed: Packed, bias: Any, missing: Any, fallback: int, dtype: Any
+    plan: Plan, x: View, y: View, packed: Packed, bias: Place, dtype: Any, missing: Place, fallback: int
 ) -> Launch:
     """The launch that does it, of the weights as the kernel reads them and the bias up to whole vectors.
 
-    missing: for each worker whether there were tiles to be summed plainly but no fallback; set where x is not bounded.
+    missing: 0, and for each worker set to 1 where there were tiles to be summed plainly but no fallback.
     """
     parts = kernel_parts(plan.kernel_size)
     n_inputs, n_taps = parts[0] * parts[1] * x.channels, math.prod(plan.kernel_size) * x.channels
@@ -96,7 +98,6 @@ def forward_kernel(arrays: tuple[Array, ...], numbers: Array, table: Array, scra
     places = table[len(taps) + len(rows) :]  # of each tile in the patch of the output, and its row's length
     unbalanced = places[2 * job.tiles :]
     unbalanced[job.tiles] = 0  # nothing is prepared for plain sums yet
-    missing[worker] = 0
     inputs_in_order(job, taps)
     for b in range(numbers[job.shares_at + worker], numbers[job.shares_at + worker + 1]):
         first, stop = numbers[job.blocks_at + b], numbers[job.blocks_at + b + 1]

@@ -1,13 +1,13 @@
 """The weights, transformed: U = G g Gᵀ."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.patches import lanes_up
 from minicnn.backends.cpu.convolution.pieces import SMALL
 from minicnn.backends.cpu.convolution.registers import LANES
-from minicnn.backends.cpu.convolution.winograd.plan import POINTS, Plan, kernel_parts
+from minicnn.backends.cpu.convolution.winograd.plan import POINTS, kernel_parts
 from minicnn.backends.cpu.convolution.winograd.transforms import Grid, weight_transform
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import launch, unpack
@@ -18,17 +18,17 @@ from minicnn.plain import Array
 class Packed(NamedTuple):
     """U = G g Gᵀ as the forward kernel reads it; and g, for what is summed plainly."""
 
-    weight: Array
-    plain_weight: Array
+    weight: Any  # an array, or its place in a program
+    plain_weight: Any
 
 
-def packed_weight(plan: Plan, weight: Array) -> Packed:
+def packed_weight(weight: Array, flip: bool) -> Packed:
     F, C, KH, KW = weight.shape
-    inputs, outputs = (F, C) if plan.flip else (C, F)
+    inputs, outputs = (F, C) if flip else (C, F)
     parts = kernel_parts((KH, KW))
     U = empty(POINTS * parts[0] * parts[1] * inputs * lanes_up(outputs), weight.dtype)
     workers = min(lanes_up(outputs) // LANES, get_num_threads()) if C * F >= SMALL else 1
-    numbers = (F, C, KH, KW, plan.flip, workers)
+    numbers = (F, C, KH, KW, flip, workers)
     launch(transform_weight_kernel, (weight, U), numbers, scratch_size=9 * LANES, workers=workers, dtype=weight.dtype)
     return Packed(U, weight)
 
