@@ -43,7 +43,7 @@ from minicnn.backends.cpu.convolution.winograd.weight_gradient import (
     finished,
     transform_sums,
 )
-from minicnn.backends.cpu.convolution.winograd.weights import transformed_weight
+from minicnn.backends.cpu.convolution.winograd.weights import packed_weight
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.launch import address, call, flat, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
@@ -90,7 +90,7 @@ def run_both_gradients(plan: Plan, x: View, dy: View, dx: View, weight: Array) -
     numbers[JOB_NUMBERS : 2 * JOB_NUMBERS][-3:] = numbers[:JOB_NUMBERS][-3:] - JOB_NUMBERS  # as seen from there
     launch(
         both_gradients_kernel,
-        (*dy.arrays, *dx.arrays, *x.arrays[:X_ARRAYS], transformed_weight(weight, flip=True), sums),
+        (*dy.arrays, *dx.arrays, *x.arrays[:X_ARRAYS], packed_weight(weight, flip=True).weight, sums),
         numbers,
         table_size=F + plan.tiles + ROWS + 2 * plan.tiles + rows_up(C) + plan.tiles,
         scratch_size=plan.patch_size + V_size + Q_size + x_V_size + M_SIZE + dU_and_bias,
