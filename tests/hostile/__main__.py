@@ -44,6 +44,7 @@ def main(log, skip, examples, number):
 
     examples_of_hypothesis()
     log.run("numbers far apart", numbers_far_apart)
+    log.run("many blocks", many_blocks)
     reached = {name for name, kernel in kernels() if kernel.overloads}  # compiled, or loaded, when it is first called
     every = {name for name, _ in kernels()}
     log.say(json.dumps({"operations": sorted(operations), "reached": sorted(reached), "kernels": sorted(every)}))
@@ -65,6 +66,25 @@ def numbers_far_apart():
     assert np.isfinite(dx[0, 1:]).all()
 
 
+def many_blocks():
+    """A batch so large that a block's two gradients are taken in one pass, which hypothesis never draws."""
+    found, expected = [], []
+    for backend, dtype, numbers in (("cpu", np.float32, found), ("reference", np.float64, expected)):
+        rng = np.random.default_rng(0)
+        layers = [
+            layer
+            for channels in (3, 8)
+            for layer in (minicnn.Conv2d(channels, 8, 3, padding=1, rng=rng), minicnn.BatchNorm2d(8), minicnn.ReLU())
+        ]
+        network = minicnn.Sequential(*layers).to(backend, dtype)
+        x = rng.standard_normal((9, 3, 32, 32)).astype(np.float32).astype(dtype)
+        computed = minicnn.fuse(network) if backend == "cpu" else network
+        y = computed.forward(x)
+        dy = rng.standard_normal(y.shape).astype(np.float32).astype(dtype)
+        numbers += [y, computed.backward(dy), *(grad for layer in layers for grad in layer.grads.values())]
+    require_close({"passes": found}, {"passes": expected}, TOLERANCE["float32"])
+
+
 def _noted(function, operations):
     def noted(*arguments, **keywords):
         operations.add(function.__name__)
@@ -78,14 +98,15 @@ def _noted(function, operations):
 def kernels():
     """All compiled functions of the cpu backend that Python may start: parallel loops, and those called by address.
 
-    But for two of the convolution's first rung, of which operations call the input gradient alone.
+    But for plain forms that stand beside fast ones: of the convolution's first rung operations call the input gradient
+    alone, and that of matrix products is called by tests.
     """
     for found in gc.get_objects():
         if isinstance(found, Dispatcher) and found.py_func.__module__.startswith("minicnn.backends.cpu"):
             options = found.targetoptions
             name = f"{found.py_func.__module__}.{found.py_func.__qualname__}"
-            first_rung = name.endswith(("plain._forward", "plain._weight_gradient"))
-            if (options.get("parallel") or options.get("no_cpython_wrapper")) and not first_rung:
+            plain = name.endswith(("plain._forward", "plain._weight_gradient", "products.plain_kernel"))
+            if (options.get("parallel") or options.get("no_cpython_wrapper")) and not plain:
                 yield name, found
 
 
