@@ -8,7 +8,7 @@ import pytest
 import minicnn
 from minicnn import Images, backends
 from minicnn.backends import cuda as backend
-from minicnn.backends.contract import Norm
+from minicnn.backends.contract import Block, Norm
 from tests import checks
 from tests.cuda.host_device import host_device
 from tests.cuda.ir_on_cpu import forward, reverse, shuffled
@@ -31,13 +31,15 @@ def in_all_orders(work):
 
 
 def on_backend(ops, value):
-    """Arrays, images and numbers of a batchnorm on a backend; anything else, as it is."""
+    """Arrays, images, and what blocks compute with, on a backend; anything else, as it is."""
     if isinstance(value, np.ndarray):
         return ops.asarray(value)
     if isinstance(value, Images):
         return value.like(ops.asarray(value.data))
-    if isinstance(value, Norm):
-        return Norm(*(on_backend(ops, number) for number in value))
+    if isinstance(value, Norm | Block):
+        return type(value)(*(on_backend(ops, part) for part in value))
+    if type(value) is tuple:
+        return tuple(on_backend(ops, part) for part in value)
     return value
 
 
