@@ -80,7 +80,8 @@ def unpack_wheels(folder):
     python = next((folder / "root" / "usr" / "bin").glob("python3.*"))
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", "utf-8")
-    requirements = setup["options"]["install_requires"].split()
+    # Those with a marker are for other processors; pip would look at this one.
+    requirements = [line for line in setup["options"]["install_requires"].splitlines() if line and ";" not in line]
     platforms = [word for name in WHEELS_FOR for word in ("--platform", name)]
     version = python.name.removeprefix("python")
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", folder / "wheels", "--only-binary", ":all:")
@@ -106,10 +107,12 @@ def run_checks(folder, python):
         for parts in PROCESSES
     ]
     outputs = [process.communicate()[0] for process in started]
-    print(*outputs, sep="")
     if any(process.returncode for process in started):
+        print(*outputs, sep="")
         return 1
-    said = [json.loads(output.splitlines()[-1]) for output in outputs]
+    checks, said = zip(*(output.rstrip().rsplit("\n", 1) for output in outputs), strict=True)
+    print(*checks, sep="\n")
+    said = [json.loads(line) for line in said]
     left_out = set(said[0]["all"]).difference(*(each["called"] for each in said))
     if left_out:
         print(f"aarch64: no check calls {', '.join(sorted(left_out))}")
