@@ -75,30 +75,39 @@ def launch(
         table_size, scratch_size: how many int64 and how many numbers of `dtype` each worker gets to work with.
     """
     numbers = np.asarray(numbers, np.int64)
-    pitch = whole_lines(scratch_size, dtype)
-    row = Row(address(kernel, dtype, kernel_signature), workers, 0, len(numbers), table_size, 0, scratch_size, pitch)
+    rows, memory_size = _one_row(kernel, len(numbers), workers, table_size, scratch_size, np.dtype(dtype))
     run = run_serially if workers == 1 else run_in_parallel  # no need to wake the other threads for one
     run(
-        np.array([row], np.int64),
+        rows,
         _IN_ORDER,
-        np.zeros((ARRAYS, SLOT_NUMBERS), np.int64),
+        np.empty((ARRAYS, SLOT_NUMBERS), np.int64),
         flat_arrays(arrays, dtype),
         numbers,
         np.empty(workers * table_size, np.int64),
-        working_memory(workers * pitch, dtype),
+        working_memory(memory_size, dtype),
     )
+
+
+@lru_cache(maxsize=1024)
+def _one_row(
+    kernel: Callable[..., None], n_numbers: int, workers: int, table_size: int, scratch_size: int, dtype: np.dtype[Any]
+) -> tuple[Array, int]:
+    """The table of one launch, and how many numbers it works with: kept, since launches are much alike."""
+    pitch = whole_lines(scratch_size, dtype)
+    row = Row(address(kernel, dtype, kernel_signature), workers, 0, n_numbers, table_size, 0, scratch_size, pitch)
+    return np.array([row], np.int64), workers * pitch
 
 
 def flat_arrays(arrays: Sequence[Array | None], dtype: Any) -> tuple[Array, ...]:
     """The arrays flat, None as no numbers, and as many without numbers as make ARRAYS of them."""
     nothing = _no_numbers(dtype)
-    return (*(nothing if array is None else array.reshape(-1) for array in arrays),
-            *(nothing,) * (ARRAYS - len(arrays)))  # fmt: skip
+    flat = [nothing if array is None else array.reshape(-1) for array in arrays]
+    return (*flat, *(nothing,) * (ARRAYS - len(flat)))
 
 
 def working_memory(size: int, dtype: Any) -> Array:
     """Memory for `size` numbers, from its first aligned address on."""
-    return empty(size + ALIGNED // np.dtype(dtype).itemsize, dtype)
+    return empty(size + ALIGNED // np.dtype(dtype).itemsize, dtype) if size else _no_numbers(dtype)
 
 
 def whole_lines(size: int, dtype: Any) -> int:

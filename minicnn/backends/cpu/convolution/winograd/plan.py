@@ -21,6 +21,7 @@ from minicnn.plain import Array, Pair
 
 POINTS = 36  # products for a tile
 MAX_TILES = 64  # tiles in a block
+FEWEST_BLOCKS = 4  # of a single small image, so that it serves several threads; but a block has at least 16 tiles
 BLOCK_BYTES = 384 * 1024  # what V of a block may take, about a third of the L2 cache
 
 
@@ -68,6 +69,8 @@ def _plan(
 def _layout(x_bytes: bytes, y_bytes: bytes, parts: Pair, budget: int) -> tuple[Layout, int, int]:
     """The layout in blocks of at most `budget` tiles; the tiles of the largest, and the largest patch."""
     x_sizes, y_sizes = sizes_from(x_bytes), sizes_from(y_bytes)
+    share = int(((y_sizes + 3) // 4).prod(axis=1).sum()) // FEWEST_BLOCKS
+    budget = max(16, min(budget, share // 16 * 16))
     pieces = cut(x_sizes, y_sizes, np.array([_piece_size(*size, budget) for size in y_sizes.tolist()]))
     tiles_h, tiles_w = ((side + 3) // 4 for side in sides_of(pieces))
     layout = grouped(pieces, tiles_h * tiles_w, budget)
