@@ -30,7 +30,7 @@ IN_CHILDREN = {
     "minicnn.learn.classroom.marks",
 }
 # Called where a kernel is compiled, not where it is read from disk.
-BY_THE_COMPILER = {"minicnn.backends.cpu.convolution.emit"}
+BY_THE_COMPILER = {"minicnn.backends.cpu.convolution.emit", "minicnn.backends.cpu.fused.places"}
 
 
 def modules():
