@@ -20,6 +20,7 @@ Who owns what: as in the kernels; a sink writes its window of the output and its
     forward.py       a block in training: the sinks that store y and take the moments
     backward.py      its gradients: the sources of dy and the sink of g
     prediction.py    blocks in evaluation, or the global maximum of their output alone
+    prepared.py      their weights as kernels read them, kept from one prediction to the next
     maximum.py       the global maximum of an activation, forward and backward
     output.py        an activation as an ordinary batch, forward and backward
     block.py         the convolution of a block, and the source that reads the activation below

@@ -92,7 +92,8 @@ def _settings(block: Block) -> tuple[float, Pair, Pair]:
 
 
 def _contents(array: Any) -> Any:
-    return array if not isinstance(array, np.ndarray) else (array.shape, array.dtype, array.tobytes())
+    """What can be compared of an array. Anything else is never equal to that, and so looked at anew each time."""
+    return (array.shape, array.dtype, array.tobytes()) if type(array) is np.ndarray else array
 
 
 def _folded(weight: Array, bias: Array | None, norm: Norm) -> tuple[Array, Array]:

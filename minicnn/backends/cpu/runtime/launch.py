@@ -194,7 +194,9 @@ def run_serially(
     tables: Array,
     memory: Array,
 ) -> None:
-    """The same without other threads; so that several Python threads, each with one, do not wait for each other."""
+    """The same without other threads; so that several Python threads, each with one, do not wait for each other.
+
+    Its loops stand here again, since `prange` runs in parallel only where it is compiled so."""
     start = _find_arrays(slots, given, memory)
     for k in range(len(rows)):
         for worker in range(rows[k, 1]):
