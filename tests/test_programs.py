@@ -80,12 +80,13 @@ def test_a_change_is_seen(network, change):
     np.testing.assert_allclose(after, network.predict(x), rtol=1e-4, atol=1e-4)
 
 
-def test_a_masked_array_is_refused_though_its_numbers_are_those_that_are_kept():
+@pytest.mark.parametrize("mask", [False, [True] + [False] * 7])
+def test_a_masked_array_is_refused_though_its_numbers_are_those_that_are_kept(mask):
     x, weight, number = images(1, 3, 8, 8), images(8, 3, 3, 3), np.ones(8, np.float32)
     block = Block(weight, number, Norm(number, number, number, number, 1e-5), (1, 1), (1, 1))
     cpu.fused_predict(x, [block], False)
     with pytest.raises(TypeError, match="without a mask"):
-        cpu.fused_predict(x, [block._replace(bias=np.ma.masked_array(number, [True] + [False] * 7))], False)
+        cpu.fused_predict(x, [block._replace(bias=np.ma.masked_array(number, mask))], False)
 
 
 def test_what_is_kept_ends_with_the_network(network):

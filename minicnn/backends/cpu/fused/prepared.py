@@ -92,8 +92,10 @@ def _settings(block: Block) -> tuple[float, Pair, Pair]:
 
 
 def _contents(array: Any) -> Any:
-    """What can be compared of an array. Anything else is never equal to that, and so looked at anew each time."""
-    return (array.shape, array.dtype, array.tobytes()) if type(array) is np.ndarray else array
+    """What is compared of an array, or None. Anything else is equal to nothing, and so looked at anew each time."""
+    if type(array) is np.ndarray:
+        return array.shape, array.dtype, array.tobytes()
+    return None if array is None else object()
 
 
 def _folded(weight: Array, bias: Array | None, norm: Norm) -> tuple[Array, Array]:
