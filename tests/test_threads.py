@@ -232,6 +232,41 @@ def test_a_child_forked_while_another_thread_compiles_can_go_on(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+FORK_WHILE_ANOTHER_HOLDS = """
+    import os, sys, threading, time
+    import llvmlite.binding, minicnn.backends.cpu, numba
+    from numba.np.ufunc import parallel
+
+    lock = {"llvm": llvmlite.binding.ffi.lib._lock, "threads": parallel._backend_init_thread_lock}[sys.argv[1]]
+    held = threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=hold).start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        numba.get_num_threads()  # takes both locks
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
+@pytest.mark.parametrize("lock", ["llvm", "threads"])
+def test_a_child_is_forked_when_no_thread_is_in_llvm_or_starts_numbas_threads(lock):
+    command = [sys.executable, "-c", textwrap.dedent(FORK_WHILE_ANOTHER_HOLDS), lock]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.communicate(timeout=30)[0] == "0\n"
+    finally:
+        if process.returncode is None:  # it hangs, and so does its child
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 HANDLER = """
     import signal
     import numpy as np, minicnn

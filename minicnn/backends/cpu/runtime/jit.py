@@ -33,7 +33,13 @@ import numpy as np
 
 from minicnn.backends.cpu.runtime import cache
 from minicnn.backends.cpu.runtime.device import require_device
-from minicnn.backends.cpu.runtime.numba_internals import compiler_lock, compiles_nothing, keep_on_disk, most_threads
+from minicnn.backends.cpu.runtime.numba_internals import (
+    compiles_nothing,
+    keep_on_disk,
+    most_threads,
+    release_locks,
+    take_locks,
+)
 from minicnn.backends.cpu.runtime.tbb import load_tbb
 
 load_tbb()  # before Numba looks for it, at the first parallel loop
@@ -122,14 +128,14 @@ def parallel(function: Function) -> Function:
 
 
 def _before_fork() -> None:
-    """Wait until no thread runs a loop or compiles: in the child there are no other threads, and what they held, or had
-    left half done, would stay so."""
+    """Wait until no thread runs a loop, compiles or is in LLVM: in the child there are no other threads, and what they
+    held, or had left half done, would stay so."""
     _one_loop_at_a_time.acquire()
-    compiler_lock.acquire()
+    take_locks()
 
 
 def _after_fork() -> None:
-    compiler_lock.release()
+    release_locks()
     _one_loop_at_a_time.release()
 
 

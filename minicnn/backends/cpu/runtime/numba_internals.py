@@ -6,6 +6,7 @@ function says what it uses. All of it is in 0.61, the oldest release that is tes
 it has been since 0.49. `tests/test_architecture.py` holds that no other file of the package imports it.
 """
 
+import contextlib
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
@@ -22,11 +23,26 @@ from numba.core.codegen import get_host_cpu_features, initialize_llvm
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 from numba.np.arrayobj import populate_array
+from numba.np.ufunc import parallel as threads
 
 Arguments = ParamSpec("Arguments")
 
-# Held by whichever thread compiles; `numba.core.compiler_lock`.
-compiler_lock = global_compiler_lock
+_held_for_fork = contextlib.ExitStack()
+
+
+def take_locks() -> None:
+    """Wait until no other thread compiles, starts Numba's threads or is in LLVM, and keep it so until `release_locks`.
+
+    Uses `numba.core.compiler_lock`, `numba.np.ufunc.parallel._backend_init_thread_lock` and `llvmlite.binding.ffi`'s
+    `lib._lock`, all reentrant, in the order in which Numba nests them.
+    """
+    locks: tuple[Any, ...] = global_compiler_lock, threads._backend_init_thread_lock, llvm.ffi.lib._lock
+    for lock in locks:
+        _held_for_fork.enter_context(lock)
+
+
+def release_locks() -> None:
+    _held_for_fork.close()
 
 
 # Settings, which Numba takes from the environment. `numba.config` is documented, but not for reading.
