@@ -115,6 +115,13 @@ def as_int(value: Any, what: str, minimum: float) -> int:
     return int(value)
 
 
+def as_bool(value: Any, what: str) -> bool:
+    """`value`, of Python or NumPy, as a bool; an integer is refused, since it may have been meant for its neighbour."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def as_number(value: object, what: str, least: float = -math.inf, most: float = math.inf) -> float:
     """A finite real number from `least` to `most` as a Python float, of NumPy's numbers and arrays () too."""
     number = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value

@@ -51,6 +51,19 @@ def output_size(n_in: Number, kernel: Number, stride: Number, padding: Number) -
     return (n_in + 2 * padding - kernel) // stride + 1
 
 
+def ceil_output_size(n_in: Number, kernel: Number, stride: Number, padding: Number) -> Number:
+    """The same for a pooling whose last window may reach past the padding, so that no cell is left over: `ceil_mode`.
+
+        ceil((n_in + 2 * padding - kernel) / stride) + 1,  less one where the last window would then begin behind the
+        image, in the padding or past it (PyTorch's rule)
+
+    >>> output_size(6, 3, 2, 0), ceil_output_size(6, 3, 2, 0), ceil_output_size(3, 2, 2, 1)
+    (2, 3, 2)
+    """
+    n_out = (n_in + 2 * padding - kernel + stride - 1) // stride + 1
+    return n_out - ((n_out - 1) * stride >= n_in + padding)
+
+
 def fixed_start(p: int, stride: int, padding: int) -> int:
     """First cell of fixed window p, below 0 where that is padding: p * stride - padding.
 
@@ -100,22 +113,35 @@ def _adaptive_windows(n_in: int, n_out: int) -> Array:
     return table
 
 
-def fixed_windows(n_in: int, kernel: int, stride: int, padding: int) -> Array:
+def fixed_windows(
+    n_in: int, kernel: int, stride: int, padding: int, ceil_mode: bool = False, count_include_pad: bool = True
+) -> Array:
     """The (n_out, 3) table of fixed windows. Padding is cut off the window but stays in its extent.
+
+    In `ceil_mode` the last window may reach past the padding; what lies there is in no extent. Without
+    `count_include_pad` the padding is in none either.
 
     >>> fixed_windows(4, 2, 2, 1).tolist()
     [[0, 1, 2], [1, 3, 2], [3, 4, 2]]
+    >>> fixed_windows(4, 3, 2, 1, ceil_mode=True).tolist()
+    [[0, 2, 3], [1, 4, 3], [3, 4, 2]]
+    >>> fixed_windows(4, 2, 2, 1, count_include_pad=False).tolist()
+    [[0, 1, 1], [1, 3, 2], [3, 4, 1]]
     """
-    return _fixed_windows(n_in, kernel, stride, padding).copy()
+    return _fixed_windows(n_in, kernel, stride, padding, ceil_mode, count_include_pad).copy()
 
 
 @lru_cache(maxsize=4096)
-def _fixed_windows(n_in: int, kernel: int, stride: int, padding: int) -> Array:
-    n_out = output_size(n_in, kernel, stride, padding)
+def _fixed_windows(
+    n_in: int, kernel: int, stride: int, padding: int, ceil_mode: bool, count_include_pad: bool
+) -> Array:
+    n_out = (ceil_output_size if ceil_mode else output_size)(n_in, kernel, stride, padding)
     table = np.empty((n_out, 3), np.int64)
     for p in range(n_out):
         start = fixed_start(p, stride, padding)
-        table[p] = max(start, 0), min(start + kernel, n_in), kernel
+        padded_stop = min(start + kernel, n_in + padding)
+        start_inside, stop = max(start, 0), min(padded_stop, n_in)
+        table[p] = start_inside, stop, padded_stop - start if count_include_pad else stop - start_inside
     return table
 
 

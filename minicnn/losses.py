@@ -1,6 +1,7 @@
 """Losses: one number for a batch, and its gradient with respect to the network's output."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+import math
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,11 +9,14 @@ from numpy.typing import ArrayLike
 from minicnn.backends import get_backend, module_of
 from minicnn.backends.copying import Copyable
 from minicnn.backends.protocol import Operations
-from minicnn.checks import as_floats, as_number, kind_of, refuse_images
+from minicnn.backends.reduced import Reduced
+from minicnn.checks import as_floats, as_int, as_number, kind_of, refuse_images
 from minicnn.plain import Array, as_plain_array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+Reduction: TypeAlias = Literal["mean", "sum"]  # PyTorch's third, "none", is refused by name
 
 
 class Loss(Protocol):
@@ -31,10 +35,43 @@ class _ClassificationLoss(Loss, Copyable):
     `forward` and `backward` compute on the backend `ops`: "cpu" for a new loss; `to` changes it.
     """
 
-    def __init__(self, weight: ArrayLike | None = None) -> None:
-        self.ops: Operations = module_of("cpu")
-        self.weight = weight
+    def __init__(self, weight: ArrayLike | None, ignore_index: int, reduction: Reduction) -> None:
+        self.ops = module_of("cpu")
+        self.weight, self.ignore_index, self.reduction = weight, ignore_index, reduction
         self._memory: tuple[Array, Array, Array] | None = None
+
+    @property
+    def ops(self) -> Operations:
+        """The backend; after a forward that left images out, or is a sum, with `Reduced` in its place."""
+        return self._backend if self._reduced is None else self._reduced
+
+    @ops.setter
+    def ops(self, ops: Operations) -> None:
+        self._backend, self._reduced = ops, None
+
+    @property
+    def ignore_index(self) -> int:
+        """The label of images that are left out; what is set is checked."""
+        return self._ignore_index
+
+    @ignore_index.setter
+    def ignore_index(self, ignore_index: int) -> None:
+        self._ignore_index = as_int(ignore_index, f"{type(self).__name__}: ignore_index", -math.inf)
+
+    @property
+    def reduction(self) -> str:
+        """mean or sum; what is set is checked."""
+        return self._reduction
+
+    @reduction.setter
+    def reduction(self, reduction: str) -> None:
+        if reduction not in ("mean", "sum"):
+            hint = "; backward begins at one number: for the loss of image n call it with output[n : n + 1]"
+            raise ValueError(
+                f"{type(self).__name__}: expected reduction 'mean' or 'sum', got {reduction!r}"
+                f"{hint if reduction == 'none' else ''}"
+            )
+        self._reduction = reduction
 
     @property
     def weight(self) -> Array | None:
@@ -64,7 +101,7 @@ class _ClassificationLoss(Loss, Copyable):
     def _checked(self, output: Array, target: ArrayLike) -> tuple[Array, Array, Array]:
         """(output, labels as int64, class weights of the output's dtype), or the error that names what is wrong."""
         name = type(self).__name__
-        output = as_floats(self.ops, output, f"{name}: output")
+        output = as_floats(self._backend, output, f"{name}: output")
         refuse_images(output, name)
         if output.ndim != 2 or 0 in output.shape:
             raise ValueError(f"{name}: expected output of shape (N, K) with N and K at least 1, got {output.shape}")
@@ -75,9 +112,10 @@ class _ClassificationLoss(Loss, Copyable):
             raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}")
         if labels.shape != (n_images,):
             raise ValueError(f"{name}: expected {n_images} labels, shape ({n_images},), got shape {labels.shape}")
-        targets = labels.astype(np.int64)
+        counts = labels != self.ignore_index
+        targets = np.where(counts, labels, 0).astype(np.int64)
         if targets.view(np.uint64).max() >= n_classes:  # one pass: without a sign, what is below 0 is large
-            first = np.flatnonzero((labels < 0) | (labels >= n_classes))[0]
+            first = np.flatnonzero(counts & ((labels < 0) | (labels >= n_classes)))[0]
             raise ValueError(
                 f"{name}: expected labels from 0 to {n_classes - 1}, got {labels[first]} at position {first}"
             )
@@ -85,7 +123,16 @@ class _ClassificationLoss(Loss, Copyable):
         weights = np.ones(n_classes) if self.weight is None else self.weight
         if weights.shape != (n_classes,):
             raise ValueError(f"{name}: expected {n_classes} class weights, one for each class, got {len(weights)}")
-        return output, self.ops.asarray(targets), self.ops.asarray(weights.astype(output.dtype))
+        self._reduced = self._choose_reduced(targets, counts, weights)
+        return output, self._backend.asarray(targets), self._backend.asarray(weights.astype(output.dtype))
+
+    def _choose_reduced(self, targets: Array, counts: Array, weights: Array) -> Any:
+        """None for the mean over all images, which is what a backend's operations compute."""
+        if self.reduction == "mean" and counts.all():
+            return None
+        kept = np.flatnonzero(counts & (self.reduction == "mean" or weights.any()))  # a sum of no weight is 0
+        total = float(weights[targets[kept]].sum()) if self.reduction == "sum" else None
+        return Reduced(self._backend, kept, targets[kept], total)
 
     def _recall(self) -> tuple[Array, Array, Array]:
         if self._memory is None:
@@ -97,18 +144,21 @@ class _ClassificationLoss(Loss, Copyable):
 
 
 class NLLLoss(_ClassificationLoss):
-    """Negative log-likelihood of log-probabilities, `torch.nn.NLLLoss` with reduction "mean".
+    """Negative log-likelihood of log-probabilities, `torch.nn.NLLLoss`.
 
         loss = - sum over n of w[t[n]] * log_p[n, t[n]]  /  sum over n of w[t[n]]
         d loss / d log_p[n, k] = - w[k] / (sum over n of w[t[n]])  where k = t[n], else 0
 
-    Shapes: output log_p (N, K), target t (N,) integers from 0 to K - 1.
+    Shapes: output log_p (N, K), target t (N,) integers from 0 to K - 1, or ignore_index.
 
     Args:
         weight: the weight w (K,) of each class; all 1 unless given.
+        ignore_index: a label whose images are left out, of the loss and of what it is divided by; their gradient is 0.
+        reduction: "mean" over the images, weighted as above; or "sum", which is not divided.
 
     Raises:
-        ValueError: labels out of range or of the wrong number, wrong rank, empty batch.
+        ValueError: labels out of range or of the wrong number, wrong rank, empty batch; reduction "none", which leaves
+            no number for backward to begin at.
         TypeError: output that is not float32 or float64, or is `Images`; labels that are not integers.
         RuntimeError: backward without a forward.
 
@@ -119,7 +169,14 @@ class NLLLoss(_ClassificationLoss):
     >>> loss.backward()
     array([[-0.5, -0. ],
            [-0. , -0.5]])
+    >>> NLLLoss(reduction="sum").forward(np.log([[0.5, 0.5], [0.25, 0.75]]), [0, -100])   # -log 0.5
+    0.6931471805599453
     """
+
+    def __init__(
+        self, weight: ArrayLike | None = None, *, ignore_index: int = -100, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
 
     def forward(self, output: Array, target: ArrayLike) -> float:
         """The loss as a Python float."""
@@ -134,7 +191,7 @@ class NLLLoss(_ClassificationLoss):
 
 
 class CrossEntropyLoss(_ClassificationLoss):
-    """Log-softmax and negative log-likelihood in one, `torch.nn.CrossEntropyLoss` with reduction "mean".
+    """Log-softmax and negative log-likelihood in one, `torch.nn.CrossEntropyLoss`.
 
         log_p = log_softmax(output)
         loss  = NLL of log_p, where label smoothing e asks for (1 - e) * onehot(t) + e / K in place of onehot(t)
@@ -142,14 +199,17 @@ class CrossEntropyLoss(_ClassificationLoss):
     Backward goes through both steps in turn, first the loss and then the log-softmax; for e = 0 and equal
     weights the result is (softmax(output) - onehot(t)) / N.
 
-    Shapes: output (N, K), scores of any size; target t (N,) integers from 0 to K - 1.
+    Shapes: output (N, K), scores of any size; target t (N,) integers from 0 to K - 1, or ignore_index.
 
     Args:
         weight: the weight (K,) of each class; all 1 unless given.
+        ignore_index: a label whose images are left out, of the loss and of what it is divided by; their gradient is 0.
+        reduction: "mean" over the images, weighted by class; or "sum", which is not divided.
         label_smoothing: e, from 0 to 1 (Szegedy et al., 2016).
 
     Raises:
-        ValueError: labels out of range or of the wrong number, wrong rank, empty batch.
+        ValueError: labels out of range or of the wrong number, wrong rank, empty batch; reduction "none", which leaves
+            no number for backward to begin at.
         TypeError: output that is not float32 or float64, labels that are not integers.
         RuntimeError: backward without a forward.
 
@@ -161,8 +221,15 @@ class CrossEntropyLoss(_ClassificationLoss):
     array([[-0.5,  0.5]])
     """
 
-    def __init__(self, weight: ArrayLike | None = None, label_smoothing: float = 0.0) -> None:
-        super().__init__(weight)
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        label_smoothing: float = 0.0,
+        *,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
         self.label_smoothing = label_smoothing
 
     @property

@@ -232,6 +232,21 @@ _FIXED = [  # input, then the arguments of MaxPool2d and AvgPool2d
     ((3, 1, 1, 9), dict(kernel_size=(1, 3), stride=(1, 2))),
     ((3, 6, 8), dict(kernel_size=2)),  # unbatched
     ((3, 6, 8), dict(kernel_size=3, stride=2, padding=1)),
+    ((2, 2, 7, 8), dict(kernel_size=2, ceil_mode=True)),
+    ((2, 2, 8, 7), dict(kernel_size=3, stride=2, padding=1, ceil_mode=True)),
+    ((2, 2, 7, 6), dict(kernel_size=3, stride=(2, 3), ceil_mode=True)),
+    ((1, 2, 3, 5), dict(kernel_size=2, padding=1, ceil_mode=True)),  # the last window would begin in the padding
+    ((1, 2, 5, 6), dict(kernel_size=1, stride=3, ceil_mode=True)),  # and here behind the image
+    ((1, 2, 6, 7), dict(kernel_size=2, stride=4, padding=(0, 1), ceil_mode=True)),
+    ((1, 1, 2, 9), dict(kernel_size=(5, 4), stride=(4, 3), ceil_mode=True)),  # kernel > image, but for ceil_mode
+    ((3, 7, 4), dict(kernel_size=3, stride=2, ceil_mode=True)),
+]
+_AVERAGES = [  # the same, of AvgPool2d alone
+    ((2, 2, 8, 7), dict(kernel_size=3, stride=2, padding=1, count_include_pad=False)),
+    ((2, 2, 8, 7), dict(kernel_size=(2, 4), stride=(1, 3), padding=(1, 2), ceil_mode=True, count_include_pad=False)),
+    ((1, 1, 1, 1), dict(kernel_size=3, padding=1, count_include_pad=False)),
+    ((2, 2, 7, 6), dict(kernel_size=3, stride=2, padding=1, divisor_override=4)),
+    ((2, 2, 7, 6), dict(kernel_size=2, ceil_mode=True, count_include_pad=False, divisor_override=1)),
 ]
 _LAYOUTS = ("read-only", "reversed", "transposed", "strided")
 
@@ -253,7 +268,7 @@ MAX_POOL = [
 ]
 AVG_POOL = [
     *(_case("AdaptiveAvgPool2d", x, size) for x, size in _ADAPTIVE),
-    *(_case("AvgPool2d", x, **kwargs) for x, kwargs in _FIXED),
+    *(_case("AvgPool2d", x, **kwargs) for x, kwargs in _FIXED + _AVERAGES),
     *(_case("AdaptiveAvgPool2d", (2, 3, 7, 5), 3, layout=layout) for layout in _LAYOUTS),
     *(_case("AvgPool2d", (2, 3, 7, 5), 2, layout=layout) for layout in _LAYOUTS[1:]),
     _case("AdaptiveAvgPool2d", (2, 2, 7, 5), 3, values="nan", numeric=False),
@@ -298,7 +313,7 @@ LOG_SOFTMAX = [
     *(_case("LogSoftmax", (4, 5), layout=layout) for layout in _LAYOUTS),
 ]
 
-# Losses: (N, K), class weights, label smoothing.
+# Losses: (N, K), class weights, label smoothing; labels that are left out, and sums.
 _WEIGHT = (0.5, 2.0, 1.0, 0.0, 3.0)  # the fourth class counts for nothing
 LOSSES = [
     *(_case(loss, x) for loss in ("NLLLoss", "CrossEntropyLoss") for x in [(1, 2), (1, 5), (4, 3), (10, 10), (33, 7)]),
@@ -314,6 +329,21 @@ LOSSES = [
     _case("CrossEntropyLoss", (6, 5), values="high"),
     *(_case(loss, (6, 5), values="inf", numeric=False) for loss in ("NLLLoss", "CrossEntropyLoss")),
     *(_case(loss, (4, 5), layout=layout) for loss in ("NLLLoss", "CrossEntropyLoss") for layout in _LAYOUTS),
+    *(
+        _case(loss, (9, 4), **settings)
+        for loss in ("NLLLoss", "CrossEntropyLoss")
+        for settings in (
+            dict(reduction="sum"),
+            dict(ignore_index=1),
+            dict(ignore_index=3, reduction="sum"),
+            dict(ignore_index=0, weight=(2.0, 0.5, 0.0, 1.0)),
+            dict(reduction="sum", weight=(2.0, 0.5, 0.0, 1.0)),
+        )
+    ),
+    _case("CrossEntropyLoss", (9, 4), label_smoothing=0.3, ignore_index=2),
+    _case(
+        "CrossEntropyLoss", (9, 4), label_smoothing=0.3, ignore_index=2, weight=(2.0, 0.5, 0.0, 1.0), reduction="sum"
+    ),
 ]
 
 ALL = CONV + BATCHNORM + MAX_POOL + AVG_POOL + ACTIVATION + FLATTEN + LINEAR + LOG_SOFTMAX + LOSSES
@@ -379,12 +409,18 @@ _MIXED_FIXED = [
     (_FEW, dict(kernel_size=2, stride=1, padding=1)),
     (_LOPSIDED, dict(kernel_size=1, stride=2)),
     (_MANY, dict(kernel_size=3, stride=2, padding=1)),
+    (_WIDE, dict(kernel_size=3, stride=2, ceil_mode=True)),
+    (_FEW, dict(kernel_size=2, stride=2, padding=1, ceil_mode=True)),
+]
+_MIXED_AVERAGES = [
+    (_FEW, dict(kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)),
+    (_WIDE, dict(kernel_size=(2, 3), padding=1, divisor_override=3)),
 ]
 MIXED_POOL = [
     *(_case("AdaptiveMaxPool2d", (2, sizes), size, values="distinct") for sizes, size in _MIXED_ADAPTIVE),
     *(_case("AdaptiveAvgPool2d", (2, sizes), size) for sizes, size in _MIXED_ADAPTIVE),
     *(_case("MaxPool2d", (2, sizes), values="distinct", **kwargs) for sizes, kwargs in _MIXED_FIXED),
-    *(_case("AvgPool2d", (2, sizes), **kwargs) for sizes, kwargs in _MIXED_FIXED),
+    *(_case("AvgPool2d", (2, sizes), **kwargs) for sizes, kwargs in _MIXED_FIXED + _MIXED_AVERAGES),
     *(_case("AdaptiveMaxPool2d", (2, _FEW), 2, values=values, numeric=False) for values in ("ties", "nan", "inf")),
     *(_case("AdaptiveMaxPool2d", (2, _LOPSIDED), 1, values=values, numeric=False) for values in ("ties", "nan", "inf")),
     _case("AdaptiveAvgPool2d", (2, _FEW), 2, layout="strided"),

@@ -205,11 +205,12 @@ def run_naive(case):
     x, params, kwargs = numbers.x, numbers.params, dict(case.kwargs)
     if numbers.targets is not None:
         weights, smoothing = kwargs.get("weight", (1.0,) * x.shape[1]), kwargs.get("label_smoothing", 0.0)
+        which = {name: kwargs[name] for name in ("ignore_index", "reduction") if name in kwargs}
         log_p = naive.log_softmax_forward(x) if case.layer == "CrossEntropyLoss" else x
-        dx = naive.nll_loss_backward(log_p, numbers.targets, weights, smoothing)
+        dx = naive.nll_loss_backward(log_p, numbers.targets, weights, smoothing, **which)
         if case.layer == "CrossEntropyLoss":
             dx = naive.log_softmax_backward(dx, x)
-        return {"loss": naive.nll_loss_forward(log_p, numbers.targets, weights, smoothing), "dx": dx}
+        return {"loss": naive.nll_loss_forward(log_p, numbers.targets, weights, smoothing, **which), "dx": dx}
 
     if case.is_mixed:
         return _run_naive_on_images(case, numbers)
@@ -270,6 +271,7 @@ def _naive_batchnorm(case, x, params, state):
 
 
 def _naive_pool(case, x, params, state):
+    kwargs = dict(case.kwargs)
     if case.layer.startswith("Adaptive"):
         size = case.args[0] if isinstance(case.args[0], tuple) else (case.args[0],) * 2
         windows = [
@@ -279,7 +281,11 @@ def _naive_pool(case, x, params, state):
     else:
         layer = getattr(minicnn, case.layer)(*case.args, **dict(case.kwargs))  # for its settings alone, as pairs
         settings = zip(x.shape[2:], layer.kernel_size, layer.stride, layer.padding, strict=True)
-        windows = [naive.fixed_windows(*axis) for axis in settings]
+        counting = layer.ceil_mode, kwargs.get("count_include_pad", True)
+        windows = [naive.fixed_windows(*axis, *counting) for axis in settings]
+        if "divisor_override" in kwargs:  # an area is the product of two extents
+            for axis, extent in enumerate((kwargs["divisor_override"], 1)):
+                windows[axis] = [(start, stop, extent) for start, stop, _ in windows[axis]]
     if "Max" in case.layer:
         y, winners = naive.max_pool2d_forward(x, *windows)
         return y, lambda dy: [naive.max_pool2d_backward(dy, winners, x.shape)], {}

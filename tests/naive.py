@@ -130,13 +130,17 @@ def adaptive_windows(n_in, n_out):
     return windows
 
 
-def fixed_windows(n_in, kernel, stride, padding):
-    """[(start, stop, extent)] of one axis: slide the kernel over the padded axis, then cut the padding off."""
+def fixed_windows(n_in, kernel, stride, padding, ceil_mode=False, count_include_pad=True):
+    """[(start, stop, extent)] of one axis: slide the kernel over the padded axis, then cut the padding off.
+
+    In ceil_mode it slides on to reach past the end by less than a stride, if it still begins before the image ends.
+    """
     windows = []
-    start = -padding
-    while start + kernel <= n_in + padding:
-        inside = [r for r in range(start, start + kernel) if 0 <= r < n_in]
-        windows.append((inside[0], inside[-1] + 1, kernel))
+    start, end = -padding, n_in + padding
+    while start + kernel <= end or (ceil_mode and start + kernel - end < stride and start < n_in):
+        cells = [r for r in range(start, start + kernel) if r < end]
+        inside = [r for r in cells if 0 <= r < n_in]
+        windows.append((inside[0], inside[-1] + 1, len(cells if count_include_pad else inside)))
         start += stride
     return windows
 
@@ -247,26 +251,28 @@ def log_softmax_backward(dy, x):
     return dx
 
 
-def nll_loss_forward(log_p, targets, weights, label_smoothing):
+def nll_loss_forward(log_p, targets, weights, label_smoothing, ignore_index=-100, reduction="mean"):
     """log_p (N, K), targets N labels, weights K numbers -> float."""
     loss = 0.0
-    for n, k, share in _wanted(targets, weights, label_smoothing):
+    for n, k, share in _wanted(targets, weights, label_smoothing, ignore_index, reduction):
         loss -= share * log_p[n, k]
     return float(loss)
 
 
-def nll_loss_backward(log_p, targets, weights, label_smoothing):
+def nll_loss_backward(log_p, targets, weights, label_smoothing, ignore_index=-100, reduction="mean"):
     """-> d_log_p (N, K)."""
     d_log_p = np.zeros(log_p.shape)
-    for n, k, share in _wanted(targets, weights, label_smoothing):
+    for n, k, share in _wanted(targets, weights, label_smoothing, ignore_index, reduction):
         d_log_p[n, k] -= share
     return d_log_p
 
 
-def _wanted(targets, weights, label_smoothing):
+def _wanted(targets, weights, label_smoothing, ignore_index, reduction):
     """(n, k, share): how much of the loss hangs on log_p[n, k]; only shares that are not 0."""
-    total = math.fsum(weights[target] for target in targets)
+    total = math.fsum(weights[target] for target in targets if target != ignore_index) if reduction == "mean" else 1.0
     for n, target in enumerate(targets):
+        if target == ignore_index:
+            continue
         for k, weight in enumerate(weights):
             share = label_smoothing / len(weights) + (1 - label_smoothing if k == target else 0)
             if share * weight:

@@ -77,6 +77,7 @@ LOSSES = {
     "cross-entropy": lambda: minicnn.CrossEntropyLoss(weight=np.array([1.0, 0.5, 2.0]), label_smoothing=0.2),
     "nll": lambda: minicnn.NLLLoss(),
     "nll weighted": lambda: minicnn.NLLLoss(weight=np.array([1.0, 0.5, 2.0])),
+    "a sum, class 1 ignored": lambda: minicnn.NLLLoss(ignore_index=1, reduction="sum"),
 }
 OPTIMIZERS = {
     "SGD": lambda network, lr: minicnn.SGD(network, lr, momentum=0.9, nesterov=True, weight_decay=0.1),

@@ -144,3 +144,12 @@ def test_the_network_stays_as_it_was():
     for name, array in network.state_dict().items():
         np.testing.assert_array_equal(array, state[name])
     network.backward(np.ones_like(y))  # what forward remembered still serves
+
+
+@pytest.mark.parametrize("settings", [{"reduction": "sum"}, {"ignore_index": 1}])
+def test_a_loss_that_is_no_mean_over_all_images_has_no_view(settings):
+    """The page has its value and its gradient, as of a loss of one's own."""
+    network, x, _ = made("SimpleNet", np.float64)
+    loss = minicnn.CrossEntropyLoss(**settings)
+    record = recorded(network, x, np.ones(len(x), int) if "reduction" in settings else np.full(len(x), 2), loss=loss)
+    assert (record["loss_view"] is None) == ("reduction" in settings)

@@ -1,11 +1,15 @@
 """NLLLoss and CrossEntropyLoss: numbers known by hand, then every oracle over the table."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
+from minicnn.backends import get_backend
 from tests import cases, checks
 
 pytestmark = pytest.mark.quick
@@ -114,3 +118,78 @@ def test_what_is_set_later_is_checked_as_well():
     loss.weight = [1.0, 3.0]
     expected = minicnn.CrossEntropyLoss([1.0, 3.0]).forward(np.eye(2), [0, 1])
     assert loss.forward(np.eye(2), [0, 1]) == expected
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_ignored_labels_and_sums_by_hand(backend):
+    labels = [0, -100]
+    loss = minicnn.NLLLoss().to(backend)
+    assert loss.forward(HALVES, labels) == pytest.approx(np.log(2), rel=1e-15)
+    np.testing.assert_array_equal(loss.backward(), [[-1, 0], [0, 0]])
+    assert loss.forward(HALVES, [0, 0]) == pytest.approx(np.log(8) / 2, rel=1e-15)  # the next batch is whole again
+    np.testing.assert_array_equal(loss.backward(), [[-0.5, 0], [-0.5, 0]])
+    loss = minicnn.NLLLoss(reduction="sum").to(backend)
+    assert loss.forward(HALVES, [0, 0]) == pytest.approx(np.log(8), rel=1e-15)
+    np.testing.assert_array_equal(loss.backward(), [[-1, 0], [-1, 0]])
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_nothing_that_counts(backend, reduction, smoothing):
+    """PyTorch's answers: no image gives NaN as mean and 0 as sum, with gradients of 0."""
+    loss = minicnn.CrossEntropyLoss(None, smoothing, reduction=reduction).to(backend)
+    value = loss.forward(HALVES, [-100, -100])
+    assert np.isnan(value) if reduction == "mean" else value == 0
+    np.testing.assert_array_equal(loss.backward(), np.zeros((2, 2)))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, -100, 0], [-100] * 3, [0, 1, 2]])
+@pytest.mark.parametrize("weight", [None, [0.0, 1.0, 2.0], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.3}])
+def test_sums_of_little_equal_pytorchs(backend, labels, weight, settings):
+    """Classes of weight 0 among them: of the sum the smoothing is left."""
+    import torch
+
+    x = np.random.default_rng(0).standard_normal((3, 3))
+    tensor = torch.tensor(x, requires_grad=True)
+    there = torch.nn.CrossEntropyLoss(
+        weight=None if weight is None else torch.tensor(weight, dtype=tensor.dtype), reduction="sum", **settings
+    )(tensor, torch.tensor(labels))
+    there.backward()
+    here = minicnn.CrossEntropyLoss(weight, reduction="sum", **settings).to(backend)
+    assert here.forward(x, labels) == pytest.approx(there.item(), rel=1e-12, abs=1e-15)
+    np.testing.assert_allclose(here.backward(), tensor.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_an_ignored_image_may_be_anything(backend):
+    """Its output is not looked at, and so its gradient is 0 and not NaN."""
+    log_p = np.concatenate([HALVES, np.full((1, 2), np.nan)])
+    loss = minicnn.NLLLoss(ignore_index=7).to(backend)
+    assert loss.forward(log_p, [0, 1, 7]) == minicnn.NLLLoss().forward(HALVES, [0, 1])
+    np.testing.assert_array_equal(loss.backward(), [[-0.5, 0], [0, -0.5], [0, 0]])
+
+
+def test_reductions_that_are_no_number_are_refused():
+    with pytest.raises(ValueError, match=r"NLLLoss: expected reduction 'mean' or 'sum', got 'none'; .*output\[n : n"):
+        minicnn.NLLLoss(reduction="none")
+    with pytest.raises(ValueError, match="CrossEntropyLoss: expected reduction 'mean' or 'sum', got None"):
+        minicnn.CrossEntropyLoss(reduction=None)
+    with pytest.raises(TypeError, match="CrossEntropyLoss: ignore_index: expected an integer"):
+        minicnn.CrossEntropyLoss(ignore_index=1.0)
+    with pytest.raises(ValueError, match="expected labels from 0 to 1, got -1 at position 2"):
+        minicnn.NLLLoss(ignore_index=5).forward(np.zeros((3, 2)), [0, 5, -1])
+
+
+def test_copies_between_forward_and_backward():
+    loss = minicnn.CrossEntropyLoss(ignore_index=1, reduction="sum")
+    loss.forward(HALVES, [0, 1])
+    others = copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))
+    expected = loss.backward()
+    for other in others:
+        assert (other.ignore_index, other.reduction) == (1, "sum")
+        np.testing.assert_array_equal(other.backward(), expected)
+    assert loss.to("reference").ops is get_backend("reference")

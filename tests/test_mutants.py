@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn import geometry, losses
 from minicnn.backends import get_backend
 from minicnn.geometry import adaptive_start, adaptive_stop
 from tests import cases, checks, stored
@@ -416,6 +417,36 @@ def test_gradcheck_does_not_see_windows(monkeypatch, wrong, case):
     """Forward and backward take them from one table, so they are wrong together: another function, derived rightly."""
     monkeypatch.setattr("minicnn.layers.pooling.adaptive_windows", wrong)
     assert checks.run_gradcheck(TABLE[case], "reference")
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_windows_of_ceil_mode(monkeypatch, backend):
+    """Without PyTorch's rule the last window lies in the padding alone, which the operations refuse or make NaN."""
+    case = TABLE["AvgPool2d 1x2x3x5 kernel_size=2 padding=1 ceil_mode=True"]
+    checks.check_against_naive(case, [backend])
+    monkeypatch.setattr(geometry, "ceil_output_size", lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1)
+    geometry._fixed_windows.cache_clear()
+    with pytest.raises((AssertionError, ValueError)):
+        checks.check_against_naive(case, [backend])
+    geometry._fixed_windows.cache_clear()
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+@pytest.mark.parametrize(
+    ("case", "changed"),
+    [
+        ("NLLLoss 9x4 reduction=sum", {"total": None}),  # a mean all the same
+        ("CrossEntropyLoss 9x4 ignore_index=1", {"kept": np.arange(9), "targets": np.zeros(9, np.int64)}),
+    ],
+)
+def test_reduced_losses(monkeypatch, backend, case, changed):
+    for check in BOTH:
+        check(TABLE[case], [backend])
+    true = losses.Reduced
+    wrong = lambda *arguments: true(*dict(zip(("backend", "kept", "targets", "total"), arguments), **changed).values())  # noqa: E731,B905
+    monkeypatch.setattr(losses, "Reduced", wrong)
+    with pytest.raises(AssertionError):
+        checks.check_against_naive(TABLE[case], [backend])
 
 
 # Schedules, and the checks themselves

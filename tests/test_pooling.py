@@ -1,5 +1,8 @@
 """Pooling, adaptive and fixed, maximum and average."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -148,3 +151,47 @@ def test_one_layer_takes_images_of_any_size(backend, layer):
 def test_repr_shows_the_settings():
     assert repr(minicnn.AdaptiveAvgPool2d((None, 3))) == "AdaptiveAvgPool2d((None, 3))"
     assert repr(minicnn.MaxPool2d(2, padding=1)) == "MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(1, 1))"
+    assert repr(minicnn.MaxPool2d(2, ceil_mode=True)).endswith("padding=(0, 0), ceil_mode=True)")
+    assert repr(minicnn.AvgPool2d(2, count_include_pad=False, divisor_override=3)) == (
+        "AvgPool2d(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), count_include_pad=False, divisor_override=3)"
+    )
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_what_a_mean_counts_by_hand(backend):
+    """Windows of 3 with stride 2 over a 0 of padding, 1, 2, 4, another 0, and what ceil_mode adds behind it."""
+    row = np.float64([1, 2, 4, 8]).reshape(1, 1, 4)
+    for settings, expected in [
+        ({}, [1, 14 / 3]),
+        ({"ceil_mode": True}, [1, 14 / 3, 4]),  # the last is 8 and a 0 of padding; a cell behind them is not counted
+        ({"ceil_mode": True, "count_include_pad": False}, [1.5, 14 / 3, 8]),
+        ({"ceil_mode": True, "divisor_override": 2}, [1.5, 7, 4]),
+    ]:
+        pool = minicnn.AvgPool2d((1, 3), (1, 2), (0, 1), **settings).to(backend)
+        np.testing.assert_allclose(pool.predict(row)[0, 0], expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: minicnn.MaxPool2d(2, ceil_mode=1), TypeError, "MaxPool2d: ceil_mode: expected True or False, got 1"),
+        (lambda: minicnn.AvgPool2d(2, 2, 0, 3), TypeError, "AvgPool2d: ceil_mode"),
+        (lambda: minicnn.AvgPool2d(2, count_include_pad="no"), TypeError, "AvgPool2d: count_include_pad"),
+        (lambda: minicnn.AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override: .* at least 1"),
+        (lambda: minicnn.AvgPool2d(2, divisor_override=2.0), TypeError, "AvgPool2d: divisor_override"),
+        (lambda: minicnn.MaxPool2d(4, ceil_mode=True).predict(np.ones((1, 9, 0))), ValueError, "at least one element"),
+        (lambda: minicnn.MaxPool2d((9, 2), 3, ceil_mode=True).predict(np.ones((1, 6, 2))), ValueError, "as large as"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda: minicnn.AvgPool2d(3, 2, 1, True, False, 5)])
+def test_settings_survive_copies(make):
+    layer = make()
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 8))
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), eval(repr(layer), vars(minicnn))):
+        assert repr(other) == repr(layer)
+        np.testing.assert_array_equal(other.predict(x), layer.predict(x))

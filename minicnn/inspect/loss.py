@@ -72,6 +72,8 @@ def run_loss(backend: str, output: Array, labels: Any, loss: Any) -> LossPass:
 def loss_view(passes: Sequence[LayerPass], ops: Operations, loss_pass: LossPass) -> dict[str, Any] | None:
     """What the view of log-softmax and loss needs, as `Part`s; None for other losses, and where dy was given.
 
+    None as well for a loss of some of the images, or a sum: what the view says of each image is its part of a mean.
+
     With q = -d loss / d log_p, which for plain labels is onehot / N, log-softmax backward is
 
         dlogits = p * sum(q) - q = scale * (p - target)        scale = sum(q),  target = q / scale
@@ -81,6 +83,8 @@ def loss_view(passes: Sequence[LayerPass], ops: Operations, loss_pass: LossPass)
     if labels is None or type(loss) not in (CrossEntropyLoss, NLLLoss):
         return None
     if type(loss) is NLLLoss and not ends_in_log_softmax:
+        return None
+    if loss.reduction != "mean" or (labels == loss.ignore_index).any():
         return None
     output, again = last.y, ops.to_numpy(ops.log_softmax_forward(ops.asarray(last.y.copy())))
     log_p = output if ends_in_log_softmax else again

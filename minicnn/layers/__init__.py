@@ -4,10 +4,11 @@ from minicnn.layers.activation import ReLU
 from minicnn.layers.base import Layer
 from minicnn.layers.batchnorm import BatchNorm2d
 from minicnn.layers.conv import Conv2d
+from minicnn.layers.fixed_pooling import AvgPool2d, MaxPool2d
 from minicnn.layers.flatten import Flatten
 from minicnn.layers.linear import Linear
 from minicnn.layers.log_softmax import LogSoftmax
-from minicnn.layers.pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from minicnn.layers.pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 
 __all__ = [
     "AdaptiveAvgPool2d",

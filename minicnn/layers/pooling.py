@@ -3,19 +3,19 @@
 Four layers, two questions. Where do the windows lie: at a fixed stride (MaxPool2d, AvgPool2d), or spread so that
 a given number of them covers an image of any size (AdaptiveMaxPool2d, AdaptiveAvgPool2d)? And what is taken from
 a window: the maximum or the mean? The first is answered by a table of windows from `minicnn.geometry`, the second by
-a pair of operations; a layer below is one answer to each.
+a pair of operations; a layer is one answer to each. The adaptive ones are below, the others in `fixed_pooling`.
 """
 
 from typing import Any
 
-from minicnn.checks import as_int, as_pair
-from minicnn.geometry import adaptive_windows, fixed_windows, require_countable
-from minicnn.images import Batch, Images, sizes_of
-from minicnn.layers.spatial import SpatialLayer, batched, checked_settings, fixed_output_size, like_input
+from minicnn.checks import as_int
+from minicnn.geometry import adaptive_windows, require_countable
+from minicnn.images import Images, sizes_of
+from minicnn.layers.spatial import SpatialLayer, batched, like_input
 from minicnn.plain import Array, Pair, Sizes
 
 
-class _Pooling(SpatialLayer):
+class Pooling(SpatialLayer):
     """What the four have in common: a table of windows for each image, and the form of what comes out."""
 
     operations = ("pooling",)
@@ -44,7 +44,7 @@ class _Pooling(SpatialLayer):
         return Images.of_array(dy) if came_as_images and not isinstance(dy, Images) else batched(dy)
 
 
-class _MaxPooling(_Pooling):
+class MaxPooling(Pooling):
     """Forward takes the largest cell of each window, backward sends dy to the cell that won."""
 
     def predict(self, x: Array | Images) -> Any:
@@ -69,7 +69,7 @@ class _MaxPooling(_Pooling):
         return self._as_output(y, x), argmax
 
 
-class _AvgPooling(_Pooling):
+class AvgPooling(Pooling):
     """Forward takes the mean of each window, backward gives each of its cells an equal share of dy."""
 
     def predict(self, x: Array | Images) -> Any:
@@ -92,7 +92,7 @@ class _AvgPooling(_Pooling):
         return self._as_output(y, x)
 
 
-class _AdaptiveWindows(_Pooling):
+class _AdaptiveWindows(Pooling):
     """Windows spread over the image: floor(p * n_in / n_out) to ceil((p + 1) * n_in / n_out) on each axis."""
 
     def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
@@ -116,37 +116,7 @@ class _AdaptiveWindows(_Pooling):
         return f"{self.output_size}"
 
 
-class _FixedWindows(_Pooling):
-    """Windows of one size at a fixed stride: p * stride - padding to p * stride - padding + kernel on each axis."""
-
-    def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
-        super().__init__()
-        name = type(self).__name__
-        self.kernel_size = as_pair(kernel_size, f"{name}: kernel_size", 1)
-        self.stride = self.kernel_size if stride is None else as_pair(stride, f"{name}: stride", 1)
-        self.padding = as_pair(padding, f"{name}: padding", 0)
-        if any(2 * pad > kernel for pad, kernel in zip(self.padding, self.kernel_size, strict=True)):
-            raise ValueError(
-                f"{name}: expected padding of at most half the kernel {self.kernel_size}, got {self.padding}; "
-                "a window must not lie in the padding alone"
-            )
-
-    def as_images(self, x: Batch) -> Batch:
-        """x checked against the kernel, (N, C, H, W), `Images` or (C, H, W)."""
-        x = super().as_images(x)
-        fixed_output_size(self, sizes_of(x))
-        return x
-
-    def windows(self, input_size: Pair) -> tuple[Array, Array]:
-        """The tables (rows, columns) for an image of `input_size`."""
-        rows, columns = map(fixed_windows, input_size, *checked_settings(self))
-        return rows, columns
-
-    def describe(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
-
-class AdaptiveMaxPool2d(_AdaptiveWindows, _MaxPooling):
+class AdaptiveMaxPool2d(_AdaptiveWindows, MaxPooling):
     """The maximum of each of OH × OW windows spread over an image of any size; `torch.nn.AdaptiveMaxPool2d`.
 
         y[p, q] = max of x over rows floor(p * H / OH) to ceil((p + 1) * H / OH), columns likewise
@@ -178,7 +148,7 @@ class AdaptiveMaxPool2d(_AdaptiveWindows, _MaxPooling):
     """
 
 
-class AdaptiveAvgPool2d(_AdaptiveWindows, _AvgPooling):
+class AdaptiveAvgPool2d(_AdaptiveWindows, AvgPooling):
     """The mean of each of OH × OW windows spread over an image of any size; `torch.nn.AdaptiveAvgPool2d`.
 
         y[p, q] = mean of x over rows floor(p * H / OH) to ceil((p + 1) * H / OH), columns likewise
@@ -196,46 +166,6 @@ class AdaptiveAvgPool2d(_AdaptiveWindows, _AvgPooling):
     >>> pool = AdaptiveAvgPool2d((1, 4))
     >>> pool.forward(np.arange(14, dtype=np.float32)[None, None])
     array([[[ 1.5,  4.5,  8.5, 11.5]]], dtype=float32)
-
-    The arithmetic, in `minicnn/backends/`:
-        reference/pooling.py    to read
-        cpu/pooling.py          to run
-        cuda/pooling.py         to run on a GPU
-    """
-
-
-class MaxPool2d(_FixedWindows, _MaxPooling):
-    """The maximum of each window of a fixed size; `torch.nn.MaxPool2d`.
-
-    Shapes: x (N, C, H, W) or (C, H, W) -> y with OH = (H + 2 * ph - KH) // sh + 1, OW likewise. Padding never wins.
-    For `Images` x, y is `Images`, each of its own OH_n × OW_n.
-
-    Args:
-        kernel_size, stride, padding: an int or a pair (vertical, horizontal), in pixels; the stride is the kernel
-            size unless given, the padding at most half the kernel.
-
-    Raises ValueError for the wrong rank, an empty input or an image smaller than the kernel, TypeError for
-    input that is not float32 or float64.
-
-    The arithmetic, in `minicnn/backends/`:
-        reference/pooling.py    to read
-        cpu/pooling.py          to run
-        cuda/pooling.py         to run on a GPU
-    """
-
-
-class AvgPool2d(_FixedWindows, _AvgPooling):
-    """The mean of each window of a fixed size, padding counted as zeros; `torch.nn.AvgPool2d`.
-
-    Shapes: x (N, C, H, W) or (C, H, W) -> y with OH = (H + 2 * ph - KH) // sh + 1, OW likewise.
-    For `Images` x, y is `Images`, each of its own OH_n × OW_n.
-
-    Args:
-        kernel_size, stride, padding: an int or a pair (vertical, horizontal), in pixels; the stride is the kernel
-            size unless given, the padding at most half the kernel.
-
-    Raises ValueError for the wrong rank, an empty input or an image smaller than the kernel, TypeError for
-    input that is not float32 or float64.
 
     The arithmetic, in `minicnn/backends/`:
         reference/pooling.py    to read

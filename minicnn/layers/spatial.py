@@ -65,18 +65,19 @@ def _as_pairs(name: str, kernel_size: Pair, stride: Pair, padding: Pair) -> tupl
     )
 
 
-def fixed_output_size(layer: Windowed, input_size: Sizes) -> Sizes:
+def fixed_output_size(layer: Windowed, input_size: Sizes, ceil_mode: bool = False) -> Sizes:
     """(OH, OW) for an image of (H, W), or sizes (N, 2) for sizes (N, 2), by kernel_size, stride and padding of `layer`.
 
     Raises ValueError where the kernel is larger than the padded image, and of several images names the first.
     """
     kernel, stride, padding = checked_settings(layer)
+    count = geometry.ceil_output_size if ceil_mode else geometry.output_size
     output_size: Sizes
     if isinstance(input_size, tuple):
-        height, width = map(geometry.output_size, input_size, kernel, stride, padding)
+        height, width = map(count, input_size, kernel, stride, padding)
         output_size, smallest, got = (height, width), min(height, width), f"{input_size}"
     else:
-        output_size = geometry.output_size(input_size, np.array(kernel), np.array(stride), np.array(padding))
+        output_size = count(input_size, np.array(kernel), np.array(stride), np.array(padding))
         smallest, first = output_size.min(), int(np.argmax((output_size < 1).any(axis=1)))
         got = f"{tuple(input_size[first].tolist())} for image {first}"
     if smallest < 1:

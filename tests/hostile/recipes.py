@@ -20,8 +20,8 @@ ATTRIBUTES = {
     "Conv2d of many channels": ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
     "BatchNorm2d": ("num_features", "eps", "momentum"),
     "Linear": ("in_features", "out_features"),
-    "MaxPool2d": ("kernel_size", "stride", "padding"),
-    "AvgPool2d": ("kernel_size", "stride", "padding"),
+    "MaxPool2d": ("kernel_size", "stride", "padding", "ceil_mode"),
+    "AvgPool2d": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
     "AdaptiveMaxPool2d": ("output_size", "makes_one_size"),
     "AdaptiveAvgPool2d": ("output_size", "makes_one_size"),
 }

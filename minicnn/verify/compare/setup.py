@@ -65,6 +65,10 @@ def loss_spec(loss: object, who: str) -> Spec:
             settings: dict[str, Any] = {"weight": None if loss.weight is None else loss.weight.tolist()}
             if isinstance(loss, losses.CrossEntropyLoss):
                 settings["label_smoothing"] = loss.label_smoothing
+            standard = kind()  # recordings that were made before there were these have only what is not standard
+            for name in ("ignore_index", "reduction"):
+                if getattr(loss, name) != getattr(standard, name):
+                    settings[name] = getattr(loss, name)
             return Spec(kind.__name__, settings)
     raise TypeError(
         f"{who}: expected CrossEntropyLoss(), NLLLoss() or one of your own that inherits from one of them, got {loss!r}"
