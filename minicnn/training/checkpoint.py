@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.checks import shortened
+from minicnn.io.pytorch import is_pytorch_file, read_state_dict
 from minicnn.io.safetensors import description_in, read_safetensors, write_safetensors
 from minicnn.network import Sequential
 from minicnn.plain import Array
@@ -36,19 +37,31 @@ def save_weights(network: Sequential, path: str | Path) -> None:
 
 
 def load_weights(network: Sequential, path: str | Path) -> None:
-    """Take over all parameters and states from a safetensors file, of minicnn or of PyTorch.
+    """Take over all parameters and states from a file of weights, of minicnn or of PyTorch.
 
-    Floats of 16 bits, bfloat16 too, become the network's, exactly.
+    That is a safetensors file, or a .pt or .pth file; its first bytes say which.
 
-    Raises FileNotFoundError; ValueError, which names the file, where it is damaged, has NaN or infinity, or has
-    missing, unexpected or misshapen arrays or arrays of another kind. The network is then as it was.
+    Floats of 16 bits, bfloat16 too, become the network's, exactly. A .pt or .pth file must hold a state dict,
+    `torch.save(model.state_dict(), path)`; PyTorch reads it, with `weights_only=True`, so that nothing in it is run.
+
+    Raises FileNotFoundError; ValueError, which names the file, where it is damaged, has NaN or infinity, has missing,
+    unexpected or misshapen arrays or arrays of another kind, or holds other things than weights; ImportError where a
+    .pt or .pth file needs PyTorch. The network is then as it was.
     """
-    arrays, _ = read_safetensors(path)
+    arrays = _read_weights(path)
     require_finite(arrays, path)
     try:
         network.load_state_dict(arrays)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {shortened(error, 2000)}") from error
+
+
+def _read_weights(path: str | Path) -> dict[str, Array]:
+    try:
+        of_pytorch = is_pytorch_file(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no file {path}") from None
+    return read_state_dict(path) if of_pytorch else read_safetensors(path)[0]
 
 
 def require_finite(arrays: Mapping[str, Array], what: str | Path) -> None:
