@@ -1,12 +1,16 @@
 """Doctests: all are quick; and what pytest leaves alone when it looks for them.
 
-To look into a lesson would be to run it, which tests/test_lessons.py does; comparison/pytorch.py imports PyTorch, which
-need not be there, and has none.
+To look into a lesson would be to run it, which tests/test_lessons.py does; two modules import PyTorch, which need not
+be there, and have none.
 """
 
 import pytest
 
-collect_ignore_glob = ["minicnn/learn/lessons/texts/*", "minicnn/verify/compare/pytorch.py"]
+collect_ignore_glob = [
+    "minicnn/learn/lessons/texts/*",
+    "minicnn/verify/compare/pytorch.py",
+    "minicnn/interop/torch_chain.py",
+]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,6 +15,9 @@ PACKAGE = Path(minicnn.__file__).parent
 ELSEWHERE = (
     "minicnn.backends.cuda",
     "minicnn.verify.compare.pytorch",
+    "minicnn.interop.torch_chain",
+    "minicnn.interop.torch_layers",
+    "minicnn.interop.torch_same",
     "minicnn.learn.lessons.texts",
     "minicnn.__main__",
     "minicnn.backends.protocol",  # declarations, which nothing calls

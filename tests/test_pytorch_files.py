@@ -218,6 +218,7 @@ def test_a_pytorch_that_may_run_a_file_is_not_asked(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.quick
 def test_without_pytorch_the_remedy_is_named(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "w.pt", "w") as file:
         file.writestr("archive/data.pkl", b"")
