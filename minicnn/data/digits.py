@@ -17,7 +17,7 @@ def load_digits() -> Dataset:
     Raises ImportError, saying how to get it, where scikit-learn is not installed.
     """
     try:
-        import sklearn.datasets  # type: ignore[import-untyped]  # it says nothing of its types
+        import sklearn.datasets
     except ImportError as error:
         raise ImportError(
             "load_digits: the digits come with scikit-learn, which is not installed; "

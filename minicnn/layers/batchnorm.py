@@ -5,7 +5,7 @@ import numpy as np
 from minicnn.checks import as_int, described, kind_of
 from minicnn.images import Batch, Images
 from minicnn.layers.base import Layer
-from minicnn.plain import Array
+from minicnn.plain import Array, as_plain_array
 
 
 class BatchNorm2d(Layer):
@@ -125,12 +125,11 @@ class BatchNorm2d(Layer):
     def require_params(self, x: Array | Images) -> None:
         super().require_params(x)
         count = self.state.get("num_batches_tracked")
-        if type(count) is not np.ndarray or count.shape or count.dtype.kind not in "iu":
+        if not isinstance(count, np.ndarray) or count.shape or count.dtype.kind not in "iu":
             raise TypeError(
                 f"BatchNorm2d: expected num_batches_tracked as an integer array of shape (), got {kind_of(count)}"
             )
-        if not count.flags.writeable:
-            self.state["num_batches_tracked"] = count.copy()
+        self.state["num_batches_tracked"] = as_plain_array(count, "BatchNorm2d: num_batches_tracked")
 
     def describe(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
