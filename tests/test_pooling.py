@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
+from minicnn import backends, geometry
 from tests import cases, checks
 
 pytestmark = pytest.mark.quick
@@ -195,3 +196,51 @@ def test_settings_survive_copies(make):
     for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), eval(repr(layer), vars(minicnn))):
         assert repr(other) == repr(layer)
         np.testing.assert_array_equal(other.predict(x), layer.predict(x))
+
+
+WINDOWS = st.one_of(
+    st.tuples(st.just("adaptive"), st.integers(1, 9)),
+    st.tuples(st.just("fixed"), st.integers(1, 9), st.integers(1, 6), st.integers(0, 4)),
+)
+VALUES = {
+    "distinct": lambda x, where: x,
+    "ties": lambda x, where: np.round(x),
+    "nan": lambda x, where: np.where(where < 0.1, np.nan, x),
+    "minus infinity": lambda x, where: np.where(where < 0.7, -np.inf, x),
+}
+
+
+def table_of(windows, n_in):
+    rule, *numbers = windows
+    if rule == "adaptive":
+        return geometry.adaptive_windows(n_in, *numbers)
+    kernel, stride, padding = numbers
+    kernel = min(kernel, n_in)
+    return geometry.fixed_windows(n_in, kernel, stride, min(padding, kernel // 2))
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    windows=st.tuples(WINDOWS, WINDOWS),
+    values=st.sampled_from(sorted(VALUES)),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_vector_of_cells_at_a_time(sizes, windows, values, dtype, seed):
+    """By taps, by bands and by plain forms: as in `reference`, winners among equals and NaN too."""
+    fast, reference = map(backends.get_backend, ("cpu", "reference"))
+    rng = np.random.default_rng(seed)
+    shape = (2, 3, *sizes)
+    x = VALUES[values](rng.standard_normal(shape), rng.random(shape)).astype(dtype)
+    tables = list(map(table_of, windows, sizes))
+    (y, argmax), expected = fast.max_pool2d_forward(x, *tables), reference.max_pool2d_forward(x, *tables)
+    np.testing.assert_array_equal(y, expected[0])
+    np.testing.assert_array_equal(argmax, expected[1])
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    near = {"rtol": 1e-5, "atol": 1e-6} if dtype == np.float32 else {"rtol": 1e-12, "atol": 1e-13}
+    arguments = (dy, *tables, sizes)
+    np.testing.assert_allclose(fast.avg_pool2d_backward(*arguments), reference.avg_pool2d_backward(*arguments), **near)
+    if values in ("distinct", "ties"):
+        np.testing.assert_allclose(
+            fast.avg_pool2d_forward(x, *tables), reference.avg_pool2d_forward(x, *tables), **near
+        )

@@ -35,7 +35,7 @@ def batchnorm2d_statistics(x: Array | Images) -> tuple[Array, Array]:
     """
     bounds, n_channels = plane_bounds(x), x.shape[1]
     plane_means, plane_squares = np.empty((2, len(x), n_channels))
-    _plane_statistics(flat(x), bounds, equal_runs(bounds), plane_means.reshape(-1), plane_squares.reshape(-1))
+    _plane_statistics(flat(x), bounds, equal_runs(x), plane_means.reshape(-1), plane_squares.reshape(-1))
 
     pixels = np.diff(bounds).reshape(-1, n_channels)
     count = pixels[:, 0].sum()
@@ -61,7 +61,7 @@ def batchnorm2d_train_backward(
     via_variance = dweight * inverse_std / count  # times (x - mean), so that x_hat is not formed
     dx, bounds = empty_like(dy), plane_bounds(dy)
     channels = (_float64(mean), weight * inverse_std, via_mean, via_variance)
-    _train_backward(flat(dy), flat(x), bounds, equal_runs(bounds), channels, flat(dx))
+    _train_backward(flat(dy), flat(x), bounds, equal_runs(x), channels, flat(dx))
     return dx, dweight.astype(dy.dtype), dbias.astype(dy.dtype)
 
 
@@ -95,14 +95,14 @@ def _inverse_std(var: Array, eps: float) -> Array:
 
 def _normalised(x: Batch, mean: Array, scale: Array, bias: Array) -> Batch:
     y, bounds = empty_like(x), plane_bounds(x)
-    _forward(flat(x), bounds, equal_runs(bounds), _float64(mean), scale, _float64(bias), flat(y))
+    _forward(flat(x), bounds, equal_runs(x), _float64(mean), scale, _float64(bias), flat(y))
     return y
 
 
 def _parameter_gradients(dy: Array | Images, x: Array | Images, mean: Array, inverse_std: Array) -> tuple[Array, Array]:
     bounds, sums = plane_bounds(x), np.empty((2, len(x), x.shape[1]))
     of_planes = (part.reshape(-1) for part in sums)
-    _plane_gradient_sums(flat(dy), flat(x), bounds, equal_runs(bounds), _float64(mean), *of_planes)
+    _plane_gradient_sums(flat(dy), flat(x), bounds, equal_runs(x), _float64(mean), *of_planes)
     of_dy, of_dy_times_distance = sums.sum(axis=1)
     return of_dy_times_distance * inverse_std, of_dy
 

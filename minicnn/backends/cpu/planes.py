@@ -9,6 +9,8 @@ loops are over *runs* of neighbouring planes with about equal numbers of pixels,
 has one owner whatever the runs, and what is summed over it does not depend on them.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from minicnn.images import Images
@@ -18,13 +20,33 @@ RUNS = 256  # several for each thread, so that their rounding to whole planes ev
 
 
 def plane_bounds(x: Array | Images) -> Array:
-    """(N * C + 1,): where each plane begins, and the last ends."""
+    """(N * C + 1,): where each plane begins, and the last ends. Not to be written to."""
     if isinstance(x, Images):
         return np.concatenate([[0], np.repeat(x.sizes.prod(axis=1), x.channels).cumsum()])
     n_images, n_channels, height, width = x.shape
-    return np.arange(n_images * n_channels + 1, dtype=np.int64) * (height * width)
+    return _equal_bounds(n_images * n_channels, height * width)
 
 
-def equal_runs(bounds: Array) -> Array:
-    """(RUNS + 1,): where each run of planes begins, and the last ends."""
+def equal_runs(x: Array | Images) -> Array:
+    """(RUNS + 1,): where each run of planes begins, and the last ends. Not to be written to."""
+    if isinstance(x, Images):
+        return _runs(plane_bounds(x))
+    n_images, n_channels, height, width = x.shape
+    return _runs_of_equal(n_images * n_channels, height * width)
+
+
+# Those of arrays are kept, since batches are alike: to make them takes longer than a kernel on few images.
+
+
+@lru_cache(maxsize=64)
+def _equal_bounds(n_planes: int, size: int) -> Array:
+    return np.arange(n_planes + 1, dtype=np.int64) * size
+
+
+@lru_cache(maxsize=64)
+def _runs_of_equal(n_planes: int, size: int) -> Array:
+    return _runs(_equal_bounds(n_planes, size))
+
+
+def _runs(bounds: Array) -> Array:
     return np.searchsorted(bounds, np.arange(RUNS + 1, dtype=np.int64) * bounds[-1] // RUNS)

@@ -8,18 +8,32 @@ and adaptive pooling differ in those tables only.
 
 Windows may overlap, so backward ADDS what each sends back.
 
+The plain forms here do a plane by this definition. Where they can, `pooling_taps`, for small windows at a fixed stride,
+and `pooling_bands`, for long ones, do the same for a vector of cells at a time.
+
 Who owns what: each worker owns a run of planes (see `planes`), channel c of image n, in y or in dx; since windows never
 reach into another plane, adding needs no atomics. Cost: each cell is read once for each window that covers it.
 """
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numba import prange
 
 from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat
+from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
+from minicnn.backends.cpu.pooling_bands import max_by_bands, mean_by_bands, mean_gradient_by_bands
+from minicnn.backends.cpu.pooling_taps import (
+    Taps,
+    gradient_memory_for,
+    max_by_taps,
+    mean_by_taps,
+    mean_gradient_by_taps,
+    memory_for,
+    taps_of,
+)
 from minicnn.backends.cpu.runtime.jit import parallel, serial, serial_sum
 from minicnn.backends.protocol import Windows
 from minicnn.images import Batch, sizes_of
@@ -35,29 +49,36 @@ LONG = 8  # cells in a window's row from which on they are compared several at a
 AllWindows: TypeAlias = tuple[Array, Array, Array]  # the rows of all images, their columns, and a place for each image
 
 
+class Planes(NamedTuple):
+    """The numbers of a batch as they lie in memory, and where each plane of it begins."""
+
+    numbers: Array
+    bounds: Array
+
+
 @guarded
 def max_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> tuple[Batch, Batch]:
     """The winner is the first maximum in reading order; a NaN beats every number, the last NaN the others."""
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
     y, argmax = empty_batch(x, x.shape[1], output_size, x.dtype), empty_batch(x, x.shape[1], output_size, np.int32)
-    x_bounds = plane_bounds(x)
-    _max_forward(flat(x), x_bounds, windows, flat(y), flat(argmax), plane_bounds(y), equal_runs(x_bounds))
+    taps = taps_of(rows, columns, sizes_of(x), x.dtype)
+    _max_forward(_planes(x), windows, taps, _planes(y), flat(argmax), equal_runs(x))
     return y, argmax
 
 
 @guarded
 def max_pool2d_backward(dy: Batch, argmax: Batch, rows: Windows, columns: Windows, input_size: Sizes) -> Batch:
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
-    dx_bounds = plane_bounds(dx)
-    _max_backward(flat(dy), flat(argmax), plane_bounds(dy), flat(dx), dx_bounds, equal_runs(dx_bounds))
+    _max_backward(_planes(dy), flat(argmax), _planes(dx), equal_runs(dx))
     return dx
 
 
 @guarded
 def avg_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> Batch:
     windows, output_size = _windows(rows, columns, sizes_of(x), len(x))
-    y, x_bounds = empty_batch(x, x.shape[1], output_size, x.dtype), plane_bounds(x)
-    _avg_forward(flat(x), x_bounds, windows, flat(y), plane_bounds(y), equal_runs(x_bounds))
+    y = empty_batch(x, x.shape[1], output_size, x.dtype)
+    taps = taps_of(rows, columns, sizes_of(x), x.dtype)
+    _avg_forward(_planes(x), windows, taps, _planes(y), equal_runs(x))
     return y
 
 
@@ -65,9 +86,13 @@ def avg_pool2d_forward(x: Batch, rows: Windows, columns: Windows) -> Batch:
 def avg_pool2d_backward(dy: Batch, rows: Windows, columns: Windows, input_size: Sizes) -> Batch:
     windows, _ = _windows(rows, columns, input_size, len(dy))
     dx = empty_batch(dy, dy.shape[1], input_size, dy.dtype)
-    dx_bounds = plane_bounds(dx)
-    _avg_backward(flat(dy), plane_bounds(dy), windows, flat(dx), dx_bounds, equal_runs(dx_bounds))
+    taps = taps_of(rows, columns, input_size, dy.dtype)
+    _avg_backward(_planes(dy), windows, taps, _planes(dx), equal_runs(dx))
     return dx
+
+
+def _planes(batch: Batch) -> Planes:
+    return Planes(flat(batch), plane_bounds(batch))
 
 
 def _windows(rows: Windows, columns: Windows, input_size: Sizes, n_images: int) -> tuple[AllWindows, Array]:
@@ -95,31 +120,46 @@ def _below_one_another(tables: Windows) -> tuple[Array, int | Array, int | Array
 
 
 @serial
-def _windows_of(n: int, all_rows: Array, all_columns: Array, places: Array) -> tuple[int, Array, Array]:
+def _windows_of(n: int, windows: AllWindows) -> tuple[int, Array, Array]:
     """Width, rows and columns of image n."""
+    all_rows, all_columns, places = windows
     place = places[n]
     rows = all_rows[place[FIRST_ROW] : place[STOP_ROW]]
     return place[WIDTH], rows, all_columns[place[FIRST_COLUMN] : place[STOP_COLUMN]]
 
 
+@serial
+def _widest(windows: AllWindows, first_plane: int, stop_plane: int, n_channels: int) -> int:
+    """The width of the widest image that has one of these planes."""
+    places = windows[2]
+    return places[first_plane // n_channels : (stop_plane - 1) // n_channels + 1, WIDTH].max()
+
+
 @parallel
-def _max_forward(
-    x: Array,
-    x_bounds: Array,
-    windows: AllWindows,
-    y: Array,
-    argmax: Array,
-    y_bounds: Array,
-    runs: Array,
-) -> None:
-    all_rows, all_columns, places = windows
-    n_channels = x_bounds.size // len(places)
+def _max_forward(x: Planes, windows: AllWindows, taps: Taps, y: Planes, argmax: Array, runs: Array) -> None:
     for run in prange(runs.size - 1):
-        for number in range(runs[run], runs[run + 1]):
-            width, rows, columns = _windows_of(number // n_channels, all_rows, all_columns, places)
-            plane = x[x_bounds[number] : x_bounds[number + 1]]
-            out = slice(y_bounds[number], y_bounds[number + 1])
-            _max_forward_plane(plane, width, rows, columns, y[out], argmax[out])
+        if runs[run] < runs[run + 1]:
+            _max_forward_run(x, windows, taps, y, argmax, runs[run], runs[run + 1])
+
+
+@serial
+def _max_forward_run(
+    x: Planes, windows: AllWindows, taps: Taps, y: Planes, argmax: Array, start: int, stop: int
+) -> None:
+    n_channels = x.bounds.size // len(windows[2])
+    spread, of_outputs, winners = memory_for(taps, -np.inf)
+    widest = _widest(windows, start, stop, n_channels)
+    of_columns, their_rows = np.empty(widest, x.numbers.dtype), np.empty(widest, np.int32)
+    for number in range(start, stop):
+        width, rows, columns = _windows_of(number // n_channels, windows)
+        plane = x.numbers[x.bounds[number] : x.bounds[number + 1]]
+        out = slice(y.bounds[number], y.bounds[number + 1])
+        if taps.shifts.size:
+            max_by_taps(plane, taps, spread, of_outputs, winners, y.numbers[out], argmax[out])
+        elif width >= LANES:
+            max_by_bands(plane, width, rows, columns, of_columns, their_rows, y.numbers[out], argmax[out])
+        else:
+            _max_forward_plane(plane, width, rows, columns, y.numbers[out], argmax[out])
 
 
 @serial
@@ -152,11 +192,11 @@ def _some_beat(row: Array, best: float) -> bool:
 
 
 @parallel
-def _max_backward(dy: Array, argmax: Array, dy_bounds: Array, dx: Array, dx_bounds: Array, runs: Array) -> None:
+def _max_backward(dy: Planes, argmax: Array, dx: Planes, runs: Array) -> None:
     for run in prange(runs.size - 1):
         for number in range(runs[run], runs[run + 1]):
-            out = slice(dy_bounds[number], dy_bounds[number + 1])
-            _max_backward_plane(dy[out], argmax[out], dx[dx_bounds[number] : dx_bounds[number + 1]])
+            out = slice(dy.bounds[number], dy.bounds[number + 1])
+            _max_backward_plane(dy.numbers[out], argmax[out], dx.numbers[dx.bounds[number] : dx.bounds[number + 1]])
 
 
 @serial
@@ -167,14 +207,27 @@ def _max_backward_plane(dy: Array, argmax: Array, dx: Array) -> None:
 
 
 @parallel
-def _avg_forward(x: Array, x_bounds: Array, windows: AllWindows, y: Array, y_bounds: Array, runs: Array) -> None:
-    all_rows, all_columns, places = windows
-    n_channels = x_bounds.size // len(places)
+def _avg_forward(x: Planes, windows: AllWindows, taps: Taps, y: Planes, runs: Array) -> None:
     for run in prange(runs.size - 1):
-        for number in range(runs[run], runs[run + 1]):
-            width, rows, columns = _windows_of(number // n_channels, all_rows, all_columns, places)
-            plane = x[x_bounds[number] : x_bounds[number + 1]]
-            _avg_forward_plane(plane, width, rows, columns, y[y_bounds[number] : y_bounds[number + 1]])
+        if runs[run] < runs[run + 1]:
+            _avg_forward_run(x, windows, taps, y, runs[run], runs[run + 1])
+
+
+@serial
+def _avg_forward_run(x: Planes, windows: AllWindows, taps: Taps, y: Planes, start: int, stop: int) -> None:
+    n_channels = x.bounds.size // len(windows[2])
+    spread, of_outputs, _ = memory_for(taps, 0.0)
+    of_columns = np.empty(_widest(windows, start, stop, n_channels), x.numbers.dtype)
+    for number in range(start, stop):
+        width, rows, columns = _windows_of(number // n_channels, windows)
+        plane = x.numbers[x.bounds[number] : x.bounds[number + 1]]
+        out = y.numbers[y.bounds[number] : y.bounds[number + 1]]
+        if taps.shifts.size:
+            mean_by_taps(plane, taps, spread, of_outputs, out)
+        elif width >= LANES:
+            mean_by_bands(plane, width, rows, columns, of_columns, out)
+        else:
+            _avg_forward_plane(plane, width, rows, columns, out)
 
 
 @serial_sum
@@ -194,14 +247,27 @@ def _avg_forward_plane(x: Array, width: int, rows: Array, columns: Array, y: Arr
 
 
 @parallel
-def _avg_backward(dy: Array, dy_bounds: Array, windows: AllWindows, dx: Array, dx_bounds: Array, runs: Array) -> None:
-    all_rows, all_columns, places = windows
-    n_channels = dx_bounds.size // len(places)
+def _avg_backward(dy: Planes, windows: AllWindows, taps: Taps, dx: Planes, runs: Array) -> None:
     for run in prange(runs.size - 1):
-        for number in range(runs[run], runs[run + 1]):
-            width, rows, columns = _windows_of(number // n_channels, all_rows, all_columns, places)
-            plane = dx[dx_bounds[number] : dx_bounds[number + 1]]
-            _avg_backward_plane(dy[dy_bounds[number] : dy_bounds[number + 1]], width, rows, columns, plane)
+        if runs[run] < runs[run + 1]:
+            _avg_backward_run(dy, windows, taps, dx, runs[run], runs[run + 1])
+
+
+@serial
+def _avg_backward_run(dy: Planes, windows: AllWindows, taps: Taps, dx: Planes, start: int, stop: int) -> None:
+    n_channels = dx.bounds.size // len(windows[2])
+    spread, shares = gradient_memory_for(taps)
+    band = np.empty(_widest(windows, start, stop, n_channels), dx.numbers.dtype)
+    for number in range(start, stop):
+        width, rows, columns = _windows_of(number // n_channels, windows)
+        plane = dx.numbers[dx.bounds[number] : dx.bounds[number + 1]]
+        given = dy.numbers[dy.bounds[number] : dy.bounds[number + 1]]
+        if taps.shifts.size:
+            mean_gradient_by_taps(given, taps, shares, spread, plane)
+        elif width >= LANES:
+            mean_gradient_by_bands(given, width, rows, columns, band[:width], plane)
+        else:
+            _avg_backward_plane(given, width, rows, columns, plane)
 
 
 @serial

@@ -111,6 +111,38 @@ def transpose(
     return types.void(source, intp, intp, target, intp, intp), codegen
 
 
+@intrinsic
+def every_second(typingctx: Any, array: Any, index: Any, first: Any) -> Any:
+    """LANES numbers of `array`, every second from flat index `index` + first on; first is 0 or 1, a literal."""
+    if not isinstance(first, types.IntegerLiteral):
+        return None
+    odd = first.literal_value
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = element_pointer(context, builder, array, args[0], args[1])
+        vector, size = vector_type(context, array), itemsize(array)
+        low, high = (load_vector(builder, vector, pointer, size, at) for at in (0, LANES))
+        return shuffled(builder, low, high, range(odd, 2 * LANES, 2))
+
+    return Lanes(array.dtype)(array, types.intp, first), codegen
+
+
+@intrinsic
+def store_in_turn(typingctx: Any, array: Any, index: Any, even: Any, odd: Any) -> Any:
+    """array[index + 2 k] = even[k], array[index + 2 k + 1] = odd[k], flat: the reverse of two `every_second`."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        *_, even_value, odd_value = args
+        for half in range(2):
+            lanes = range(half * LANES // 2, (half + 1) * LANES // 2)
+            value = shuffled(builder, even_value, odd_value, [at for k in lanes for at in (k, LANES + k)])
+            at = builder.add(args[1], ir.Constant(args[1].type, half * LANES))
+            store_vector(builder, value, element_pointer(context, builder, array, args[0], at), itemsize(array))
+        return no_result(context)
+
+    return types.void(array, types.intp, even, odd), codegen
+
+
 # Arithmetic.
 
 
