@@ -4,15 +4,18 @@ Numba compiles a kernel at its first call and keeps it on disk for the next proc
 first run after an installation, and a fraction of one later.
 """
 
-from collections.abc import Collection
+import functools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minicnn.backends.compile import run_steps
-from minicnn.backends.contract import Activation, Block, Norm
+from minicnn.backends.compile import Step, run_steps
+from minicnn.backends.contract import Activation, Block, Gradient, Norm
 from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, linear, log_softmax, losses, optim, pooling
+from minicnn.backends.cpu.runtime import helper
+from minicnn.backends.cpu.runtime.dry_run import launches_noted
 from minicnn.backends.protocol import Report
 from minicnn.geometry import adaptive_windows
 from minicnn.plain import Array, Pair
@@ -23,23 +26,34 @@ def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Colle
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
     """
-    # Quick ones first: on a cold start the first report comes soon.
-    steps = [
-        ("linear", _linear),
-        ("log_softmax", _log_softmax),
-        ("losses", _losses),
-        ("optim", _optimizers),
-        ("arrays", _arrays),
-        ("activation", _relu),
-        ("batchnorm", _batchnorm),
-        ("pooling", _pooling),
-        ("conv", _convolutions_of_few_channels),
-        ("conv", _convolutions_of_many_channels),
-        ("fused", _fused_forward),
-        ("fused", _fused_backward),
-        ("fused", _fused_outputs),
-    ]
-    run_steps(steps, dtype, report, files)
+    with helper.begun(dtype=np.dtype(dtype).name, files=None if files is None else sorted(files)):
+        run_steps(STEPS, dtype, report, files)
+
+
+def help_to_compile(dtype: str, files: Collection[str] | None = None, blocks: Sequence[int] | None = None) -> None:
+    """What `runtime.helper` does in a process of its own: compile what another needs, the last first.
+
+    The other one does the steps of `files`; or it has begun to train blocks, (N, C, H, W) images by F filters first.
+    """
+    steps = [step for file, step in STEPS if files is None or file in files]
+    if blocks is not None:
+        steps = [functools.partial(_training_step, blocks)]
+    for step in reversed(steps):
+        with launches_noted() as noted:
+            step(np.dtype(dtype))
+        for function, argument_types in reversed(noted):
+            function.compile(argument_types)
+
+
+def _training_step(blocks: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """A step of a network that begins with these blocks, in its order. The rest of it is a guess, that of SimpleNet."""
+    *shape, filters = blocks
+    activations = _two_blocks(tuple(shape), filters, dtype)
+    y, peaks = fused.fused_max(activations[-1])
+    for step in (_linear, _log_softmax, _losses):
+        step(dtype)
+    _two_blocks_back(fused.fused_max_backward(y, peaks, activations[-1]), *activations)
+    _adam(dtype)
 
 
 def _convolutions_of_few_channels(dtype: np.dtype[Any]) -> None:
@@ -60,9 +74,11 @@ def _convolve(x: Array) -> None:
     conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
 
 
-def _block(channels: int, dtype: np.dtype[Any], mean: Array | None = None) -> tuple[Array, Array, Norm, Pair, Pair]:
-    """Arguments of a block with 8 filters; batchnorm takes its statistics from the batch unless `mean` is given."""
-    weight, number = np.ones((8, channels, 3, 3), dtype), np.ones(8, dtype)
+def _block(
+    channels: int, filters: int, dtype: np.dtype[Any], mean: Array | None = None
+) -> tuple[Array, Array, Norm, Pair, Pair]:
+    """Arguments of a block; batchnorm takes its statistics from the batch unless `mean` is given."""
+    weight, number = np.ones((filters, channels, 3, 3), dtype), np.ones(filters, dtype)
     return weight, number, Norm(number, number, mean, mean, 1.0), (1, 1), (1, 1)
 
 
@@ -70,33 +86,37 @@ def _block(channels: int, dtype: np.dtype[Any], mean: Array | None = None) -> tu
 FEW, MANY = (2, 1, 4, 4), (9, 1, 32, 32)
 
 
-def _two_blocks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Activation, Activation]:
+def _two_blocks(shape: tuple[int, ...], filters: int, dtype: np.dtype[Any]) -> tuple[Array, Activation, Activation]:
+    """Images, and what becomes of them."""
     x = np.ones(shape, dtype)
-    first = fused.fused_conv_forward(x, *_block(1, dtype))
-    return x, first, fused.fused_conv_forward(first, *_block(8, dtype))
+    first = fused.fused_conv_forward(x, *_block(shape[1], filters, dtype))
+    return x, first, fused.fused_conv_forward(first, *_block(filters, filters, dtype))
+
+
+def _two_blocks_back(gradient: Gradient, x: Array, first: Activation, second: Activation) -> None:
+    for block, below, channels in ((second, first, first.y.filters), (first, x, x.shape[1])):
+        weight, _, _, stride, padding = _block(channels, block.y.filters, x.dtype)
+        arguments = (block, below, weight, stride, padding)
+        *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=below is first)
 
 
 def _fused_forward(dtype: np.dtype[Any]) -> None:
-    *_, second = _two_blocks(FEW, dtype)
+    *_, second = _two_blocks(FEW, 8, dtype)
     fused.fused_max(second)
 
 
 def _fused_backward(dtype: np.dtype[Any]) -> None:
     for shape in (FEW, MANY):
-        x, first, second = _two_blocks(shape, dtype)
-        y, peaks = fused.fused_max(second)
-        gradient = fused.fused_max_backward(y, peaks, second)
-        for block, below, channels in ((second, first, 8), (first, x, 1)):
-            weight, _, _, stride, padding = _block(channels, dtype)
-            arguments = (block, below, weight, stride, padding)
-            *_, gradient = fused.fused_conv_backward(gradient, *arguments, need_below=below is first)
+        activations = _two_blocks(shape, 8, dtype)
+        y, peaks = fused.fused_max(activations[-1])
+        _two_blocks_back(fused.fused_max_backward(y, peaks, activations[-1]), *activations)
 
 
 def _fused_outputs(dtype: np.dtype[Any]) -> None:
-    x, _, second = _two_blocks(FEW, dtype)
+    x, _, second = _two_blocks(FEW, 8, dtype)
     fused.fused_output_backward(fused.fused_output(second), second)
     mean = np.ones(8, dtype)
-    blocks = [Block(*_block(channels, dtype, mean)) for channels in (1, 8)]
+    blocks = [Block(*_block(channels, 8, dtype, mean)) for channels in (1, 8)]
     fused.fused_predict(x, blocks, to_maximum=False)
     fused.fused_predict(x, blocks, to_maximum=True)
 
@@ -138,12 +158,35 @@ def _losses(dtype: np.dtype[Any]) -> None:
     losses.nll_loss_backward(log_p, labels, number, 0.0)
 
 
-def _optimizers(dtype: np.dtype[Any]) -> None:
+def _sgd(dtype: np.dtype[Any]) -> None:
+    param, velocity, grad = np.ones((3, 1), dtype)
+    optim.sgd_step_(param, velocity, grad, 0.1, 0.9, False, 0.0)
+
+
+def _adam(dtype: np.dtype[Any]) -> None:
     param, first, second, grad = np.ones((4, 1), dtype)
-    optim.sgd_step_(param, first, grad, 0.1, 0.9, False, 0.0)
     optim.adam_step_(param, first, second, grad, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
 
 
 def _arrays(dtype: np.dtype[Any]) -> None:
     for size in (1, arrays.FEW + 1):
         arrays.sum_of_squares(np.ones(size, dtype))
+
+
+# What `compile_kernels` does. Quick ones first: on a cold start the first report comes soon.
+STEPS: list[Step] = [
+    ("linear", _linear),
+    ("log_softmax", _log_softmax),
+    ("losses", _losses),
+    ("optim", _sgd),
+    ("optim", _adam),
+    ("arrays", _arrays),
+    ("activation", _relu),
+    ("batchnorm", _batchnorm),
+    ("pooling", _pooling),
+    ("conv", _convolutions_of_few_channels),
+    ("conv", _convolutions_of_many_channels),
+    ("fused", _fused_forward),
+    ("fused", _fused_backward),
+    ("fused", _fused_outputs),
+]

@@ -1,11 +1,13 @@
 """A block in training: y is stored, and the sums behind mean and var are taken."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from minicnn.backends.contract import Activation, Norm, Stored
 from minicnn.backends.cpu.arrays import guarded
+from minicnn.backends.cpu.batches import sizes_table
 from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.vectors import fill, fma, load, store
@@ -20,6 +22,7 @@ from minicnn.backends.cpu.fused.channels import (
     join_moments,
 )
 from minicnn.backends.cpu.fused.places import place_of
+from minicnn.backends.cpu.runtime import helper
 from minicnn.backends.cpu.runtime.jit import by_pointer
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.plain import Array, Pair
@@ -30,19 +33,29 @@ def fused_conv_forward(
     below: Any, weight: Array, bias: Array | None, norm: Norm, stride: Pair, padding: Pair
 ) -> Activation:
     """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
-    convolution, from_batch = planned(below, weight, stride, padding), norm.mean is None
-    pieces, padded = convolution.plan.pieces, convolution.padded
-    raw = empty((convolution.plan.layout.pixels, padded), weight.dtype)
-    if from_batch:
-        moments = np.empty((pieces, MOMENTS, padded), weight.dtype)
-        convolution.run(bias, moments_sink, raw, moments)
-        mean, var = np.empty((2, len(weight)))
-        join_moments(moments, mean, var)
-        norm = norm._replace(mean=mean, var=var)
-    else:
-        convolution.run(bias, store_sink, raw)
-    stored = Stored(raw, coefficients_of(norm, raw), len(weight), convolution.sizes, is_mixed(below))
-    return Activation(stored, norm, from_batch)
+    from_batch = norm.mean is None
+    with _training_begun(below, weight) if from_batch and not isinstance(below, Activation) else nullcontext():
+        convolution = planned(below, weight, stride, padding)
+        pieces, padded = convolution.plan.pieces, convolution.padded
+        raw = empty((convolution.plan.layout.pixels, padded), weight.dtype)
+        if from_batch:
+            moments = np.empty((pieces, MOMENTS, padded), weight.dtype)
+            convolution.run(bias, moments_sink, raw, moments)
+            mean, var = np.empty((2, len(weight)))
+            join_moments(moments, mean, var)
+            norm = norm._replace(mean=mean, var=var)
+        else:
+            convolution.run(bias, store_sink, raw)
+        stored = Stored(raw, coefficients_of(norm, raw), len(weight), convolution.sizes, is_mixed(below))
+        return Activation(stored, norm, from_batch)
+
+
+def _training_begun(x: Any, weight: Array) -> AbstractContextManager[None]:
+    """Of the first block of a step: where its kernels are missing, those of the next operations are."""
+    height, width = sizes_table(x).max(axis=0, initial=0).tolist()
+    # Larger batches need no other kernels.
+    blocks = min(len(x), 32), x.shape[1], min(height, 64), min(width, 64), len(weight)
+    return helper.begun(dtype=x.dtype.name, blocks=blocks)
 
 
 @by_pointer

@@ -26,14 +26,17 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 
-from minicnn.backends.cpu.runtime import cache
+from minicnn.backends.cpu.runtime import cache, helper
+from minicnn.backends.cpu.runtime.claims import claimed
 from minicnn.backends.cpu.runtime.device import require_device
 from minicnn.backends.cpu.runtime.numba_internals import (
+    Disk,
     compiles_nothing,
     keep_on_disk,
     most_threads,
@@ -57,6 +60,16 @@ FASTMATH_SUM = FASTMATH | {"reassoc"}
 CHUNK = 16384
 
 
+@contextlib.contextmanager
+def _compiling(path: Path) -> Iterator[None]:
+    helper.kernel_is_missing()
+    with claimed(path):
+        yield
+
+
+_DISK = Disk(cache.read, cache.write, _compiling)
+
+
 def _compiled(function: Function, **options: Any) -> Function:
     njit: Any = numba.njit  # whose overloads do not know a dict of options
     return cast(Function, njit(nogil=True, error_model="numpy", **options)(function))
@@ -69,7 +82,7 @@ def _kept_on_disk(function: Function, **options: Any) -> Function:
         return cast(Function, _NeverCompiled())
     kernel = _compiled(function, **options)
     with contextlib.suppress(RuntimeError):  # nothing can be written
-        keep_on_disk(kernel, function, cache.read, cache.write)
+        keep_on_disk(kernel, function, _DISK)
     return kernel
 
 

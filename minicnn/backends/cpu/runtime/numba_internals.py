@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 import pickle
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import llvmlite.binding as llvm
 import numba
@@ -91,19 +92,30 @@ def assembly(code: str) -> str:
 # Compiled code on disk.
 
 
-def keep_on_disk(
-    kernel: Any,
-    function: Callable[..., Any],
-    read: Callable[[Path, bytes], bytes | None],
-    write: Callable[[Path, bytes, bytes], None],
-) -> None:
-    """Let `kernel`, which `njit` made of `function`, look for its code with `read(path, key)` before it compiles, and
-    give it to `write(path, key, code)` after.
+class Disk(NamedTuple):
+    """What is done with files of code: read(path, key), write(path, key, code), and the context in which the code of a
+    file that has none is compiled, where no other process compiles it."""
 
-    Uses `Dispatcher._cache`, where `njit(cache=True)` puts Numba's own. Raises RuntimeError where no folder is
-    writeable.
+    read: Callable[[Path, bytes], bytes | None]
+    write: Callable[[Path, bytes, bytes], None]
+    compiling: Callable[[Path], AbstractContextManager[object]]
+
+
+def keep_on_disk(kernel: Any, function: Callable[..., Any], disk: Disk) -> None:
+    """Let `kernel`, which `njit` made of `function`, look for its code on `disk` before it compiles, and write it there
+    after.
+
+    Uses `Dispatcher._cache`, where `njit(cache=True)` puts Numba's own, and `Dispatcher.compile`, by which all code
+    comes, with `numba.core.compiler_lock` around it. Raises RuntimeError where no folder is writeable.
     """
-    kernel._cache = _Cache(function, read, write)
+    cache = kernel._cache = _Cache(function, disk)
+    compile_alone = kernel.compile
+
+    def compile(signature: Any) -> Any:
+        with global_compiler_lock, contextlib.ExitStack() as cache.until_compiled:
+            return compile_alone(signature)
+
+    kernel.compile = compile
 
 
 class _Cache(FunctionCache):
@@ -113,25 +125,26 @@ class _Cache(FunctionCache):
     `check_cachable`; it replaces `load_overload` and `save_overload`, which the dispatcher calls.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        read: Callable[[Path, bytes], bytes | None],
-        write: Callable[[Path, bytes, bytes], None],
-    ) -> None:
+    until_compiled: contextlib.ExitStack
+
+    def __init__(self, function: Callable[..., Any], disk: Disk) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call] # of Numba
-        self._read, self._write = read, write
+        self._disk = disk
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The code compiled for the signature `sig`, or None."""
         target_context.refresh()
-        code = self._read(*self._place(sig, target_context.codegen()))
+        path, key = self._place(sig, target_context.codegen())
+        code = self._disk.read(path, key)
+        if code is None:
+            self.until_compiled.enter_context(self._disk.compiling(path))
+            code = self._disk.read(path, key)  # another process may have compiled it meanwhile
         return None if code is None else self._impl.rebuild(target_context, pickle.loads(code))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         if self._impl.check_cachable(data):
             path, key = self._place(sig, data.codegen)
-            self._write(path, key, dumps(self._impl.reduce(data)))
+            self._disk.write(path, key, dumps(self._impl.reduce(data)))
 
     def _place(self, sig: Any, codegen: Any) -> tuple[Path, bytes]:
         """The file, and what tells its code from that of other signatures, processors and releases of Numba."""

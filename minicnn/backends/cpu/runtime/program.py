@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from minicnn.backends.cpu.runtime.dry_run import dry
 from minicnn.backends.cpu.runtime.launch import (
     ARRAYS,
     SLOT_NUMBERS,
@@ -94,6 +95,8 @@ class Program:
 
     def run(self, *given: Array | None, kept: Array | None = None) -> None:
         """Run the launches, one after another, on these arrays; `kept` are the `addresses` of further ones."""
+        if dry(given):
+            return
         slots = self._slots.copy()
         if kept is not None:
             slots[ARRAYS : ARRAYS + len(kept)] = kept
