@@ -68,7 +68,8 @@ def kernel_is_missing() -> None:
     global _helper
     if _helper is not None or _begun is None or not _can_help():
         return
-    request = json.dumps({**_begun, "path": sys.path, "parent": os.getpid()})
+    path = [entry for entry in sys.path if isinstance(entry, str)]  # others are passed over by `import`, too
+    request = json.dumps({**_begun, "path": path, "parent": os.getpid()})
     atexit.register(_end)
     try:
         _helper = subprocess.Popen(
