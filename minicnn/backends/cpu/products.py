@@ -20,7 +20,7 @@ from numba import get_num_threads
 from minicnn.backends.cpu.convolution.gather_gemm import Factors, Gathered, Out, gather_gemm
 from minicnn.backends.cpu.convolution.registers import LANES, ROWS, TERMS
 from minicnn.backends.cpu.convolution.vectors import fill, load, store, transpose
-from minicnn.backends.cpu.runtime.jit import by_pointer, inlined, serial
+from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
 from minicnn.backends.cpu.runtime.launch import launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
 from minicnn.plain import Array
@@ -143,7 +143,7 @@ def _start(share: int, shares: int, size: int, unit: int) -> int:
     return min(size, share * ((size + unit - 1) // unit) // shares * unit)
 
 
-@serial
+@inlined
 def _copy_rows(a: Array, at: int, pitch: int, terms: int, high: int, target: Array, target_pitch: int) -> None:
     """target[k, m] = a[k, m], rows of `high` numbers, from `at` on."""
     whole = high // LANES * LANES
@@ -154,7 +154,7 @@ def _copy_rows(a: Array, at: int, pitch: int, terms: int, high: int, target: Arr
             target[k * target_pitch + m] = a[at + k * pitch + m]
 
 
-@serial
+@inlined
 def _pack(b: Array, at: int, pitch: int, terms: int, wide: int, packed: Array) -> None:
     """packed (panels, terms, WIDE) from rows of b, with zeros where the last panel is not full. They are computed with
     and not written anywhere; leftovers in their place may be denormal numbers, which take 100 times as long."""
@@ -171,7 +171,7 @@ def _pack(b: Array, at: int, pitch: int, terms: int, wide: int, packed: Array) -
             packed[whole * terms + k * WIDE + d - whole] = b[at + k * pitch + d]
 
 
-@serial
+@inlined
 def _pack_turned(b: Array, at: int, pitch: int, terms: int, wide: int, packed: Array) -> None:
     """The same from b (D, K), a block of LANES × LANES numbers at a time where one fits."""
     zero = fill(packed, 0.0)
@@ -187,7 +187,7 @@ def _pack_turned(b: Array, at: int, pitch: int, terms: int, wide: int, packed: A
                 packed[packed_at + k * WIDE + lane] = b[at + (d + lane) * pitch + k]
 
 
-@serial
+@inlined
 def _add_edge(edge: Array, high: int, wide: int, c: Array, at: int, pitch: int, add: bool) -> None:
     """The part of a tile that is within c to its place, added to what is there if `add` says so."""
     for m in range(high):
