@@ -131,3 +131,34 @@ def test_threads_predict_at_once_with_the_same_bits(network):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("to_maximum", [True, False])
+@pytest.mark.parametrize(
+    "sizes", [[(20, 23)] * 7, [(9, 30), (33, 17), (4, 4), (20, 41), (12, 12)]], ids=["equal", "mixed"]
+)
+def test_a_batch_in_passes_has_the_same_bits(network, monkeypatch, to_maximum, sizes):
+    """As have its images one by one."""
+    layers = dict(list(network.children.items())[: None if to_maximum else 6])
+    fused = minicnn.fuse(minicnn.Sequential(**layers).eval())
+    x = minicnn.Images([images(3, *size, seed=k) for k, size in enumerate(sizes)])
+    if len(set(sizes)) == 1:
+        x = x.as_array()
+    run, runs, found = Program.run, [], []
+
+    def counted(program, *arrays, kept):
+        runs.append(program)
+        run(program, *arrays, kept=kept)
+
+    monkeypatch.setattr(Program, "run", counted)
+    for pass_bytes in (1 << 30, 200_000, 1):
+        monkeypatch.setattr(prediction, "PASS_BYTES", pass_bytes)
+        prediction._passes.cache_clear()
+        runs.clear()
+        found.append((fused.predict(x), len(runs)))
+    prediction._passes.cache_clear()
+    (whole, one), (in_some, some), (one_by_one, all_of_them) = found
+    assert one == 1 < some < all_of_them == len(sizes)
+    for other in (in_some, one_by_one):
+        for image, expected in zip(other, whole, strict=True):
+            np.testing.assert_array_equal(image, expected)

@@ -113,7 +113,7 @@ def cut(x_sizes: Array, y_sizes: Array, piece_sizes: Array) -> Array:
 def one_to_a_block(pieces: Array) -> Layout:
     """The layout in which every piece is a block, at the cost of its pixels."""
     rows, columns = sides_of(pieces)
-    return Layout(pieces, np.arange(len(pieces) + 1), _sums_before(rows * columns))
+    return Layout(pieces, np.arange(len(pieces) + 1), sums_before(rows * columns))
 
 
 def grouped(pieces: Array, costs: Array, most: int) -> Layout:
@@ -125,7 +125,7 @@ def grouped(pieces: Array, costs: Array, most: int) -> Layout:
             cost = 0
         cost += of_piece
     blocks = np.array([*firsts, len(pieces)])
-    return Layout(pieces, blocks, _sums_before(costs)[blocks])
+    return Layout(pieces, blocks, sums_before(costs)[blocks])
 
 
 def numbers_of(job: Any, layout: Layout, shares: int, extra: Sequence[int] = ()) -> Array:
@@ -155,8 +155,9 @@ def sizes_from(sizes: bytes) -> Array:
 
 def pixels_before(sizes: Array) -> Array:
     """(N,): how many pixels the images before each one have."""
-    return _sums_before(sizes[:, 0] * sizes[:, 1])[:-1]
+    return sums_before(sizes[:, 0] * sizes[:, 1])[:-1]
 
 
-def _sums_before(numbers: Array) -> Array:
+def sums_before(numbers: Array) -> Array:
+    """(N + 1,): the sum of the numbers before each one, and of all."""
     return np.concatenate([[0], numbers.cumsum()])

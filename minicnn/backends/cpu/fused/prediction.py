@@ -2,11 +2,16 @@
 
 For one small picture the kernels take a tenth of a millisecond, and to prepare them takes longer. So two things are
 kept: for each network the weights as kernels read them, in `prepared`, and for each size of batch the program.
+
+A large batch is taken in passes: some images through all blocks, then the next, so that there need be memory for the
+activations of those only, not of the batch: 16 images of 224 × 224 take 37 MB instead of 147 MB. How it is cut changes
+no bit. Smaller passes, whose activations would stay in a cache, were not faster with 32 MB of it (2-core EPYC).
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import get_num_threads
@@ -25,7 +30,7 @@ from minicnn.backends.cpu.convolution.patches import (
     nchw_sink,
     plane_source,
 )
-from minicnn.backends.cpu.convolution.pieces import View, sizes_from
+from minicnn.backends.cpu.convolution.pieces import View, sizes_from, sums_before
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.vectors import load, relu, store, where_greater
 from minicnn.backends.cpu.convolution.winograd.fallback import fallbacks_for
@@ -40,6 +45,8 @@ from minicnn.backends.cpu.runtime.launch import Launch, unpack
 from minicnn.backends.cpu.runtime.program import Given, Kept, Program, Room
 from minicnn.plain import Array
 
+PASS_BYTES = 32 * 1024 * 1024  # of the activations in a pass, but for its last image
+
 X, Y, MISSING = map(Given, range(3))  # what a program is given: images, output, and `missing` of Winograd's kernels
 
 
@@ -50,21 +57,64 @@ def fused_predict(x: Any, blocks: Sequence[Block], to_maximum: bool) -> Any:
     require_chain((x.shape, x.dtype), weights.forms)
     sizes = sizes_table(x).tobytes()
     *_, last = weights.kinds
+    if to_maximum:
+        y = np.empty((len(x), last.filters), x.dtype)
+        flat_y = y.reshape(-1)
+    else:
+        y = empty_batch(x, last.filters, _sizes_behind(sizes, weights.kinds)[-1], x.dtype)
+        flat_y = flat(y)
+    flat_x, missing = flat(x), np.zeros(get_num_threads(), x.dtype)
     for fallback in fallbacks_for(forward_fallback, x.dtype):
-        program = _program(sizes, x.shape[1], weights.kinds, x.dtype, to_maximum, fallback, get_num_threads())
-        if to_maximum:
-            y = flat_y = np.empty((len(x), last.filters), x.dtype)
-        else:
-            y = empty_batch(x, last.filters, _sizes_behind(sizes, weights.kinds), x.dtype)
-            flat_y = flat(y)
-        missing = np.zeros(get_num_threads(), x.dtype)
-        program.run(flat(x), flat_y, missing, kept=weights.addresses)
+        missing[:] = 0
+        for program, read, written in _passes(
+            sizes, x.shape[1], weights.kinds, x.dtype, to_maximum, fallback, get_num_threads()
+        ):
+            program.run(flat_x[read], flat_y[written], missing, kept=weights.addresses)
         if not missing.any():
             break
     return y
 
 
-# The program.
+# The programs.
+
+
+class Pass(NamedTuple):
+    """The program for some of the images, and where their numbers and those of their output lie in the batch."""
+
+    program: Program
+    read: slice
+    written: slice
+
+
+@lru_cache(maxsize=64)
+def _passes(
+    sizes: bytes,
+    channels: int,
+    kinds: tuple[Kind, ...],
+    dtype: np.dtype[Any],
+    to_maximum: bool,
+    fallback: int,
+    threads: int,
+) -> list[Pass]:
+    """The passes for images of `sizes`, which cost about the same; of equal images the larger ones come first, so that
+    the others use their memory again."""
+    x_sizes, behind = sizes_from(sizes), _sizes_behind(sizes, kinds)
+    stored = [lanes_up(kind.filters) * y_sizes.prod(axis=1) for kind, y_sizes in zip(kinds, behind, strict=True)]
+    cost = np.cumsum(sum(stored[:-1] if to_maximum else stored, np.zeros(len(x_sizes), np.int64)))
+    count = max(1, -(-int(cost[-1]) * dtype.itemsize // PASS_BYTES))
+    ends = np.searchsorted(cost, cost[-1] * np.arange(1, count) // count) + 1
+    bounds = np.unique([0, *ends, len(x_sizes)]).tolist()
+    x_at = channels * sums_before(x_sizes.prod(axis=1))
+    pixels_behind = np.ones(len(x_sizes), np.int64) if to_maximum else behind[-1].prod(axis=1)
+    y_at = kinds[-1].filters * sums_before(pixels_behind)
+    return [
+        Pass(
+            _program(x_sizes[first:stop].tobytes(), channels, kinds, dtype, to_maximum, fallback, threads),
+            slice(x_at[first], x_at[stop]),
+            slice(y_at[first], y_at[stop]),
+        )
+        for first, stop in pairwise(bounds)
+    ]
 
 
 @lru_cache(maxsize=64)
@@ -109,12 +159,12 @@ def _program(
 
 
 @lru_cache(maxsize=256)
-def _sizes_behind(sizes: bytes, kinds: tuple[Kind, ...]) -> Array:
-    """(N, 2) of the output."""
-    behind = sizes_from(sizes)
+def _sizes_behind(sizes: bytes, kinds: tuple[Kind, ...]) -> list[Array]:
+    """(N, 2) of the output of each block."""
+    behind = [sizes_from(sizes)]
     for kind in kinds:
-        behind = output_sizes(behind, kind.kernel_size, kind.stride, kind.padding)
-    return behind
+        behind.append(output_sizes(behind[-1], kind.kernel_size, kind.stride, kind.padding))
+    return behind[1:]
 
 
 @by_pointer
