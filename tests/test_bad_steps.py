@@ -153,8 +153,9 @@ def test_large_gradients_of_adam_are_pytorchs(backend, size):
 
 def test_an_optimiser_to_which_infinite_gradients_do_no_harm_goes_on():
     class Signs(minicnn.SGD):
-        def _update(self, ops, param, slots, grad):
-            param -= self.lr * np.sign(grad)
+        def _update(self, ops, params, slots, grads):
+            for param, grad in zip(params, grads, strict=True):
+                param -= self.lr * np.sign(grad)
 
     network = minicnn.Sequential(flatten=minicnn.Flatten(), fc=minicnn.Linear(36, 3, rng=0))
     loss = GradientOf(-np.inf)

@@ -9,13 +9,14 @@ import pytest
 import minicnn
 from minicnn import Images, backends
 from minicnn.backends import guard
+from minicnn.backends.foreach import LISTS, ONE_OF
 from minicnn.backends.protocol import OPERATIONS
 from tests.test_contract import REFERENCE, example_calls, examples_with_images, leaves
 
 CPU = backends.get_backend("cpu")
 MODULES = [importlib.import_module(f"minicnn.backends.{name}") for name in ("cpu", "cuda")]
 NOT_GUARDED = {"asarray", "compile_kernels", "copy", "require_device", "prefetch", "to_numpy"}
-CALLS = {name: call for name, call in example_calls(CPU, np.float32).items() if name in guard.CONTRACT}
+CALLS = {name: call for name, call in example_calls(CPU, np.float32).items() if name in guard.CONTRACT.keys() - ONE_OF}
 
 
 @pytest.mark.parametrize("ops", [*MODULES, REFERENCE])
@@ -94,6 +95,41 @@ def test_arrays_that_lie_otherwise_in_memory_give_the_same_numbers(name):
         results.append(leaves(given if returned is None else returned))
     for result, expected in zip(*results, strict=True):
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("name", ONE_OF)
+@pytest.mark.parametrize("position", range(4))
+def test_lists_whose_members_do_not_fit_each_other_are_refused(name, position):
+    if position == LISTS[name]:
+        return
+    arguments = example_calls(CPU, np.float32)[name]
+    before = [array.copy() for array in leaves(arguments[: LISTS[name]])]
+    one = arguments[position]
+    for error, other, message in (
+        (ValueError, one[:1], f"{name}: expected lists of one length, got"),
+        (ValueError, one[::-1], f"{ONE_OF[name]}: .*: expected"),
+        (ValueError, [one[0], one[1][:-1]], f"{ONE_OF[name]}: .*: expected"),
+        (TypeError, [one[0], one[1].astype(np.float64)], f"{ONE_OF[name]}: .*: expected"),
+        (TypeError, [one[0], "no array"], "expected"),
+    ):
+        with pytest.raises(error, match=message):
+            getattr(CPU, name)(*arguments[:position], other, *arguments[position + 1 :])
+    for array, old in zip(leaves(arguments[: LISTS[name]]), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+def test_lists_are_of_one_dtype():
+    arrays = [[np.ones(3, dtype) for dtype in (np.float32, np.float64)] for _ in range(3)]
+    with pytest.raises(TypeError, match="foreach_sgd_step_: expected arrays of one dtype, got float32 and float64"):
+        CPU.foreach_sgd_step_(*arrays, 0.1, 0.9, False, 0.0)
+
+
+def test_what_cannot_be_changed_is_refused_in_lists_too():
+    param = np.ones((4, 6), np.float32)
+    with pytest.raises(TypeError, match="sgd_step_: param: expected a plain, contiguous, writeable array to change"):
+        CPU.foreach_sgd_step_([param.T], [param.T.copy()], [param.T.copy()], 0.1, 0.9, False, 0.0)
+    np.testing.assert_array_equal(param, 1)
+    CPU.foreach_sgd_step_([param.T.copy()], [param.T.copy()], [param.T], 0.1, 0.9, False, 0.0)  # a gradient may lie so
 
 
 @pytest.mark.parametrize("name", sorted(examples_with_images(CPU, np.float32)))

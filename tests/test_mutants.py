@@ -14,6 +14,7 @@ import pytest
 import minicnn
 from minicnn import geometry, losses
 from minicnn.backends import get_backend
+from minicnn.backends.foreach import ONE_OF, one_by_one
 from minicnn.geometry import adaptive_start, adaptive_stop
 from tests import cases, checks, stored
 
@@ -273,7 +274,14 @@ MUTANTS = CONV + POOLING + BATCHNORM + REST
 def plant(monkeypatch, backend, operation, wrong):
     ops = get_backend(backend)
     true = getattr(ops, operation)
-    monkeypatch.setattr(ops, operation, lambda *arguments, **named: wrong(partial(true, **named), *arguments))
+
+    def mutant(*arguments, **named):
+        return wrong(partial(true, **named), *arguments)
+
+    monkeypatch.setattr(ops, operation, mutant)
+    for name, one in ONE_OF.items():
+        if one == operation:
+            monkeypatch.setattr(ops, name, one_by_one(name, mutant))
 
 
 @pytest.mark.parametrize("backend", checks.BACKENDS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn.backends import get_backend
 from tests import cases, checks
 
 pytestmark = pytest.mark.quick
@@ -161,3 +162,45 @@ def test_a_damaged_state_changes_nothing(spoil):
     assert adam.state_dict()[1] == before[1]
     for key, array in adam.state_dict()[0].items():
         assert array.tobytes() == before[0][key].tobytes()
+
+
+SIZES = (3, 16384, 1, 40000, 16385)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+@pytest.mark.parametrize("dtype", checks.DTYPES)
+def test_one_call_for_all_parameters_gives_the_bits_of_one_call_for_each(name, dtype):
+    rng = np.random.default_rng(0)
+    operation, settings = {
+        "SGD": ("sgd_step_", (0.1, 0.9, True, 0.01)),
+        "Adam": ("adam_step_", (0.1, 0.9, 0.99, 1e-8, 0.01, False, 3)),
+    }[name]
+    cpu = get_backend("cpu")
+    lists = [[rng.uniform(0.1, 1, size).astype(dtype) for size in SIZES] for _ in range(3 if name == "SGD" else 4)]
+    found = []
+    for threads in (1, 2):
+        minicnn.set_num_threads(threads)
+        copies = [[array.copy() for array in arrays] for arrays in lists]
+        getattr(cpu, f"foreach_{operation}")(*copies, *settings)
+        found.append([array.tobytes() for arrays in copies for array in arrays])
+    for arrays in zip(*lists, strict=True):
+        getattr(cpu, operation)(*arrays, *settings)
+    assert found == [[array.tobytes() for arrays in lists for array in arrays]] * 2
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_an_own_step_is_called_for_every_parameter_of_its_layer(backend):
+    """And the backend's for those of other layers."""
+    called = []
+
+    def keeps_still(param, m, v, grad, *settings):
+        called.append(param.shape)
+
+    network = minicnn.Sequential(first=minicnn.Linear(4, 5, rng=0), second=minicnn.Linear(5, 2, rng=0)).to(backend)
+    network["first"].use(adam_step_=keeps_still)
+    before = network.state_dict()
+    network.backward(np.ones_like(network.forward(np.ones((3, 4), np.float32))))
+    minicnn.Adam(network).step()
+    assert called == [(5, 4), (5,)]
+    for key, array in network.state_dict().items():
+        assert np.array_equal(array, before[key]) == key.startswith("first"), key

@@ -17,10 +17,9 @@ its axes, in the package's letters; "..." is any shape, the same in one call, an
     !       changed in place, so it must be contiguous as it is
 
 What has no axes is a setting: `stride`, `padding`, `kernel_size`, `input_size`, `rows` and `columns` say how axes
-belong together, and others are numbers. Behind the arrow is what comes back, "None" where the arguments are changed
-instead. An operation without an arrow answers in its backend's own layout, so that no function of one's own can stand
-in for it.
-"""
+belong together, and others are numbers, or lists, which `foreach` checks. Behind the arrow is what comes back, "None"
+where arguments are changed instead. No function of one's own can stand in for an operation without an arrow: it answers
+in its backend's own layout, or is another one on lists."""
 
 import functools
 import operator
@@ -71,6 +70,8 @@ CONTRACT = {
     "sgd_step_": "param!: any, velocity!: any, grad: any, lr, momentum, nesterov, weight_decay -> None",
     "adam_step_": "param!: any, m!: any, v!: any, grad: any, lr, beta1, beta2, eps, weight_decay, decoupled, step "
     "-> None",
+    "foreach_sgd_step_": "params, velocities, grads, lr, momentum, nesterov, weight_decay",
+    "foreach_adam_step_": "params, ms, vs, grads, lr, beta1, beta2, eps, weight_decay, decoupled, step",
     "fused_conv_forward": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
     "fused_predict": "x: N C H W, blocks, to_maximum",
     "fused_output": "activation: N F OH OW",
@@ -80,7 +81,6 @@ CONTRACT = {
     "fused_conv_backward": "gradient, activation: N F OH OW, below: N C H W, weight: F C KH KW, stride, padding, "
     "need_below",
 }
-
 
 SETTINGS = ("stride", "padding", "kernel_size", "input_size", "rows", "columns")
 

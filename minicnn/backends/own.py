@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.backends import get_backend
+from minicnn.backends.foreach import ONE_OF, one_by_one
 from minicnn.backends.guard import POSITIONS, RESULTS, Axes, Declared, admitted, require_positions
 from minicnn.backends.protocol import OPERATIONS, Operations
 from minicnn.checks import DTYPES, kind_of
@@ -30,6 +31,9 @@ class OwnOperations:
             setattr(self, name, getattr(backend, name))
         for name, function in own.items():
             setattr(self, name, _held_to_the_contract(name, function, backend))
+        for name, one in ONE_OF.items():
+            if one in own:
+                setattr(self, name, one_by_one(name, getattr(self, one)))
         self.backend, self.own = backend, dict(own)
         self.__name__ = backend.__name__  # as of the module that it stands for
 

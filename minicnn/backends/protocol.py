@@ -283,6 +283,43 @@ class Operations(Protocol):
         reference/optim.py, cpu/optim.py, cuda/optim.py
         """
 
+    # The same for several parameters, which are in lists and all of one dtype. As torch._foreach, of which PyTorch's
+    # optimisers are made.
+
+    def foreach_sgd_step_(
+        self,
+        params: Sequence[Array],
+        velocities: Sequence[Array],
+        grads: Sequence[Array],
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        """`sgd_step_` for each of the params.
+
+        reference/optim.py, cpu/optim.py, cuda/optim.py
+        """
+
+    def foreach_adam_step_(
+        self,
+        params: Sequence[Array],
+        ms: Sequence[Array],
+        vs: Sequence[Array],
+        grads: Sequence[Array],
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+        step: int,
+    ) -> None:
+        """`adam_step_` for each of the params.
+
+        reference/optim.py, cpu/optim.py, cuda/optim.py
+        """
+
     # fused: blocks of convolution, batchnorm and relu. `below` is images or the Activation of the block below;
     # gradients and peaks are in the backend's own layout, and only its fused operations look inside.
 

@@ -1,5 +1,6 @@
 """Adam and AdamW: a step of its own size for every parameter."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from minicnn.backends.protocol import Operations
@@ -58,9 +59,12 @@ class Adam(Optimizer):
         # A square may be too large for a number. v is infinite then, and the update 0, as in PyTorch.
         return bool((array >= 0).all()) if slot == "v" else super()._is_sound(slot, array)
 
-    def _update(self, ops: Operations, param: Array, slots: list[Array], grad: Array) -> None:
-        m, v = slots
-        ops.adam_step_(param, m, v, grad, self.lr, *self.betas, self.eps, self.weight_decay, self.decoupled, self.steps)
+    def _update(
+        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+    ) -> None:
+        ms, vs = slots
+        settings = (self.lr, *self.betas, self.eps, self.weight_decay, self.decoupled, self.steps)
+        ops.foreach_adam_step_(params, ms, vs, grads, *settings)
 
 
 class AdamW(Adam):

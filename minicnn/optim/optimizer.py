@@ -89,9 +89,14 @@ class Optimizer:
         updates = [(name, layer, key, *self._checked(name, layer, key)) for name, layer, key in params]
         self._require_separate_memory(updates)
         self.steps += 1
-        for _, layer, key, param, slots, grad in updates:
+        alike: dict[tuple[Operations, Any], list[Update]] = {}
+        for update in updates:
+            _, layer, key, param, *_ = update
             layer.params[key] = param
-            self._update(layer.ops, param, slots, grad)
+            alike.setdefault((layer.ops, param.dtype), []).append(update)
+        for (ops, _), of_ops in alike.items():
+            _, _, _, arrays, slots, grads = zip(*of_ops, strict=True)
+            self._update(ops, arrays, list(zip(*slots, strict=True)), grads)
 
     def _checked(self, name: str, layer: Layer, key: str) -> tuple[Array, list[Array], Array]:
         """(parameter, what is kept for it, gradient) as arrays that a kernel can take."""
@@ -205,5 +210,8 @@ class Optimizer:
     def _is_sound(self, slot: str, array: Array) -> bool:
         return bool(np.isfinite(array).all())
 
-    def _update(self, ops: Operations, param: Array, slots: list[Array], grad: Array) -> None:
+    def _update(
+        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+    ) -> None:
+        """Change params of one dtype, and what is kept for them: of each slot a sequence like params and grads."""
         raise NotImplementedError

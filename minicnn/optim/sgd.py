@@ -1,5 +1,7 @@
 """SGD: a step against the gradient, and momentum that remembers the steps before."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from minicnn.backends.protocol import Operations
@@ -44,6 +46,9 @@ class SGD(Optimizer):
     def stays_finite(self, gradient_norm: float) -> bool:
         return gradient_norm < MODERATE and self.momentum < 1 and self.lr < 1e3 and self.lr * self.weight_decay <= 1
 
-    def _update(self, ops: Operations, param: Array, slots: list[Array], grad: Array) -> None:
-        (velocity,) = slots
-        ops.sgd_step_(param, velocity, grad, self.lr, self.momentum, self.nesterov, self.weight_decay)
+    def _update(
+        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+    ) -> None:
+        (velocities,) = slots
+        settings = (self.lr, self.momentum, self.nesterov, self.weight_decay)
+        ops.foreach_sgd_step_(params, velocities, grads, *settings)

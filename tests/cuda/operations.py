@@ -38,8 +38,8 @@ def on_backend(ops, value):
         return value.like(ops.asarray(value.data))
     if isinstance(value, Norm | Block):
         return type(value)(*(on_backend(ops, part) for part in value))
-    if type(value) is tuple:
-        return tuple(on_backend(ops, part) for part in value)
+    if type(value) in (tuple, list):
+        return type(value)(on_backend(ops, part) for part in value)
     return value
 
 

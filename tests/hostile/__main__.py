@@ -45,6 +45,7 @@ def main(log, skip, examples, number):
     examples_of_hypothesis()
     log.run("numbers far apart", numbers_far_apart)
     log.run("many blocks", many_blocks)
+    log.run("single steps", single_steps)
     reached = {name for name, kernel in kernels() if kernel.overloads}  # compiled, or loaded, when it is first called
     every = {name for name, _ in kernels()}
     log.say(json.dumps({"operations": sorted(operations), "reached": sorted(reached), "kernels": sorted(every)}))
@@ -83,6 +84,21 @@ def many_blocks():
         dy = rng.standard_normal(y.shape).astype(np.float32).astype(dtype)
         numbers += [y, computed.backward(dy), *(grad for layer in layers for grad in layer.grads.values())]
     require_close({"passes": found}, {"passes": expected}, TOLERANCE["float32"])
+
+
+def single_steps():
+    """Those of one parameter, which optimisers make for all in one call."""
+    reference = minicnn.get_backend("reference")
+    rng = np.random.default_rng(0)
+    for name, n_arrays, rest in (
+        ("sgd_step_", 3, (0.1, 0.9, True, 0.01)),
+        ("adam_step_", 4, (0.1, 0.9, 0.99, 1e-8, 0.01, False, 3)),
+    ):
+        found = [rng.uniform(0.1, 1, (5, 4)).astype(np.float32) for _ in range(n_arrays)]
+        expected = [array.astype(np.float64) for array in found]
+        getattr(CPU, name)(*found, *rest)
+        getattr(reference, name)(*expected, *rest)
+        require_close({name: found}, {name: expected}, TOLERANCE["float32"])
 
 
 def _noted(function, operations):

@@ -8,6 +8,7 @@ import numpy as np
 
 import minicnn
 from minicnn import Images
+from minicnn.backends.foreach import LISTS, ONE_OF
 from tests import test_contract
 from tests.hostile.world import (
     LAYERS,
@@ -461,6 +462,8 @@ def operation(world, name, position, images):
         made = test_contract.example_calls(world.ops, world.dtype)
         name = sorted(made)[name % len(made)]
         arguments = list(made[name])
+    if name in ONE_OF:
+        return _operation_on_lists(world, name, arguments, position)
     arrays = [at for at, value in enumerate(arguments) if isinstance(value, np.ndarray | Images)]
     if not arrays:
         arrays = [0]
@@ -481,6 +484,21 @@ def operation(world, name, position, images):
     if name in test_contract.OPAQUE:
         result = _seen_through(world, name, result)
     return {"result": [result, *arguments[:changed]]}
+
+
+def _operation_on_lists(world, name, arguments, position):
+    """With one odd array in one of its lists."""
+    lists = [list(arrays) for arrays in arguments[: LISTS[name]]]
+    odd = lists[position % len(lists)]
+    odd[position // len(lists) % len(odd)] = world.twisted(odd[position // len(lists) % len(odd)])
+    before = [as_bytes(array) for arrays in lists for array in arrays]
+    try:
+        getattr(world.ops, name)(*lists, *arguments[len(lists) :])
+    except Exception as error:
+        if [as_bytes(array) for arrays in lists for array in arrays] != before:
+            raise AssertionError(f"{name} changed its arguments before it raised {error!r}") from error
+        raise
+    return {"result": [array for arrays in lists[: test_contract.CHANGED[name]] for array in arrays]}
 
 
 def _seen_through(world, name, result):

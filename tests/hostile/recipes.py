@@ -39,7 +39,9 @@ KINDS = (
     "argmax out of range",
 )
 REACHED_BY_A_NETWORK = sorted(
-    name for name in OPERATIONS if not name.startswith("fused_") and name not in test_contract.NOT_AN_ARRAY_OPERATION
+    name
+    for name in OPERATIONS
+    if not name.startswith(("fused_", "foreach_")) and name not in test_contract.NOT_AN_ARRAY_OPERATION
 )
 SLOTS = ("param", "grad", "first slot", "last slot", "other slot")
 

@@ -33,7 +33,7 @@ from minicnn.backends.cpu.linear import (
 )
 from minicnn.backends.cpu.log_softmax import log_softmax_backward, log_softmax_forward
 from minicnn.backends.cpu.losses import nll_loss_backward, nll_loss_forward
-from minicnn.backends.cpu.optim import adam_step_, sgd_step_
+from minicnn.backends.cpu.optim import adam_step_, foreach_adam_step_, foreach_sgd_step_, sgd_step_
 from minicnn.backends.cpu.pooling import (
     avg_pool2d_backward,
     avg_pool2d_forward,

@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import ArrayLike
 
-from minicnn.backends import guard
+from minicnn.backends import foreach, guard
 from minicnn.backends.cpu.runtime.jit import CHUNK, chunks, parallel, serial_sum
 from minicnn.plain import Array, as_plain_array
 
@@ -20,7 +20,7 @@ def asarray(array: ArrayLike) -> Array:
     return as_plain_array(array)
 
 
-guarded = guard.guarded(asarray)
+guarded, guarded_lists = guard.guarded(asarray), foreach.guarded_lists(asarray)
 
 
 def to_numpy(array: Array) -> Array:

@@ -33,7 +33,7 @@ from minicnn.backends.cuda.linear import (
 )
 from minicnn.backends.cuda.log_softmax import log_softmax_backward, log_softmax_forward
 from minicnn.backends.cuda.losses import nll_loss_backward, nll_loss_forward
-from minicnn.backends.cuda.optim import adam_step_, sgd_step_
+from minicnn.backends.cuda.optim import adam_step_, foreach_adam_step_, foreach_sgd_step_, sgd_step_
 from minicnn.backends.cuda.pooling import (
     avg_pool2d_backward,
     avg_pool2d_forward,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends import guard
+from minicnn.backends import foreach, guard
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of, sum_over_block
 from minicnn.backends.cuda.runtime import device
 from minicnn.backends.cuda.runtime.device import Kernel, cuda
@@ -33,7 +33,7 @@ def asarray(array: Array) -> Array:
     return from_host(host) if host.dtype != object else host
 
 
-guarded = guard.guarded(asarray)
+guarded, guarded_lists = guard.guarded(asarray), foreach.guarded_lists(asarray)
 
 
 def _seen(view: Any, owner: Any) -> Array:

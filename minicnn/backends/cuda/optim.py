@@ -15,12 +15,13 @@ Who owns what: each thread one number of param and of its state. Cost: one pass 
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from minicnn.backends.cuda.arrays import guarded
+from minicnn.backends.cuda.arrays import guarded, guarded_lists
 from minicnn.backends.cuda.elementwise import blocks_for, own_number, real_of
 from minicnn.backends.cuda.runtime.device import Kernel
 from minicnn.backends.cuda.runtime.device_array import launch
@@ -57,6 +58,38 @@ def adam_step_(
     decay = 0 if decoupled else weight_decay
     settings = map(real_of(param), (step_size, v_hat_root, 1 - beta1, beta2, 1 - beta2, eps, keep, decay))
     launch(_adam, blocks_for(param.size), THREADS, param, m, v, grad, *settings, param.size)
+
+
+@guarded_lists
+def foreach_sgd_step_(
+    params: Sequence[Array],
+    velocities: Sequence[Array],
+    grads: Sequence[Array],
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    for param, velocity, grad in zip(params, velocities, grads, strict=True):
+        sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay)
+
+
+@guarded_lists
+def foreach_adam_step_(
+    params: Sequence[Array],
+    ms: Sequence[Array],
+    vs: Sequence[Array],
+    grads: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+) -> None:
+    for param, m, v, grad in zip(params, ms, vs, grads, strict=True):
+        adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step)
 
 
 @lru_cache

@@ -37,4 +37,4 @@ from minicnn.backends.reference.mixed import (
     relu_backward,
     relu_forward,
 )
-from minicnn.backends.reference.optim import adam_step_, sgd_step_
+from minicnn.backends.reference.optim import adam_step_, foreach_adam_step_, foreach_sgd_step_, sgd_step_

@@ -16,6 +16,8 @@
 that the division takes out.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from minicnn.plain import Array
@@ -62,3 +64,35 @@ def adam_step_(
     v_hat = v / (1 - beta2**step)
     # learn: the step
     param -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+def foreach_sgd_step_(
+    params: Sequence[Array],
+    velocities: Sequence[Array],
+    grads: Sequence[Array],
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
+    """`sgd_step_` for each of the params."""
+    for param, velocity, grad in zip(params, velocities, grads, strict=True):
+        sgd_step_(param, velocity, grad, lr, momentum, nesterov, weight_decay)
+
+
+def foreach_adam_step_(
+    params: Sequence[Array],
+    ms: Sequence[Array],
+    vs: Sequence[Array],
+    grads: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+) -> None:
+    """`adam_step_` for each of the params."""
+    for param, m, v, grad in zip(params, ms, vs, grads, strict=True):
+        adam_step_(param, m, v, grad, lr, beta1, beta2, eps, weight_decay, decoupled, step)

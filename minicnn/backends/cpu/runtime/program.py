@@ -26,6 +26,7 @@ from minicnn.backends.cpu.runtime.launch import (
     address,
     flat_arrays,
     kernel_signature,
+    note_addresses,
     run_in_parallel,
     run_serially,
     whole_lines,
@@ -57,8 +58,12 @@ Place: TypeAlias = Array | Given | Kept | Room | None
 
 
 def addresses(arrays: Sequence[Array]) -> Array:
-    """Where the arrays are, for `Program.run`. Somebody must keep them, at the same place, as long."""
-    return np.array([(array.ctypes.data, array.size, False) for array in arrays], np.int64)
+    """Where the arrays, of one dtype, are, for `Program.run`. Somebody must keep them, at the same place, as long."""
+    table = np.zeros((len(arrays), SLOT_NUMBERS), np.int64)
+    for first in range(0, len(arrays), ARRAYS):
+        some = arrays[first : first + ARRAYS]
+        note_addresses(table[first:], flat_arrays(some, some[0].dtype))
+    return table
 
 
 class Program:

@@ -1,5 +1,7 @@
 """The optimiser adds the step instead of taking it away: it climbs."""
 
+from collections.abc import Sequence
+
 from minicnn.backends.protocol import Operations
 from minicnn.learn.symptoms import measures
 from minicnn.learn.symptoms.cause import Cause, Sign
@@ -10,11 +12,14 @@ from minicnn.plain import Array
 
 
 class AscendingSGD(SGD):
-    def _update(self, ops: Operations, param: Array, slots: list[Array], grad: Array) -> None:
-        (velocity,) = slots
-        velocity *= self.momentum
-        velocity += grad
-        param += self.lr * velocity  # -= was meant
+    def _update(
+        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+    ) -> None:
+        (velocities,) = slots
+        for param, velocity, grad in zip(params, velocities, grads, strict=True):
+            velocity *= self.momentum
+            velocity += grad
+            param += self.lr * velocity  # -= was meant
 
 
 class Climbs(Experiment):
