@@ -88,7 +88,7 @@ class ConvBlocks(Sequential):
                 below,
                 conv.params["weight"],
                 conv.stride,
-                conv.padding,
+                conv.convolution()[1],
                 need_below=need_dx or position > 0,
             )
             conv.grads = dict(zip(conv.params, d_conv, strict=False))  # weight and, if there is one, bias
@@ -105,6 +105,11 @@ class ConvBlocks(Sequential):
         for layer in others:
             layer.require_params(x)
         for name, layer in self.children.items():
+            if isinstance(layer, Conv2d) and not layer.is_plain:
+                raise RuntimeError(
+                    f"ConvBlocks: {name} was given dilation, groups or uneven padding later, and "
+                    "a block would not heed them; make the layer with them, then fuse (or make the Trainer)"
+                )
             if layer.own_operations:
                 raise RuntimeError(
                     f"ConvBlocks: {name} was given operations of its own after the network was fused, and a block "
@@ -138,7 +143,8 @@ def fuse(network: Sequential) -> Sequential:
 
     The layers are shared with `network`, and so are names and `state_dict`. Returns a Sequential; where there is
     nothing to fuse it does what the plain one does. A layer of a subclass, or with operations of its own (see
-    `Layer.use`), is left as it is. Raises TypeError for anything but a Sequential.
+    `Layer.use`), is left as it is, and so is a convolution with dilation, groups or uneven padding. Raises TypeError
+    for anything but a Sequential.
 
     >>> import minicnn
     >>> list(fuse(minicnn.SimpleNet(rng=0)).children)
@@ -183,6 +189,8 @@ def _is_block(layers: Sequence[Any]) -> bool:
     kinds = [type(layer) for layer in layers]
     if kinds != [Conv2d, BatchNorm2d, ReLU] or any(layer.own_operations for layer in layers):
         return False
+    if not layers[0].is_plain:
+        return False
     return layers[0].out_channels == layers[1].num_features
 
 
@@ -206,4 +214,4 @@ def _block(conv: Conv2d, bn: BatchNorm2d, from_batch: bool = False) -> Block:
     """What the fused operations compute with."""
     mean, var = (None, None) if from_batch else (bn.state["running_mean"], bn.state["running_var"])
     norm = Norm(bn.params["weight"], bn.params["bias"], mean, var, bn.eps)
-    return Block(conv.params["weight"], conv.params.get("bias"), norm, conv.stride, conv.padding)
+    return Block(conv.params["weight"], conv.params.get("bias"), norm, conv.stride, conv.convolution()[1])

@@ -15,12 +15,13 @@ device: row p is (start, stop, extent) of window p, cut to the image; `extent` i
 average divides by on that axis, padding counted.
 """
 
+import math
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from minicnn.plain import Array, Sizes
+from minicnn.plain import Array, Pair, Sizes
 
 MOST_PIXELS = 2**31 - 1  # of an image: max pooling, and kernels of the cuda backend, count them in 32 bits
 
@@ -62,6 +63,59 @@ def ceil_output_size(n_in: Number, kernel: Number, stride: Number, padding: Numb
     """
     n_out = (n_in + 2 * padding - kernel + stride - 1) // stride + 1
     return n_out - ((n_out - 1) * stride >= n_in + padding)
+
+
+def dilated_size(kernel: Number, dilation: Number) -> Number:
+    """How many cells a kernel spans whose taps lie `dilation` cells apart.
+
+    >>> dilated_size(3, 1), dilated_size(3, 2)
+    (3, 5)
+    """
+    return dilation * (kernel - 1) + 1
+
+
+def same_padding(kernel: int, dilation: int) -> Pair:
+    """Padding (before, after) with which stride 1 gives as many outputs as there are cells.
+
+    Where it is odd, the cell more is after (PyTorch's rule).
+
+    >>> same_padding(3, 1), same_padding(3, 2), same_padding(2, 1), same_padding(4, 3)
+    ((1, 1), (2, 2), (0, 1), (4, 5))
+    """
+    both = dilation * (kernel - 1)
+    return both // 2, both - both // 2
+
+
+class Phase(NamedTuple):
+    """Cells and outputs of one axis that meet without dilation: a plain convolution of its own, of this stride."""
+
+    reads: slice
+    writes: slice
+    stride: int
+
+
+def dilated_phases(n_out: int, kernel: int, stride: int, dilation: int) -> list[Phase]:
+    """The plain convolutions that make up a dilated one along one axis, for cells with their padding.
+
+    With g = gcd(stride, dilation), outputs that lie dilation / g apart see cells that are alike modulo dilation:
+
+        p = p0 + t * dilation / g    sees    p * stride + i * dilation = p0 * stride + dilation * (t * stride / g + i)
+
+    >>> for phase in dilated_phases(5, 3, 1, 2):
+    ...     print(phase)
+    Phase(reads=slice(0, 9, 2), writes=slice(0, None, 2), stride=1)
+    Phase(reads=slice(1, 8, 2), writes=slice(1, None, 2), stride=1)
+    """
+    common = math.gcd(stride, dilation)
+    step, own_stride = dilation // common, stride // common
+    phases = []
+    for p in range(min(step, n_out)):
+        outputs = len(range(p, n_out, step))
+        cells = (outputs - 1) * own_stride + kernel
+        start = fixed_start(p, stride, 0)
+        reads = slice(start, start + (cells - 1) * dilation + 1, dilation)
+        phases.append(Phase(reads, slice(p, None, step), own_stride))
+    return phases
 
 
 def fixed_start(p: int, stride: int, padding: int) -> int:

@@ -145,6 +145,22 @@ CONV = [
     _conv((3, 6, 7), 4, 3, stride=2, padding=1, layout="reversed"),
     _conv((2, 3, 5, 5), 4, 3, padding=1, values="offset"),
     _conv((2, 3, 5, 5), 4, 3, padding=1, training=False),
+    _conv((2, 2, 9, 8), 3, 3, dilation=2),
+    _conv((2, 2, 11, 13), 3, (3, 2), dilation=(2, 3), stride=(3, 2), padding=(1, 2)),
+    _conv((1, 2, 9, 12), 2, 3, dilation=4, stride=2, padding=4),  # stride and dilation have a common divisor
+    _conv((1, 2, 15, 9), 2, 3, dilation=3, stride=6, padding=4),
+    _conv((1, 2, 4, 3), 2, 2, dilation=3, padding=2),  # more phases than outputs
+    _conv((2, 9, 10, 7), 8, 3, dilation=2, padding=2, bias=False),
+    _conv((2, 4, 6, 7), 6, 3, groups=2, padding=1),
+    _conv((2, 4, 6, 7), 4, 3, groups=4, padding=1),  # depthwise
+    _conv((2, 3, 9, 8), 6, 3, groups=3, stride=2, dilation=2, padding=2, bias=False),  # two filters to a channel
+    _conv((4, 5, 6), 2, 1, groups=2),
+    _conv((2, 2, 5, 6), 3, 3, padding="same"),
+    _conv((2, 2, 5, 6), 3, 2, padding="same"),  # uneven: the pixel more is after
+    _conv((2, 2, 5, 6), 3, (4, 3), padding="same", dilation=(1, 2)),
+    _conv((2, 2, 4, 3), 2, 4, padding="same", dilation=3, groups=2),  # the kernel spans more than the image
+    _conv((2, 2, 5, 6), 3, 3, padding="valid"),
+    _conv((2, 4, 6, 7), 4, 3, groups=2, dilation=2, padding="same", layout="reversed"),
 ]
 
 # BatchNorm2d: (N, C, H, W), eps, momentum. Training and evaluation are two functions with two gradients.
@@ -373,6 +389,9 @@ MIXED_CONV = [
     _case("Conv2d", (2, _MANY), 2, 3, (1, 2), padding=(0, 1)),
     _case("Conv2d", (8, _FEW), 8, 9, 3, padding=1),
     _case("Conv2d", (17, _WIDE), 17, 8, 3),
+    _case("Conv2d", (2, _FEW), 2, 4, 2, padding="same", groups=2),
+    _case("Conv2d", (2, _WIDE), 2, 3, 3, padding=2, dilation=2, stride=2),
+    _case("Conv2d", (4, _FEW), 4, 4, 3, padding="same", groups=4, dilation=2),
     *(_case("Conv2d", (2, _FEW), 2, 3, 3, padding=1, layout=layout) for layout in ("read-only", "reversed", "strided")),
 ]
 MIXED_BATCHNORM = [

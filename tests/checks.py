@@ -242,7 +242,12 @@ def _run_naive_on_images(case, numbers):
 
 def _naive_conv(case, x, params, state):
     layer = minicnn.Conv2d(*case.args, **dict(case.kwargs))  # for its settings alone, as pairs
-    weight, settings = params["weight"], (layer.stride, layer.padding)
+    padding = layer.padding
+    if padding == "same":  # PyTorch's rule: of what the kernel spans but one, the larger half is after
+        both = [d * (kernel - 1) for d, kernel in zip(layer.dilation, layer.kernel_size, strict=True)]
+        padding = tuple((n // 2, n - n // 2) for n in both)
+    padding = (0, 0) if padding == "valid" else padding
+    weight, settings = params["weight"], (layer.stride, padding, layer.dilation, layer.groups)
     y = naive.conv2d_forward(x, weight, params.get("bias"), *settings)
     return y, lambda dy: naive.conv2d_backward(dy, x, weight, *settings), {}
 

@@ -14,40 +14,51 @@ from fractions import Fraction
 import numpy as np
 
 
-def conv2d_forward(x, weight, bias, stride, padding):
-    """x (N, C, H, W), weight (F, C, KH, KW), bias (F,) or None -> y (N, F, OH, OW)."""
-    y = np.zeros(_conv2d_output_shape(x, weight, stride, padding))
+def conv2d_forward(x, weight, bias, stride, padding, dilation=(1, 1), groups=1):
+    """x (N, C, H, W), weight (F, C / groups, KH, KW), bias (F,) or None -> y (N, F, OH, OW).
+
+    padding is (vertical, horizontal), or for uneven padding ((top, bottom), (left, right)).
+    """
+    y = np.zeros(_conv2d_output_shape(x, weight, stride, padding, dilation))
     for n, f, p, q in np.ndindex(y.shape):
         y[n, f, p, q] = 0.0 if bias is None else bias[f]
-        for c, i, j, r, s in _conv2d_products(p, q, x, weight, stride, padding):
-            y[n, f, p, q] += weight[f, c, i, j] * x[n, c, r, s]
+        first = f // (len(weight) // groups) * weight.shape[1]
+        for c, i, j, r, s in _conv2d_products(p, q, x, weight, stride, padding, dilation):
+            y[n, f, p, q] += weight[f, c, i, j] * x[n, first + c, r, s]
     return y
 
 
-def conv2d_backward(dy, x, weight, stride, padding):
+def conv2d_backward(dy, x, weight, stride, padding, dilation=(1, 1), groups=1):
     """dy (N, F, OH, OW) -> dx (N, C, H, W), dweight (F, C, KH, KW), dbias (F,)."""
     dx, dweight, dbias = np.zeros(x.shape), np.zeros(weight.shape), np.zeros(len(weight))
     for n, f, p, q in np.ndindex(dy.shape):
         dbias[f] += dy[n, f, p, q]
-        for c, i, j, r, s in _conv2d_products(p, q, x, weight, stride, padding):
-            dx[n, c, r, s] += weight[f, c, i, j] * dy[n, f, p, q]
-            dweight[f, c, i, j] += x[n, c, r, s] * dy[n, f, p, q]
+        first = f // (len(weight) // groups) * weight.shape[1]
+        for c, i, j, r, s in _conv2d_products(p, q, x, weight, stride, padding, dilation):
+            dx[n, first + c, r, s] += weight[f, c, i, j] * dy[n, f, p, q]
+            dweight[f, c, i, j] += x[n, first + c, r, s] * dy[n, f, p, q]
     return dx, dweight, dbias
 
 
-def _conv2d_output_shape(x, weight, stride, padding):
+def _conv2d_output_shape(x, weight, stride, padding, dilation):
     """Count the places a kernel fits: (N, F, OH, OW)."""
     sizes = []
     for axis in range(2):
-        last_start = x.shape[2 + axis] + 2 * padding[axis] - weight.shape[2 + axis]
+        spanned = (weight.shape[2 + axis] - 1) * dilation[axis] + 1
+        last_start = x.shape[2 + axis] + sum(_before_and_after(padding[axis])) - spanned
         sizes.append(len(range(0, last_start + 1, stride[axis])))
     return (x.shape[0], weight.shape[0], *sizes)
 
 
-def _conv2d_products(p, q, x, weight, stride, padding):
+def _before_and_after(padding):
+    return padding if isinstance(padding, tuple) else (padding, padding)
+
+
+def _conv2d_products(p, q, x, weight, stride, padding, dilation):
     """(c, i, j, r, s) of every weight and pixel that meet in output (p, q)."""
     for c, i, j in np.ndindex(weight.shape[1:]):
-        r, s = p * stride[0] + i - padding[0], q * stride[1] + j - padding[1]
+        top, left = _before_and_after(padding[0])[0], _before_and_after(padding[1])[0]
+        r, s = p * stride[0] + i * dilation[0] - top, q * stride[1] + j * dilation[1] - left
         if 0 <= r < x.shape[2] and 0 <= s < x.shape[3]:
             yield c, i, j, r, s
 

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
+from minicnn.layers import conv as layers_conv
+from minicnn.layers import rearranged
 from tests import cases, checks
 
 pytestmark = pytest.mark.quick
@@ -80,3 +82,72 @@ def test_first_layer_skips_the_input_gradient(backend):
 def test_repr_shows_the_settings():
     conv = minicnn.Conv2d(3, 16, (3, 5), stride=2, padding=(0, 1), bias=False)
     assert repr(conv) == "Conv2d(3, 16, kernel_size=(3, 5), stride=(2, 2), padding=(0, 1), bias=False)"
+
+
+def test_repr_shows_dilation_groups_and_padding_by_name():
+    conv = minicnn.Conv2d(4, 6, 3, 1, "same", 2, 2, False)  # in PyTorch's order
+    assert repr(conv) == (
+        "Conv2d(4, 6, kernel_size=(3, 3), stride=(1, 1), padding='same', dilation=(2, 2), groups=2, bias=False)"
+    )
+    assert conv.params["weight"].shape == (6, 2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"groups": 3}, ValueError, "groups that divide in_channels and out_channels, 4 and 6, got 3"),
+        ({"groups": 0}, ValueError, "Conv2d: groups: expected at least 1"),
+        ({"dilation": 0}, ValueError, "Conv2d: dilation: expected at least 1"),
+        ({"dilation": True}, TypeError, "Conv2d: dilation: expected an integer"),
+        ({"padding": "same", "stride": 2}, ValueError, "expected stride 1 with 'same'"),
+        ({"padding": "full"}, ValueError, "'same' or 'valid', got 'full'"),
+    ],
+)
+def test_settings_that_do_not_go_together(arguments, error, words):
+    with pytest.raises(error, match=words):
+        minicnn.Conv2d(4, 6, 3, **arguments)
+    conv = minicnn.Conv2d(4, 6, 3)
+    for name, value in arguments.items():
+        setattr(conv, name, value)
+    with pytest.raises(error, match=words):
+        conv.forward(np.ones((1, 4, 9, 9), np.float32))
+
+
+def test_fuse_leaves_alone_what_blocks_cannot_do():
+    for settings, is_fused in [
+        ({"dilation": 2}, False),
+        ({"groups": 2}, False),
+        ({"padding": "same", "kernel_size": 2}, False),
+        ({"padding": "same"}, True),
+        ({"padding": "valid"}, True),
+    ]:
+        conv = minicnn.Conv2d(2, 4, **{"kernel_size": 3, "rng": 0} | settings)
+        network = minicnn.Sequential(conv=conv, bn=minicnn.BatchNorm2d(4), relu=minicnn.ReLU())
+        fused = minicnn.fuse(network)
+        assert (list(fused.children) == ["conv_to_relu"]) == is_fused
+        x = np.random.default_rng(0).standard_normal((2, 2, 6, 7), np.float32)
+        np.testing.assert_allclose(fused.forward(x), network.forward(x), rtol=1e-4, atol=1e-5)
+    conv.dilation = (2, 2)
+    with pytest.raises(RuntimeError, match="conv was given dilation"):
+        fused.forward(x)
+
+
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_planted_bugs_of_rearranged_convolutions_are_seen(monkeypatch, backend):
+    """A phase written to where another belongs; groups that all see the first channels; padding more before."""
+    dilated, grouped, same = cases.CONV[-16], cases.CONV[-9], cases.CONV[-5]
+    assert [str(case).split()[5] for case in (dilated, grouped, same)] == ["dilation=2", "groups=4", "padding=same"]
+    phases, same_padding, part = rearranged.dilated_phases, layers_conv.same_padding, rearranged._part
+    for case, module, name, wrong in [
+        (dilated, rearranged, "dilated_phases", lambda *a: [p._replace(reads=phases(*a)[0].reads) for p in phases(*a)]),
+        (grouped, rearranged, "_part", lambda channels, *rest: part(slice(0, 1), *rest)),
+        (same, layers_conv, "same_padding", lambda *a: same_padding(*a)[::-1]),
+    ]:
+        layers_conv._checked_settings.cache_clear()
+        checks.check_against_naive(case, [backend])
+        with monkeypatch.context() as planted:
+            planted.setattr(module, name, wrong)
+            layers_conv._checked_settings.cache_clear()
+            with pytest.raises((AssertionError, ValueError)):
+                checks.check_against_naive(case, [backend])
+    layers_conv._checked_settings.cache_clear()

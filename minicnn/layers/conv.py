@@ -1,12 +1,16 @@
 """Conv2d: each output pixel is a weighted sum of a small window of all input channels."""
 
+import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from minicnn.checks import as_int, as_pair, described
+from minicnn.geometry import dilated_size, same_padding
 from minicnn.images import Batch, sizes_of
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
+from minicnn.layers.rearranged import Rearranged
 from minicnn.layers.spatial import SpatialLayer, batched, fixed_output_size, like_input
 from minicnn.plain import Pair, Sizes
 
@@ -25,15 +29,22 @@ class Conv2d(SpatialLayer):
 
     Shapes: x (N, C, H, W) or (C, H, W); weight (F, C, KH, KW); bias (F,); y (N, F, OH, OW) with
     OH = (H + 2 * ph - KH) // sh + 1 and OW likewise. For `Images` x, y is `Images`, each of its own OH_n × OW_n.
+    With dilation the taps lie dh and dw pixels apart: i * dh and j * dw above, and (KH - 1) * dh + 1 for KH in OH. With
+    groups the channels are cut into as many parts, and the filters too; each filter sees its own part, so that weight
+    is (F, C / groups, KH, KW). With as many groups as channels the convolution is depthwise.
 
     Args:
         in_channels, out_channels: C and F.
-        kernel_size, stride, padding: an int, or a pair (vertical, horizontal), in pixels.
+        kernel_size, stride, padding, dilation: an int, or a pair (vertical, horizontal), in pixels. As padding also
+            "valid", which is 0, and with stride 1 "same", for an output of the input's size; where that padding is
+            odd, the pixel more is on the right and at the bottom.
+        groups: a divisor of C and of F.
         bias: False for a layer without one.
         rng: a numpy Generator or a seed for the first weights (see `initialisation`).
 
     Raises:
-        ValueError: wrong number of channels, wrong rank, empty input, kernel larger than the padded image.
+        ValueError: groups that do not divide C and F, padding "same" with a stride; wrong number of channels, wrong
+            rank, empty input, kernel larger than the padded image.
         TypeError: input that is not float32 or float64, or not of the weights' dtype.
 
     >>> import numpy as np
@@ -52,6 +63,7 @@ class Conv2d(SpatialLayer):
         reference/conv.py    to read
         cpu/conv.py          to run, by `convolution/`: `winograd/`, `tile/` or `matrix.py`
         cuda/conv.py         to run on a GPU
+    and around it, for dilation, groups and uneven padding, `minicnn/layers/rearranged.py`
     """
 
     operations = ("conv",)
@@ -62,7 +74,9 @@ class Conv2d(SpatialLayer):
         out_channels: int,
         kernel_size: int | Pair,
         stride: int | Pair = 1,
-        padding: int | Pair = 0,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
         bias: bool = True,
         rng: np.random.Generator | int | None = None,
     ) -> None:
@@ -71,11 +85,14 @@ class Conv2d(SpatialLayer):
         self.out_channels = as_int(out_channels, "Conv2d: out_channels", 1)
         self.kernel_size = as_pair(kernel_size, "Conv2d: kernel_size", 1)
         self.stride = as_pair(stride, "Conv2d: stride", 1)
-        self.padding = as_pair(padding, "Conv2d: padding", 0)
+        self.padding: Any = padding if isinstance(padding, str) else as_pair(padding, "Conv2d: padding", 0)
+        self.dilation = as_pair(dilation, "Conv2d: dilation", 1)
+        self.groups = as_int(groups, "Conv2d: groups", 1)
+        self.pads()  # refuses what does not go together
 
         rng = as_generator(rng)
-        fan_in = self.in_channels * self.kernel_size[0] * self.kernel_size[1]
-        shape = (self.out_channels, self.in_channels, *self.kernel_size)
+        shape = self.shapes()["weight"]
+        fan_in = math.prod(shape[1:])
         self.params["weight"] = uniform_by_fan_in(rng, shape, fan_in)
         if bias:
             self.params["bias"] = uniform_by_fan_in(rng, (self.out_channels,), fan_in)
@@ -83,27 +100,55 @@ class Conv2d(SpatialLayer):
     def predict(self, x: Batch) -> Batch:
         x = self.as_images(x)
         weight, bias = self.params["weight"], self.params.get("bias")
-        y = self.ops.conv2d_forward(batched(x), weight, bias, self.stride, self.padding)
-        return like_input(y, x)
+        ops, padding = self.convolution()
+        return like_input(ops.conv2d_forward(batched(x), weight, bias, self.stride, padding), x)
 
     def forward(self, x: Batch) -> Batch:
         x = self.as_images(x)
         weight, bias = self.params["weight"], self.params.get("bias")
-        y = like_input(self.ops.conv2d_forward(batched(x), weight, bias, self.stride, self.padding), x)
+        ops, padding = self.convolution()
+        y = like_input(ops.conv2d_forward(batched(x), weight, bias, self.stride, padding), x)
         self.remember(y, x=x)  # dweight multiplies dy with x
         return y
 
     def backward(self, dy: Batch, need_dx: bool = True) -> Any:
         dy, memory = self.recall(dy)
         dy, x = batched(dy), batched(memory.x)
+        ops, padding = self.convolution()
 
-        self.grads["weight"] = self.ops.conv2d_weight_gradient(dy, x, self.kernel_size, self.stride, self.padding)
+        self.grads["weight"] = ops.conv2d_weight_gradient(dy, x, self.kernel_size, self.stride, padding)
         if "bias" in self.params:
             self.grads["bias"] = self.ops.conv2d_bias_gradient(dy)
         if not need_dx:
             return None
-        dx = self.ops.conv2d_input_gradient(dy, self.params["weight"], sizes_of(x), self.stride, self.padding)
+        dx = ops.conv2d_input_gradient(dy, self.params["weight"], sizes_of(x), self.stride, padding)
         return like_input(dx, memory.x)
+
+    def convolution(self) -> tuple[Any, Pair]:
+        """(whose convolution it is, padding): the backend's; with dilation, groups or uneven padding `Rearranged`."""
+        pads = self.pads()
+        if self.is_plain:
+            return self.ops, (pads[0][0], pads[1][0])
+        return Rearranged(self.ops, self.dilation, self.groups, pads), (0, 0)
+
+    def pads(self) -> tuple[Pair, Pair]:
+        """((top, bottom), (left, right)), the padding in pixels.
+
+        Checks all settings, which may have been set, and makes pairs of them as the constructor does.
+        """
+        given = self.kernel_size, self.stride, self.padding, self.dilation
+        pairs = (tuple(value) if isinstance(value, list) else value for value in given)
+        settings = _checked_settings(*pairs, self.groups, self.in_channels, self.out_channels)
+        kernel_size, stride, padding, dilation, pads = settings
+        if settings[:4] != given:
+            self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        return pads
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has neither dilation nor groups, nor uneven padding."""
+        (top, bottom), (left, right) = self.pads()
+        return (self.dilation, self.groups, top, left) == ((1, 1), 1, bottom, right)
 
     def as_images(self, x: Batch) -> Batch:
         """x checked against this layer's channels and kernel, (N, C, H, W), `Images` or (C, H, W)."""
@@ -120,15 +165,49 @@ class Conv2d(SpatialLayer):
 
         Raises ValueError where the kernel is larger than the padded image.
         """
-        return fixed_output_size(self, input_size)
+        (top, bottom), (left, right) = self.pads()
+        kernel_h, kernel_w = map(dilated_size, self.kernel_size, self.dilation)
+        if (top, left) != (bottom, right):  # uneven: the rest is as if it were of the image
+            uneven = bottom - top, right - left
+            given = input_size
+            input_size = (given[0] + uneven[0], given[1] + uneven[1]) if isinstance(given, tuple) else given + uneven
+        return fixed_output_size("Conv2d", input_size, (kernel_h, kernel_w), self.stride, (top, left))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        weight = (self.out_channels, self.in_channels, *self.kernel_size)
+        self.pads()  # groups may have been set
+        weight = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         return {"weight": weight, "bias": (self.out_channels,)} if "bias" in self.params else {"weight": weight}
 
     def describe(self) -> str:
+        dilation = "" if self.dilation == (1, 1) else f", dilation={self.dilation}"
+        groups = "" if self.groups == 1 else f", groups={self.groups}"
         bias = "" if "bias" in self.params else ", bias=False"
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}{bias}"
+            f"stride={self.stride}, padding={self.padding!r}{dilation}{groups}{bias}"
         )
+
+
+@lru_cache(maxsize=1024)
+def _checked_settings(
+    kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: Any, in_channels: int, out_channels: int
+) -> tuple[Pair, Pair, Pair | str, Pair, tuple[Pair, Pair]]:
+    """kernel_size, stride, padding and dilation as the layer keeps them, and `Conv2d.pads`."""
+    kernel_size, stride = as_pair(kernel_size, "Conv2d: kernel_size", 1), as_pair(stride, "Conv2d: stride", 1)
+    dilation, groups = as_pair(dilation, "Conv2d: dilation", 1), as_int(groups, "Conv2d: groups", 1)
+    if in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"Conv2d: expected groups that divide in_channels and out_channels, {in_channels} and {out_channels}, "
+            f"got {groups}"
+        )
+    if not isinstance(padding, str):
+        padding = top, left = as_pair(padding, "Conv2d: padding", 0)
+        return kernel_size, stride, padding, dilation, ((top, top), (left, left))
+    if padding == "valid":
+        return kernel_size, stride, padding, dilation, ((0, 0), (0, 0))
+    if padding != "same":
+        raise ValueError(f"Conv2d: padding: expected a number of pixels, a pair, 'same' or 'valid', got {padding!r}")
+    if stride != (1, 1):
+        raise ValueError(f"Conv2d: padding: expected stride 1 with 'same', got {stride}; give the padding in pixels")
+    rows, columns = map(same_padding, kernel_size, dilation)
+    return kernel_size, stride, padding, dilation, (rows, columns)

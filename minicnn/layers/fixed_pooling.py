@@ -29,7 +29,8 @@ class _FixedWindows(Pooling):
     def as_images(self, x: Batch) -> Batch:
         """x checked against the kernel, (N, C, H, W), `Images` or (C, H, W)."""
         x = super().as_images(x)
-        fixed_output_size(self, sizes_of(x), as_bool(self.ceil_mode, f"{type(self).__name__}: ceil_mode"))
+        name = type(self).__name__
+        fixed_output_size(name, sizes_of(x), *checked_settings(self), as_bool(self.ceil_mode, f"{name}: ceil_mode"))
         return x
 
     def windows(self, input_size: Pair) -> tuple[Array, Array]:

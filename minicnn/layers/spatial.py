@@ -65,12 +65,13 @@ def _as_pairs(name: str, kernel_size: Pair, stride: Pair, padding: Pair) -> tupl
     )
 
 
-def fixed_output_size(layer: Windowed, input_size: Sizes, ceil_mode: bool = False) -> Sizes:
-    """(OH, OW) for an image of (H, W), or sizes (N, 2) for sizes (N, 2), by kernel_size, stride and padding of `layer`.
+def fixed_output_size(
+    name: str, input_size: Sizes, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool = False
+) -> Sizes:
+    """(OH, OW) for an image of (H, W), or sizes (N, 2) for sizes (N, 2), of the layer `name`.
 
     Raises ValueError where the kernel is larger than the padded image, and of several images names the first.
     """
-    kernel, stride, padding = checked_settings(layer)
     count = geometry.ceil_output_size if ceil_mode else geometry.output_size
     output_size: Sizes
     if isinstance(input_size, tuple):
@@ -82,8 +83,7 @@ def fixed_output_size(layer: Windowed, input_size: Sizes, ceil_mode: bool = Fals
         got = f"{tuple(input_size[first].tolist())} for image {first}"
     if smallest < 1:
         raise ValueError(
-            f"{type(layer).__name__}: expected an image at least as large as the kernel {kernel}, "
-            f"got {got} with padding {padding}"
+            f"{name}: expected an image at least as large as the kernel {kernel}, got {got} with padding {padding}"
         )
-    geometry.require_countable(output_size, f"{type(layer).__name__}: output")
+    geometry.require_countable(output_size, f"{name}: output")
     return output_size

@@ -16,7 +16,7 @@ no_ties = some(sorted(set(TWISTS) - set(OF_FEW_NUMBERS) - {"with an interface of
 with_weights = [name for name in LAYERS if LAYERS[name][0]().params]
 ODD_NUMBERS = (0, -1, 2, 3, 7, 2.5, None, "3", (1,), (2, 3), (0, 0), (3, 3, 3), (1, None), True)
 ATTRIBUTES = {
-    "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
+    "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
     "Conv2d of many channels": ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
     "BatchNorm2d": ("num_features", "eps", "momentum"),
     "Linear": ("in_features", "out_features"),

@@ -42,8 +42,14 @@ REPORTS: dict[type[Layer], type[LayerReport]] = {
 
 
 def report_of(layer_pass: LayerPass) -> LayerReport:
-    """The `LayerReport` of what a layer did. Of one unbatched image between the layers, (C, H, W), the general one."""
+    """The `LayerReport` of what a layer did.
+
+    Of one unbatched image between the layers, (C, H, W), the general one, and of a convolution with dilation, groups or
+    uneven padding: its view draws windows without them.
+    """
     known = REPORTS.get(type(layer_pass.layer), LayerReport)
     if known in (Conv2dReport, PoolingReport) and layer_pass.x.ndim != 4:
+        return LayerReport(layer_pass)
+    if known is Conv2dReport and not layer_pass.layer.is_plain:  # type: ignore[attr-defined]  # a Conv2d
         return LayerReport(layer_pass)
     return known(layer_pass)

@@ -31,13 +31,13 @@ class Conv2dReport(LayerReport):
         return {
             "kernel_size": list(layer.kernel_size),
             "stride": list(layer.stride),
-            "padding": list(layer.padding),
+            "padding": list(layer.convolution()[1]),
         }
 
     def rests(self) -> dict[str, Rest]:
         layer, weight, grads = self.layer, self.layer.params["weight"], self.param_grads()
         x, y, dy, dx = self.parts()
-        geometry = layer.stride, layer.padding
+        geometry = layer.stride, layer.convolution()[1]
 
         # Of the channels and images only those in the page are computed: these are passes over all cells.
         def y_rest(cut: Cut) -> Array:
