@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,6 +210,16 @@ class Sequential(Layer):
         from minicnn.inspect import inspect  # here, since that module needs this one
 
         return inspect(self, x, y, **options)
+
+    def export_onnx(self, path: str | Path, fold_batchnorm: bool = False) -> None:
+        """Write the network, as it is in evaluation mode, to an ONNX file that takes images of any size.
+
+        Needs the package onnx (`pip install 'minicnn-numba[onnx]'`). What is written and what is raised: see
+        `minicnn.interop.onnx.export_onnx`.
+        """
+        from minicnn.interop.onnx import export_onnx  # here, since that module needs this one
+
+        export_onnx(self, path, fold_batchnorm)
 
     def __repr__(self) -> str:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]

@@ -1,4 +1,4 @@
-"""Threads, and the one rule for tests that need PyTorch."""
+"""Threads, and which tests are skipped where what they need is not installed."""
 
 import importlib.util
 import os
@@ -26,6 +26,18 @@ if NO_BROWSER and os.environ.get("MINICNN_BROWSER") != "required":
     collect_ignore = ["browser"]
 
 
+# By marker, the packages that tests need, and why they are skipped where these are not installed.
+NEEDED = {
+    "torch": (
+        ["torch"],
+        "PyTorch is not installed; the stored results in tests/data are checked all the same",
+    ),
+    "onnx": (
+        ["onnx", "onnxruntime"],
+        "onnx and onnxruntime are not installed; get them with: pip install -e '.[onnx-check]'",
+    ),
+}
+
 # A long run needs every kernel: each of two processes compiles half before its first test, so that they do not both
 # compile the same. What the other has compiled is then found on the disk.
 COMPILED_FIRST = {"gw0": "float32", "gw1": "float64"}
@@ -45,18 +57,15 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests marked `slow` or `long` unless they are asked for, and those marked `torch` where PyTorch is not
-    installed, one by one and with the reason."""
+    """Skip the tests marked `slow` or `long` unless they are asked for, and those marked `torch` or `onnx` where what
+    they need is not installed, one by one and with the reason."""
     for level in ("slow", "long"):
         if level not in config.option.markexpr:
             for item in items:
                 if level in item.keywords:
                     item.add_marker(pytest.mark.skip(reason=f"takes its time; ask for it with -m {level}"))
-    if importlib.util.find_spec("torch"):
-        return
-    skip = pytest.mark.skip(
-        reason="PyTorch is not installed; the stored results in tests/data are checked all the same"
-    )
-    for item in items:
-        if "torch" in item.keywords:
-            item.add_marker(skip)
+    for level, (packages, reason) in NEEDED.items():
+        if not all(map(importlib.util.find_spec, packages)):
+            for item in items:
+                if level in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=reason))

@@ -7,6 +7,7 @@ import click
 import minicnn
 from minicnn.cli.compare import compare
 from minicnn.cli.evaluate import evaluate
+from minicnn.cli.export import export
 from minicnn.cli.inspect import inspect
 from minicnn.cli.learn import learn
 from minicnn.cli.predict import predict
@@ -47,5 +48,5 @@ def program() -> None:
     """
 
 
-for command in (train, evaluate, predict, inspect, compare, learn):
+for command in (train, evaluate, predict, export, inspect, compare, learn):
     program.add_command(command)
