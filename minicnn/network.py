@@ -221,6 +221,15 @@ class Sequential(Layer):
 
         export_onnx(self, path, fold_batchnorm)
 
+    def export_c(self, path: str | Path, max_height: int, max_width: int) -> None:
+        """Write the network, as it is in evaluation mode, to a C file that takes images of any size up to the largest.
+
+        What is written and what is raised: see `minicnn.interop.c.export_c`.
+        """
+        from minicnn.interop.c import export_c  # here, since that module needs this one
+
+        export_c(self, path, max_height, max_width)
+
     def __repr__(self) -> str:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children.items()]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])

@@ -35,7 +35,7 @@ LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 
 # The methods that hand over to what stands above them, and so import it when they are called.
 UPWARDS = {
-    "network": {"minicnn.inspect", "minicnn.interop"},  # Sequential.inspect, Sequential.export_onnx
+    "network": {"minicnn.inspect", "minicnn.interop"},  # Sequential.inspect, export_onnx, export_c
     "training.trainer": {"minicnn.inspect"},  # Trainer(record=…)
 }
 

@@ -4,7 +4,7 @@ program.py     the sub-commands together, and how errors are said
 train.py       minicnn train FOLDER --output MODEL
 evaluate.py    minicnn evaluate MODEL FOLDER
 predict.py     minicnn predict MODEL IMAGE…
-export.py      minicnn export MODEL --onnx PATH
+export.py      minicnn export MODEL --onnx PATH --c PATH
 inspect.py     minicnn inspect IMAGE
 compare.py     minicnn compare RECORDING
 """
