@@ -87,8 +87,10 @@ def drawn_network(rng):
         if rng.random() < 0.5:
             layers.append(minicnn.ReLU())
         if rng.random() < 0.5:
-            pool = [minicnn.MaxPool2d, minicnn.AvgPool2d][rng.integers(2)]
-            layers.append(pool(pair(2, 3), pair(1, 3), pair(0, 1)))
+            windows = {"kernel_size": pair(2, 3), "stride": pair(1, 3), "padding": pair(0, 1)}
+            windows["ceil_mode"] = bool(rng.integers(2))
+            counted = {"count_include_pad": bool(rng.integers(2)), "divisor_override": (None, None, 5)[rng.integers(3)]}
+            layers.append([minicnn.MaxPool2d(**windows), minicnn.AvgPool2d(**windows, **counted)][rng.integers(2)])
         if rng.random() < 0.3:
             pool = [minicnn.AdaptiveMaxPool2d, minicnn.AdaptiveAvgPool2d][rng.integers(2)]
             layers.append(pool(((None, 7), (9, None), (5, 11))[rng.integers(3)]))
@@ -267,10 +269,10 @@ REFUSED = {
     "own predict": (OwnNetwork(conv(), END), TypeError, "OwnNetwork has a predict of its own"),
     "own predict inside": ((OwnNetwork(conv()), END), TypeError, "OwnNetwork has a predict of its own"),
     "dilation": ((changed(conv(), dilation=(2, 1)), END), TypeError, r"0: dilation=\(2, 1\) of Conv2d cannot"),
-    "ceil_mode": (
-        (conv(), changed(minicnn.AvgPool2d(2), ceil_mode=True), END),
-        TypeError,
-        "1: ceil_mode=True of AvgPool2d cannot",
+    "divisor": (
+        (conv(), changed(minicnn.AvgPool2d(2), divisor_override=0), END),
+        ValueError,
+        "divisor_override: expected at least 1",
     ),
     "no network": (conv(), TypeError, "expected a Sequential or a Classifier, got Conv2d"),
     "images": ((conv(), minicnn.ReLU()), ValueError, "output is a vector, got images .* from 1; end it with Flatten"),
@@ -280,6 +282,7 @@ REFUSED = {
     "channels": ((conv(), conv(), END), ValueError, "1, given .*Conv2d: expected 1 channels, got 2"),
     "features": ((conv(), END, minicnn.Linear(7, 1)), ValueError, "2, given .*expected 7 features, got 98; max_height"),
     "too small": ((minicnn.Conv2d(1, 2, 12, rng=0), END), ValueError, "0, given .*at least as large as the kernel"),
+    "too small to pool": ((conv(), minicnn.MaxPool2d(8), END), ValueError, "1, given .*MaxPool2d: expected an image"),
     "NaN": ((spoilt(conv(), "bias", NAN), END), ValueError, "0, given .*Conv2d: expected finite numbers.*bias"),
     "NaN mean": (
         (spoilt(minicnn.BatchNorm2d(2), "running_mean", NAN), END),

@@ -11,6 +11,7 @@ import numpy as np
 
 from minicnn.checks import DTYPES, as_int
 from minicnn.fusion import ConvBlocks
+from minicnn.geometry import ceil_output_size, output_size
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -24,7 +25,7 @@ from minicnn.layers import (
     MaxPool2d,
     ReLU,
 )
-from minicnn.layers.spatial import fixed_output_size
+from minicnn.layers.spatial import checked_settings
 from minicnn.network import Sequential
 from minicnn.plain import Array
 
@@ -34,13 +35,7 @@ ON_IMAGES = (Conv2d, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveMaxPool2d, Adapt
 ON_VECTORS = (Linear, LogSoftmax)
 KNOWN = (*ON_IMAGES, *ON_VECTORS, ReLU, Flatten)
 # Arguments that cannot be written yet, with the value that changes nothing.
-UNKNOWN = {
-    "dilation": (1, 1),
-    "groups": 1,
-    "ceil_mode": False,
-    "count_include_pad": True,
-    "divisor_override": None,
-}
+UNKNOWN = {"dilation": (1, 1), "groups": 1}
 
 
 class Shape(NamedTuple):
@@ -120,7 +115,7 @@ def require_known(name: str, layer: Any) -> None:
         raise TypeError(f"export_c: {name}: expected one of {known}, got {type(layer).__name__}")
     for argument, plain in UNKNOWN.items():
         value = getattr(layer, argument, plain)
-        if value not in (plain, 1 if plain == (1, 1) else plain):
+        if value != plain:
             raise TypeError(f"export_c: {name}: {argument}={value} of {type(layer).__name__} cannot be written in C")
     if isinstance(getattr(layer, "padding", None), str):
         raise TypeError(f"export_c: {name}: padding={layer.padding!r} cannot be written in C; give it in pixels")
@@ -166,9 +161,15 @@ def output_shape(layer: Any, x: Shape) -> Shape:
         channels = layer.in_channels if isinstance(layer, Conv2d) else layer.num_features
         if channels != x.channels:
             raise ValueError(f"{kind}: expected {channels} channels, got {x.channels}")
-    if isinstance(layer, (Conv2d, MaxPool2d, AvgPool2d)):
-        height, width = fixed_output_size(layer, (x.height, x.width))
-        return Shape(layer.out_channels if isinstance(layer, Conv2d) else x.channels, int(height), int(width))
+    if isinstance(layer, Conv2d):
+        height, width = layer.output_size((x.height, x.width))
+        return Shape(layer.out_channels, int(height), int(width))
+    if isinstance(layer, (MaxPool2d, AvgPool2d)):
+        count = ceil_output_size if layer.ceil_mode else output_size
+        height, width = map(count, (x.height, x.width), *checked_settings(layer))
+        if min(height, width) < 1:
+            raise ValueError(f"{kind}: expected an image at least as large as the kernel {layer.kernel_size}")
+        return Shape(x.channels, height, width)
     if isinstance(layer, (AdaptiveMaxPool2d, AdaptiveAvgPool2d)):
         out_h, out_w = (None if n is None else as_int(n, f"{kind}: output_size", 1) for n in layer.output_size)
         return Shape(x.channels, out_h or x.height, out_w or x.width)
@@ -202,6 +203,8 @@ def require_small(layer: Any, y: Shape) -> None:
             f"{type(layer).__name__}: expected padding of at most half the kernel {layer.kernel_size}, "
             f"got {layer.padding}"
         )
+    if isinstance(layer, AvgPool2d) and layer.divisor_override is not None:
+        as_int(layer.divisor_override, "AvgPool2d: divisor_override", 1)
 
 
 def arrays_of(layer: Layer) -> dict[str, Array]:

@@ -61,10 +61,19 @@ static inline int larger(int a, int b)
 {
     return a > b ? a : b;
 }
-
+""",
+    "smaller(": """
 static inline int smaller(int a, int b)
 {
     return a < b ? a : b;
+}
+""",
+    "ceil_size(": """
+/* How many windows reach every one of n cells; the last may end past the padding, but does not begin in it. */
+static inline int ceil_size(int n, int kernel, int stride, int padding)
+{
+    const int count = (n + 2 * padding - kernel + stride - 1) / stride + 1;
+    return (count - 1) * stride >= n + padding ? count - 1 : count;
 }
 """,
 }

@@ -26,6 +26,7 @@ from minicnn.layers import (
 from minicnn.plain import Array
 
 IN_PLACE = (BatchNorm2d, ReLU, LogSoftmax)
+INSIDE = "(bottom - top) * (right - left)"  # how many cells of the image a window has
 NO_FIT = "return (Shape){0, 0, 0};"  # is in the functions of layers that do not take every image
 
 
@@ -92,19 +93,31 @@ def _conv2d(link: Link, words: dict[str, str]) -> str:
 
 def _fixed_pool(link: Link, words: dict[str, str]) -> str:
     layer = link.layer
-    (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) = layer.kernel_size, layer.stride, layer.padding
-    top, left = _sum(_times("p", stride_h), -pad_h), _sum(_times("q", stride_w), -pad_w)
-    bottom, right = _sum(_times("p", stride_h), kernel_h - pad_h), _sum(_times("q", stride_w), kernel_w - pad_w)
+    axes = zip("hw", "pq", layer.kernel_size, layer.stride, layer.padding, strict=True)
+    insides, areas = {}, []
+    for side, index, kernel, stride, pad in axes:
+        start, stop = _sum(_times(index, stride), -pad), _sum(_times(index, stride), kernel - pad)
+        insides[side] = (
+            f"larger({start}, 0)" if pad else start,
+            f"smaller({stop}, in.{side})" if pad or layer.ceil_mode else stop,
+        )
+        padded = f"(smaller({stop}, {_sum(f'in.{side}', pad)}) - ({start}))"
+        areas.append(padded if layer.ceil_mode else str(kernel))
+    area = " * ".join(areas)
+    if isinstance(layer, AvgPool2d) and not layer.count_include_pad:
+        area = INSIDE
+    if isinstance(layer, AvgPool2d) and layer.divisor_override is not None:
+        area = str(int(layer.divisor_override))
     return templates.POOL.substitute(
         words,
         **_fixed_size(layer),
-        **_reduction(layer, words, f"{kernel_h} * {kernel_w}"),
-        top=f"larger({top}, 0)" if pad_h else top,
-        left=f"larger({left}, 0)" if pad_w else left,
-        bottom=f"smaller({bottom}, in.h)" if pad_h else bottom,
-        right=f"smaller({right}, in.w)" if pad_w else right,
-        windows="Windows end where the image ends; a mean counts what is outside as zeros."
-        if pad_h or pad_w
+        **_reduction(layer, words, area),
+        top=insides["h"][0],
+        bottom=insides["h"][1],
+        left=insides["w"][0],
+        right=insides["w"][1],
+        windows="Windows end where the image ends."
+        if layer.ceil_mode or any(layer.padding)
         else "All windows are of one size.",
     )
 
@@ -113,7 +126,7 @@ def _adaptive_pool(link: Link, words: dict[str, str]) -> str:
     out_h, out_w = link.layer.output_size
     return templates.POOL.substitute(
         words,
-        **_reduction(link.layer, words, "(bottom - top) * (right - left)"),
+        **_reduction(link.layer, words, INSIDE),
         out_h="in.h" if out_h is None else out_h,
         out_w="in.w" if out_w is None else out_w,
         require_fit="",
@@ -165,13 +178,18 @@ def _bias_words(link: Link, index: str, words: dict[str, str]) -> dict[str, str]
 
 def _fixed_size(layer: Any) -> dict[str, str]:
     """Height and width of the output, as formulas and as C; and the return for an image smaller than the kernel."""
+    ceil_mode = not isinstance(layer, Conv2d) and layer.ceil_mode
     sizes, missing = {}, []
     for side, kernel, stride, pad in zip("hw", layer.kernel_size, layer.stride, layer.padding, strict=True):
+        n, smallest = f"in.{side}", kernel - 2 * pad
         sizes[f"formula_{side}"] = f"({side.upper()} + 2 * {pad} - {kernel}) / {stride} + 1"
-        longest = f"({_sum(f'in.{side}', 2 * pad - kernel)}) / {stride} + 1"
-        sizes[f"out_{side}"] = _sum(f"in.{side}", 2 * pad - kernel + 1) if stride == 1 else longest
-        if 1 + 2 * pad < kernel:
-            missing.append(f"in.{side} < {kernel - 2 * pad}")
+        sizes[f"out_{side}"] = _sum(n, 1 - smallest) if stride == 1 else f"({_sum(n, -smallest)}) / {stride} + 1"
+        if ceil_mode:
+            sizes[f"formula_{side}"] += " rounded up"
+            sizes[f"out_{side}"] = f"ceil_size({n}, {kernel}, {stride}, {pad})"
+            smallest -= stride - 1
+        if smallest > 1:
+            missing.append(f"{n} < {smallest}")
     require_fit = templates.REQUIRE_FIT.substitute(missing=" || ".join(missing)) if missing else ""
     return {**sizes, "require_fit": require_fit}
 
