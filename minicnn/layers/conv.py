@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.backends.protocol import Operations
 from minicnn.checks import as_int, as_pair, described
 from minicnn.geometry import dilated_size, same_padding
 from minicnn.images import Batch, sizes_of
@@ -124,7 +125,7 @@ class Conv2d(SpatialLayer):
         dx = ops.conv2d_input_gradient(dy, self.params["weight"], sizes_of(x), self.stride, padding)
         return like_input(dx, memory.x)
 
-    def convolution(self) -> tuple[Any, Pair]:
+    def convolution(self) -> tuple[Operations | Rearranged, Pair]:
         """(whose convolution it is, padding): the backend's; with dilation, groups or uneven padding `Rearranged`."""
         pads = self.pads()
         if self.is_plain:
