@@ -13,7 +13,7 @@ import numpy as np
 
 from minicnn.backends.cpu.runtime.jit import inlined
 from minicnn.backends.cpu.runtime.launch import unpack
-from minicnn.backends.cpu.runtime.program import Place
+from minicnn.backends.cpu.runtime.program import Given, Place
 from minicnn.plain import Array
 
 SMALL = 64 * 64  # weights of fewer (f, c) pairs are prepared by one thread: waking a second costs more
@@ -33,6 +33,16 @@ class View(NamedTuple):
     sizes: Array  # (N, 2)
     pitch: int
     bounded: bool = False
+
+    @property
+    def form(self) -> "View":
+        """What a program depends on: everything but the arrays, and the sizes, which are in its plan."""
+        nothing: Any = None  # an array could not be looked up by
+        return self._replace(arrays=(), sizes=nothing)
+
+    def given(self, first: int) -> "View":
+        """The same with four arrays that a program is given, from this position on."""
+        return self._replace(arrays=tuple(map(Given, range(first, first + 4))))
 
 
 class Piece(NamedTuple):

@@ -98,7 +98,7 @@ class Program:
         self._slots = np.array(slots, np.int64).reshape(-1, SLOT_NUMBERS)
         self._numbers = np.concatenate(numbers)
 
-    def run(self, *given: Array | None, kept: Array | None = None) -> None:
+    def run(self, *given: Any, kept: Array | None = None) -> None:
         """Run the launches, one after another, on these arrays; `kept` are the `addresses` of further ones."""
         if dry(given):
             return

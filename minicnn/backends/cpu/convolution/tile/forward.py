@@ -1,7 +1,9 @@
 """The forward convolution, which is also the input gradient: for each output pixel the sum over its taps."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import get_num_threads
 
 from minicnn.backends.cpu.convolution.gather_gemm import Factors, Gathered, Out, gather_gemm
@@ -17,11 +19,11 @@ from minicnn.backends.cpu.convolution.pieces import View, numbers_of, piece_numb
 from minicnn.backends.cpu.convolution.registers import LANES, ROWS, TERMS
 from minicnn.backends.cpu.convolution.tile.patch import fill_patch, group_of
 from minicnn.backends.cpu.convolution.tile.plan import Plan
-from minicnn.backends.cpu.convolution.tile.weights import PHASE_NUMBERS, Packed, Phase, packed_weight
+from minicnn.backends.cpu.convolution.tile.weights import PHASE_NUMBERS, Packed, Phase, packed_size, packing_launches
 from minicnn.backends.cpu.convolution.vectors import load, store
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
-from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
-from minicnn.backends.cpu.runtime.program import Place
+from minicnn.backends.cpu.runtime.launch import Launch, call, unpack
+from minicnn.backends.cpu.runtime.program import Given, Place, Program, Room
 from minicnn.plain import Array
 
 TAPS = TERMS  # taps in a pass: their weights, 32 KiB, stay close while all pixels of the piece pass by
@@ -62,8 +64,18 @@ JOB_NUMBERS = len(Job._fields)
 
 def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
-    dtype, packed = weight.dtype, packed_weight(plan.taps, weight, plan.flip)
-    launch(*forward_launch(plan, x, y, packed, padded_bias(bias, y.channels, dtype), dtype), dtype=dtype)
+    program = _program(plan, x.form, y.form, weight.shape, weight.dtype, get_num_threads())
+    program.run(*x.arrays, *y.arrays, weight, padded_bias(bias, y.channels, weight.dtype))
+
+
+@lru_cache(maxsize=256)
+def _program(plan: Plan, x: View, y: View, shape: tuple[int, ...], dtype: np.dtype[Any], threads: int) -> Program:
+    """Weights packed, then the convolution: kept, since to work it out takes longer than a small picture takes the
+    kernels. It is given the arrays of x and y, the weight and the bias. A launch has at most `threads` workers."""
+    packed, weight, bias = Room(packed_size(shape, plan.flip)), Given(8), Given(9)
+    launches, phases = packing_launches(plan.taps, weight, packed, shape, plan.flip)
+    convolution = forward_launch(plan, x.given(0), y.given(4), Packed(packed, phases), bias, dtype)
+    return Program([*launches, convolution], dtype)
 
 
 def forward_launch(plan: Plan, x: View, y: View, packed: Packed, bias: Place, dtype: Any) -> Launch:

@@ -1,6 +1,7 @@
 """The weight gradient: the sum over pixels of x times dy, for each tap."""
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import get_num_threads
@@ -10,11 +11,11 @@ from minicnn.backends.cpu.convolution.patches import Image, Window, lanes_up, so
 from minicnn.backends.cpu.convolution.pieces import SMALL, View, number_of_shares, numbers_of, piece_number
 from minicnn.backends.cpu.convolution.registers import LANES, ROWS
 from minicnn.backends.cpu.convolution.tile.patch import fill_patch, group_of
-from minicnn.backends.cpu.convolution.tile.plan import plan_forward
+from minicnn.backends.cpu.convolution.tile.plan import Plan, plan_forward
 from minicnn.backends.cpu.convolution.vectors import load, store
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
-from minicnn.backends.cpu.runtime.launch import call, launch, unpack
-from minicnn.backends.cpu.runtime.memory import empty
+from minicnn.backends.cpu.runtime.launch import Launch, call, unpack
+from minicnn.backends.cpu.runtime.program import Given, Program, Room
 from minicnn.plain import Array, Pair
 
 
@@ -46,10 +47,21 @@ JOB_NUMBERS = len(Job._fields)
 def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padding: Pair, dtype: np.dtype) -> Array:
     """dweight (F, C, KH, KW) of the batches x and dy, each read through its source."""
     plan = plan_forward(kernel_size, stride, padding, x.channels, x.sizes, dy.sizes, dtype.itemsize)
+    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
+    program = _program(plan, x.form, dy.form, kernel_size, stride, padding, dtype, get_num_threads())
+    program.run(*x.arrays, *dy.arrays, dweight)
+    return dweight
+
+
+@lru_cache(maxsize=256)
+def _program(
+    plan: Plan, x: View, dy: View, kernel_size: Pair, stride: Pair, padding: Pair, dtype: np.dtype[Any], threads: int
+) -> Program:
+    """The partial sums, and they added up. It is given the arrays of x and dy, and dweight."""
     n_taps = x.channels * kernel_size[0] * kernel_size[1]
     share_size = -(-n_taps // ROWS) * ROWS * lanes_up(dy.channels)
     shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
-    sums = empty((shares, share_size), dtype)
+    sums, dweight = Room(shares * share_size), Given(8)
     job = Job(
         x_source=source_address(x.access, dtype),
         dy_source=source_address(dy.access, dtype),
@@ -66,20 +78,18 @@ def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padd
         KH=kernel_size[0],
         KW=kernel_size[1],
     )
-    launch(
+    summing = Launch(
         weight_gradient_kernel,
-        (*x.arrays, *dy.arrays, sums),
+        (*x.given(0).arrays, *dy.given(4).arrays, sums),
         numbers_of(job, plan.layout, shares),
+        workers=shares,
         table_size=n_taps + ROWS + plan.pixels,
         scratch_size=plan.patch_size + LANES * plan.pixels,
-        workers=shares,
-        dtype=dtype,
     )
-    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
-    workers = min(n_taps, get_num_threads()) if x.channels * dy.channels >= SMALL else 1
+    workers = min(n_taps, threads) if x.channels * dy.channels >= SMALL else 1
     numbers = (dy.channels, n_taps, shares, workers)
-    launch(add_shares_kernel, (sums, dweight), numbers, scratch_size=LANES, workers=workers, dtype=dtype)
-    return dweight
+    adding = Launch(add_shares_kernel, (sums, dweight), numbers, workers, scratch_size=LANES)
+    return Program([summing, adding], dtype)
 
 
 @by_pointer

@@ -10,8 +10,9 @@ from minicnn.backends.cpu.convolution.pieces import SMALL
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.tile.plan import Taps
 from minicnn.backends.cpu.runtime.jit import by_pointer
-from minicnn.backends.cpu.runtime.launch import launch, unpack
+from minicnn.backends.cpu.runtime.launch import Launch, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
+from minicnn.backends.cpu.runtime.program import Place
 from minicnn.plain import Array
 
 
@@ -36,19 +37,37 @@ class Packed(NamedTuple):
 
 
 def packed_weight(taps_of_axes: tuple[tuple[Taps, ...], ...], weight: Array, flip: bool) -> Packed:
-    F, C, KH, KW = weight.shape
+    packed = empty(packed_size(weight.shape, flip), weight.dtype)
+    launches, phases = packing_launches(taps_of_axes, weight, packed, weight.shape, flip)
+    for one in launches:
+        launch(*one, dtype=weight.dtype)
+    return Packed(packed, phases)
+
+
+def packed_size(shape: tuple[int, ...], flip: bool) -> int:
+    """How many numbers the packed weights have, of a weight of this shape."""
+    F, C, KH, KW = shape
     inputs, outputs = (F, C) if flip else (C, F)
-    packed = empty(inputs * lanes_up(outputs) * KH * KW, weight.dtype)
+    return inputs * lanes_up(outputs) * KH * KW
+
+
+def packing_launches(
+    taps_of_axes: tuple[tuple[Taps, ...], ...], weight: Place, packed: Place, shape: tuple[int, ...], flip: bool
+) -> tuple[list[Launch], list[int]]:
+    """(the launches that fill `packed`, one for each phase; the phases' numbers)."""
+    F, C, KH, KW = shape
+    inputs, outputs = (F, C) if flip else (C, F)
     workers = min(lanes_up(outputs) // LANES, get_num_threads()) if F * C >= SMALL else 1
+    launches: list[Launch] = []
     phases: list[int] = []
     start = 0
     for a, b, taps in _phases(*taps_of_axes):
         places = [i * KW + j for (i, _), (j, _) in taps]
         numbers = (F, C, KH * KW, flip, workers, start, *places)
-        launch(pack_weight_kernel, (weight, packed), numbers, workers=workers, dtype=weight.dtype)
+        launches.append(Launch(pack_weight_kernel, (weight, packed), numbers, workers))
         phases += [*Phase(a, b, len(taps), start), *(row for (_, row), _ in taps), *(column for _, (_, column) in taps)]
         start += inputs * lanes_up(outputs) * len(taps)
-    return Packed(packed, phases)
+    return launches, phases
 
 
 def _phases(

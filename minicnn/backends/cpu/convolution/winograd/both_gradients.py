@@ -40,7 +40,7 @@ from minicnn.backends.cpu.convolution.winograd.weight_gradient import (
     NONE,
     add_products,
     dU_size,
-    finished,
+    finish_launch,
     transform_sums,
 )
 from minicnn.backends.cpu.convolution.winograd.weights import packed_weight
@@ -97,7 +97,9 @@ def run_both_gradients(plan: Plan, x: View, dy: View, dx: View, weight: Array) -
         workers=workers,
         dtype=dtype,
     )
-    return finished(sums, None, np.full(shares, NONE, dtype), weight.shape)
+    dweight, state = np.empty(weight.shape, dtype), np.full(shares, NONE, dtype)
+    launch(*finish_launch(sums, None, state, dweight, weight.shape, shares), dtype=dtype)
+    return dweight
 
 
 @by_pointer

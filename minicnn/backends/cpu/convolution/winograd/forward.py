@@ -1,6 +1,7 @@
 """The forward convolution, which is also the input gradient: M = V U, and Aᵀ M A."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,10 @@ from minicnn.backends.cpu.convolution.winograd.plan import (
 )
 from minicnn.backends.cpu.convolution.winograd.tiles import SUMS, count_unbalanced, job_of
 from minicnn.backends.cpu.convolution.winograd.transforms import Grid, output_transform
-from minicnn.backends.cpu.convolution.winograd.weights import Packed, packed_weight
+from minicnn.backends.cpu.convolution.winograd.weights import Packed, packed_size, packing_launch
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
-from minicnn.backends.cpu.runtime.launch import Launch, call, launch, unpack
-from minicnn.backends.cpu.runtime.program import Place
+from minicnn.backends.cpu.runtime.launch import Launch, call, unpack
+from minicnn.backends.cpu.runtime.program import Given, Place, Program, Room
 from minicnn.plain import Array
 
 KEPT_TILES = ROWS  # tiles whose products M are kept: all 36 of them in or near the first-level cache
@@ -45,13 +46,26 @@ M_SIZE = KEPT_TILES * (POINTS * 2 * LANES + LANES)
 
 def run(plan: Plan, x: View, y: View, weight: Array, bias: Array | None) -> None:
     """Read the batch x through its source, convolve, and write y through its sink, as `plan` has it."""
-    dtype, packed = weight.dtype, packed_weight(weight, plan.flip)
-    padded, missing = padded_bias(bias, y.channels, dtype), np.empty(get_num_threads(), dtype)
+    dtype, threads = weight.dtype, get_num_threads()
+    padded, missing = padded_bias(bias, y.channels, dtype), np.zeros(threads, dtype)
     for fallback in fallbacks_for(forward_fallback, dtype):
-        missing[:] = 0
-        launch(*forward_launch(plan, x, y, packed, padded, dtype, missing, fallback), dtype=dtype)
+        program = _program(plan, x.form, y.form, weight.shape, dtype, fallback, threads)
+        program.run(*x.arrays, *y.arrays, weight, padded, missing)
         if not missing.any():
             break
+        missing[:] = 0
+
+
+@lru_cache(maxsize=256)
+def _program(
+    plan: Plan, x: View, y: View, shape: tuple[int, ...], dtype: np.dtype[Any], fallback: int, threads: int
+) -> Program:
+    """Weights transformed, then the convolution: kept, since to work it out takes longer than a small picture takes the
+    kernels. It is given the arrays of x and y, the weight, the bias and `missing`. At most `threads` workers."""
+    U, weight, bias, missing = Room(packed_size(shape, plan.flip)), Given(8), Given(9), Given(10)
+    packed = Packed(U, weight)
+    convolution = forward_launch(plan, x.given(0), y.given(4), packed, bias, dtype, missing, fallback)
+    return Program([packing_launch(weight, U, shape, plan.flip), convolution], dtype)
 
 
 def forward_launch(

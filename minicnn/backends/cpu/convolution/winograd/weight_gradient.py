@@ -5,6 +5,8 @@ stores Gᵀ dU G alone, a quarter of dU.
 """
 
 import math
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads
@@ -25,6 +27,7 @@ from minicnn.backends.cpu.convolution.winograd.plan import (
     JOB_NUMBERS,
     POINTS,
     Job,
+    Plan,
     inputs_in_order,
     kernel_parts,
     pitch_of,
@@ -43,8 +46,8 @@ from minicnn.backends.cpu.convolution.winograd.tiles import (
 )
 from minicnn.backends.cpu.convolution.winograd.transforms import Grid, weight_adjoint_transform
 from minicnn.backends.cpu.runtime.jit import by_pointer, inlined
-from minicnn.backends.cpu.runtime.launch import call, launch, unpack
-from minicnn.backends.cpu.runtime.memory import empty
+from minicnn.backends.cpu.runtime.launch import Launch, call, unpack
+from minicnn.backends.cpu.runtime.program import Given, Place, Program, Room
 from minicnn.plain import Array, Pair
 
 NONE, PLAIN, MISSING = 0, 1, -1  # what became of the unbalanced tiles of a share: there are none, or summed, or not
@@ -53,53 +56,62 @@ NONE, PLAIN, MISSING = 0, 1, -1  # what became of the unbalanced tiles of a shar
 def run_weight_gradient(x: View, dy: View, kernel_size: Pair, stride: Pair, padding: Pair, dtype: np.dtype) -> Array:
     """dweight (F, C, KH, KW) of the batches x and dy, each read through its source."""
     plan = plan_forward(kernel_size, stride, padding, max(x.channels, dy.channels), x.sizes, dy.sizes, dtype.itemsize)
-    parts = kernel_parts(kernel_size)
-    n_inputs, padded_F = parts[0] * parts[1] * x.channels, lanes_up(dy.channels)
-    n_taps = rows_up(math.prod(kernel_size) * x.channels)
-    V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(x.channels) + LANES)
-    Q_size = plan.tiles * (POINTS * padded_F + LANES)
-    share_size = POINTS * rows_up(n_inputs) * padded_F
-    shares = number_of_shares(plan.layout.n_blocks, share_size * dtype.itemsize)
-    workers = min(get_num_threads(), shares)
-    sums, state = empty((shares, n_inputs * 9 * padded_F), dtype), np.empty(shares, dtype)
-    guard = not (x.bounded and dy.bounded)
-    plain_sums = empty((shares, n_taps * padded_F), dtype) if guard else None
-    table_size = rows_up(n_inputs) + 2 * plan.tiles + n_taps + 16 + ROWS
-    scratch_size = plan.patch_size + V_size + share_size + Q_size
-    if guard:
-        scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(x.channels, *parts)
-
+    dweight = np.empty((dy.channels, x.channels, *kernel_size), dtype)
+    state = np.empty(_shares(plan, x.channels, dy.channels, dtype), dtype)
     for fallback in fallbacks_for(weight_gradient_fallback, dtype):
-        sink = source_address(dy.access, dtype)
-        job = job_of(plan, x, dy, dtype, sink=sink, gradient=True, guard=guard, fallback=fallback, V_size=V_size)
-        launch(
-            weight_gradient_kernel,
-            (*x.arrays, *dy.arrays, sums, plain_sums, state),
-            numbers_of(job, plan.layout, shares, (shares, workers)),
-            table_size=table_size,
-            scratch_size=scratch_size,
-            workers=workers,
-            dtype=dtype,
-        )
-        if not (guard and (state == MISSING).any()):
+        program = _program(plan, x.form, dy.form, dtype, fallback, get_num_threads())
+        program.run(*x.arrays, *dy.arrays, state, dweight)
+        if not (state == MISSING).any():
             break
-    return finished(sums, plain_sums, state, (dy.channels, x.channels, *kernel_size))
+    return dweight
 
 
-def finished(sums: Array, plain_sums: Array | None, state: Array, shape: tuple[int, ...]) -> Array:
-    """dweight, of this shape, from what `finish_weight_gradient_kernel` takes."""
-    dweight = np.empty(shape, sums.dtype)
+def _shares(plan: Plan, C: int, F: int, dtype: np.dtype) -> int:
+    parts = kernel_parts(plan.kernel_size)
+    return number_of_shares(plan.layout.n_blocks, _share_size(parts[0] * parts[1] * C, F) * dtype.itemsize)
+
+
+def _share_size(n_inputs: int, F: int) -> int:
+    return POINTS * rows_up(n_inputs) * lanes_up(F)
+
+
+@lru_cache(maxsize=256)
+def _program(plan: Plan, x: View, dy: View, dtype: np.dtype[Any], fallback: int, threads: int) -> Program:
+    """The partial sums, and they added up: kept, since to work it out takes longer than a small picture takes the
+    kernels. It is given the arrays of x and dy, for each share its state, and dweight. At most `threads` workers."""
+    parts, C, F = kernel_parts(plan.kernel_size), x.channels, dy.channels
+    n_inputs, padded_F = parts[0] * parts[1] * C, lanes_up(F)
+    n_taps = rows_up(math.prod(plan.kernel_size) * C)
+    V_size = plan.tiles * (POINTS * parts[0] * parts[1] * lanes_up(C) + LANES)
+    Q_size = plan.tiles * (POINTS * padded_F + LANES)
+    shares = _shares(plan, C, F, dtype)
+    guard = not (x.bounded and dy.bounded)
+    sums, state, dweight = Room(shares * n_inputs * 9 * padded_F), Given(8), Given(9)
+    plain_sums = Room(shares * n_taps * padded_F) if guard else None
+    scratch_size = plan.patch_size + V_size + _share_size(n_inputs, F) + Q_size
+    if guard:
+        scratch_size += 2 * plan.tiles * SUMS + tile_patch_size(C, *parts)
+    sink, workers = source_address(dy.access, dtype), min(threads, shares)
+    job = job_of(plan, x, dy, dtype, sink=sink, gradient=True, guard=guard, fallback=fallback, V_size=V_size)
+    summing = Launch(
+        weight_gradient_kernel,
+        (*x.given(0).arrays, *dy.given(4).arrays, sums, plain_sums, state),
+        numbers_of(job, plan.layout, shares, (shares, workers)),
+        workers,
+        table_size=rows_up(n_inputs) + 2 * plan.tiles + n_taps + 16 + ROWS,
+        scratch_size=scratch_size,
+    )
+    return Program([summing, finish_launch(sums, plain_sums, state, dweight, (F, C, *plan.kernel_size), shares)], dtype)
+
+
+def finish_launch(
+    sums: Place, plain_sums: Place, state: Place, dweight: Place, shape: tuple[int, ...], shares: int
+) -> Launch:
+    """The launch that makes dweight, of this shape, of what the shares summed."""
     F, C = shape[:2]
     workers = min(C, get_num_threads()) if C * F >= SMALL else 1
-    launch(
-        finish_weight_gradient_kernel,
-        (sums, plain_sums, state, dweight),
-        (*shape, len(state), workers),
-        scratch_size=LANES,
-        workers=workers,
-        dtype=sums.dtype,
-    )
-    return dweight
+    arrays, numbers = (sums, plain_sums, state, dweight), (*shape, shares, workers)
+    return Launch(finish_weight_gradient_kernel, arrays, numbers, workers, scratch_size=LANES)
 
 
 @by_pointer

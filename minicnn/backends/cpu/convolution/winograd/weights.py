@@ -1,5 +1,6 @@
 """The weights, transformed: U = G g Gᵀ."""
 
+import math
 from typing import Any, NamedTuple
 
 from numba import get_num_threads
@@ -10,8 +11,9 @@ from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.convolution.winograd.plan import POINTS, kernel_parts
 from minicnn.backends.cpu.convolution.winograd.transforms import Grid, weight_transform
 from minicnn.backends.cpu.runtime.jit import by_pointer
-from minicnn.backends.cpu.runtime.launch import launch, unpack
+from minicnn.backends.cpu.runtime.launch import Launch, launch, unpack
 from minicnn.backends.cpu.runtime.memory import empty
+from minicnn.backends.cpu.runtime.program import Place
 from minicnn.plain import Array
 
 
@@ -23,14 +25,23 @@ class Packed(NamedTuple):
 
 
 def packed_weight(weight: Array, flip: bool) -> Packed:
-    F, C, KH, KW = weight.shape
-    inputs, outputs = (F, C) if flip else (C, F)
-    parts = kernel_parts((KH, KW))
-    U = empty(POINTS * parts[0] * parts[1] * inputs * lanes_up(outputs), weight.dtype)
-    workers = min(lanes_up(outputs) // LANES, get_num_threads()) if C * F >= SMALL else 1
-    numbers = (F, C, KH, KW, flip, workers)
-    launch(transform_weight_kernel, (weight, U), numbers, scratch_size=9 * LANES, workers=workers, dtype=weight.dtype)
+    U = empty(packed_size(weight.shape, flip), weight.dtype)
+    launch(*packing_launch(weight, U, weight.shape, flip), dtype=weight.dtype)
     return Packed(U, weight)
+
+
+def packed_size(shape: tuple[int, ...], flip: bool) -> int:
+    """How many numbers U has, of a weight of this shape."""
+    F, C, *kernel_size = shape
+    inputs, outputs = (F, C) if flip else (C, F)
+    return POINTS * math.prod(kernel_parts(tuple(kernel_size))) * inputs * lanes_up(outputs)
+
+
+def packing_launch(weight: Place, U: Place, shape: tuple[int, ...], flip: bool) -> Launch:
+    """The launch that fills U."""
+    F, C, *_ = shape
+    workers = min(lanes_up(C if flip else F) // LANES, get_num_threads()) if C * F >= SMALL else 1
+    return Launch(transform_weight_kernel, (weight, U), (*shape, flip, workers), workers, scratch_size=9 * LANES)
 
 
 @by_pointer
