@@ -58,6 +58,26 @@ def test_simplenet_at_five_sizes(simple, rng):
         assert difference(network.predict(x[None])[0], found) < 1e-5
 
 
+def test_a_trained_simplenet_predicts_the_same(tmp_path):
+    """With adaptive outputs that divide the image, overlap, and are larger than it."""
+    rng, networks = np.random.default_rng(0), []
+    x, labels = rng.standard_normal((10, 3, 16, 16)).astype(np.float32), np.arange(10)
+    for output_size in ((1, 1), (3, 5), (7, 7)):
+        layers = dict(minicnn.SimpleNet(rng=0).children)
+        layers["adaptive_pool"] = minicnn.AdaptiveMaxPool2d(output_size)
+        layers["fc"] = minicnn.Linear(64 * output_size[0] * output_size[1], 10, rng=0)
+        network = minicnn.Sequential(**layers)
+        trainer = minicnn.Trainer(network, minicnn.NLLLoss(), minicnn.Adam(network, lr=0.003))
+        first, *_, last = [trainer.step(x, labels) for _ in range(8)]
+        assert last < first
+        networks.append(network)
+    models = Models(tmp_path, [exported(net, tmp_path / f"{n}.c", 20, 20) for n, net in enumerate(networks)])
+    images = [x[0], image(rng, 3, 20, 13), image(rng, 3, 5, 9)]
+    for number, network in enumerate(networks):
+        for picture, found in zip(images, models.predict(number, *images), strict=True):
+            assert difference(network.predict(picture[None])[0], found) < 1e-5
+
+
 def test_what_the_function_refuses(simple, rng):
     """An error below 0, and neither a read nor a write outside: the arrays have no number more than they need."""
     _, models = simple
@@ -76,10 +96,17 @@ def drawn_network(rng):
     def pair(low, high):
         return tuple(rng.integers(low, high + 1, 2).tolist())
 
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(1, 4)):
         if rng.random() < 0.7:
             filters, kernel = int(rng.integers(1, 7)), pair(1, 4)
             arguments = {"stride": pair(1, 3), "padding": pair(0, 3), "bias": bool(rng.integers(2))}
+            if rng.random() < 0.4:
+                arguments |= [{"padding": "valid"}, {"padding": "same", "stride": 1}][rng.integers(2)]
+            if rng.random() < 0.5:
+                arguments["dilation"] = pair(1, 3)
+            if rng.random() < 0.5:
+                arguments["groups"] = int(rng.choice([n for n in range(1, channels + 1) if channels % n == 0]))
+                filters = arguments["groups"] * int(rng.integers(1, 4))
             layers.append(minicnn.Conv2d(channels, filters, kernel, rng=rng, **arguments))
             channels = filters
         if rng.random() < 0.5:
@@ -113,6 +140,10 @@ def test_drawn_networks_at_five_sizes(tmp_path, count):
     drawn = []
     while len(drawn) < count:
         network, channels = drawn_network(rng)
+        try:
+            network.predict(image(rng, channels, 21, 26)[None])
+        except ValueError:  # nothing is left for a layer to look at
+            continue
         path = tmp_path / f"m{len(drawn)}.c"
         exported(network, path, 21, 26)
         drawn.append((network, channels, path))
@@ -127,6 +158,57 @@ def test_drawn_networks_at_five_sizes(tmp_path, count):
                 assert found == WRONG_SIZE, (network, x.shape)
             else:
                 assert difference(expected, found) < 1e-5, (network, x.shape)
+
+
+def weighted(weight, **arguments):
+    """A convolution of these weights (F, C / groups, KH, KW), its output as a vector."""
+    weight = np.float32(weight)
+    filters, channels, *kernel = weight.shape
+    layer = minicnn.Conv2d(channels * arguments.get("groups", 1), filters, tuple(kernel), bias=False, **arguments)
+    layer.params["weight"] = weight
+    return minicnn.Sequential(layer, minicnn.Flatten())
+
+
+def below_and_right(x):
+    """x, its right neighbour, the one below and the one between them; zeros outside."""
+    wider = np.pad(x, ((0, 0), (0, 1), (0, 1)))
+    return wider[:, :-1, :-1], wider[:, :-1, 1:], wider[:, 1:, :-1], wider[:, 1:, 1:]
+
+
+FOUR = np.reshape([1, 10, 100, 1000], (1, 1, 2, 2))
+BY_HAND = {  # the layer, and what it makes of x (C, H, W)
+    "depthwise": (weighted(np.reshape([1, 10, 100], (3, 1, 1, 1)), groups=3), lambda x: x * [[[1]], [[10]], [[100]]]),
+    "two filters for each channel": (
+        weighted(np.reshape([1, 10, 100, 1000], (4, 1, 1, 1)), groups=2),
+        lambda x: [x[0], 10 * x[0], 100 * x[1], 1000 * x[1]],
+    ),
+    "two groups": (
+        weighted(np.reshape([1, 10, 100, 1000], (2, 2, 1, 1)), groups=2),
+        lambda x: [x[0] + 10 * x[1], 100 * x[2] + 1000 * x[3]],
+    ),
+    "dilation with a stride": (
+        weighted(FOUR, dilation=(2, 3), stride=(1, 2)),
+        lambda x: (x[:, :-2, :-3] + 10 * x[:, :-2, 3:] + 100 * x[:, 2:, :-3] + 1000 * x[:, 2:, 3:])[:, :, ::2],
+    ),
+    "same with an even kernel": (
+        weighted(FOUR, padding="same"),
+        lambda x: np.tensordot([1, 10, 100, 1000], below_and_right(x), 1),
+    ),
+}
+
+
+@pytest.mark.quick
+def test_convolutions_by_hand(tmp_path):
+    sources = [exported(network, tmp_path / f"{n}.c", 7, 9) for n, (network, _) in enumerate(BY_HAND.values())]
+    models = Models(tmp_path, sources)
+    rng = np.random.default_rng(0)
+    for number, (name, (network, formula)) in enumerate(BY_HAND.items()):
+        images = [rng.integers(0, 10, (network[0].in_channels, *size)) for size in [(7, 9), (4, 5), (3, 4), (2, 3)]]
+        for x, found in zip(images, models.predict(number, *map(np.float32, images)), strict=True):
+            if name == "dilation with a stride" and x.shape[1:] == (2, 3):  # it needs 3 × 4
+                assert found == WRONG_SIZE
+            else:
+                np.testing.assert_array_equal(found, np.ravel(formula(x)), err_msg=f"{name}, {x.shape}")
 
 
 @pytest.mark.quick
@@ -268,7 +350,13 @@ REFUSED = {
     ),
     "own predict": (OwnNetwork(conv(), END), TypeError, "OwnNetwork has a predict of its own"),
     "own predict inside": ((OwnNetwork(conv()), END), TypeError, "OwnNetwork has a predict of its own"),
-    "dilation": ((changed(conv(), dilation=(2, 1)), END), TypeError, r"0: dilation=\(2, 1\) of Conv2d cannot"),
+    "groups": ((changed(conv(), groups=2), END), ValueError, "0, given .*expected groups that divide"),
+    "groups of other weights": (
+        (changed(minicnn.Conv2d(2, 2, 1, rng=0), groups=2), END),
+        ValueError,
+        r"weight of floats, shape \(2, 1, 1, 1\)",
+    ),
+    "same with a stride": ((changed(conv(padding="same"), stride=(2, 2)), END), ValueError, "expected stride 1"),
     "divisor": (
         (conv(), changed(minicnn.AvgPool2d(2), divisor_override=0), END),
         ValueError,
@@ -304,6 +392,7 @@ REFUSED = {
     ),
     "padding": ((conv(), changed(minicnn.AvgPool2d(2), padding=(3, 3)), END), ValueError, "at most half the kernel"),
     "stride": ((changed(conv(), stride=(0, 1)), END), ValueError, "stride: expected at least 1"),
+    "large dilation": ((conv(padding="same", dilation=16384), END), ValueError, "at most 32767, got 32769"),
     "large stride": ((conv(stride=10**9), END), ValueError, "sides of at most 32767, got 1000000000"),
     "no output": ((conv(), changed(minicnn.AdaptiveMaxPool2d(1), output_size=(0, 1)), END), ValueError, "at least 1"),
 }

@@ -172,7 +172,8 @@ def test_names_that_c_cannot_hold(tmp_path):
 
 
 def test_the_example_and_what_the_page_shows_of_it(tmp_path):
-    """The page's C is the example's; of the numbers, which differ a little from machine to machine, the form is."""
+    """The page's C is the example's, and of a layer that it names. The example's numbers differ a little from machine
+    to machine; the page has them in the same form."""
     result = subprocess.run(
         [sys.executable, ROOT / "examples" / "export_c.py"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -180,8 +181,12 @@ def test_the_example_and_what_the_page_shows_of_it(tmp_path):
     found = re.search(r"largest difference to Python: (\S+)$", result.stdout)
     assert float(found[1]) < 1e-5
     page, made = (ROOT / "docs" / "c.md").read_text(), (tmp_path / "digits.c").read_text()
+    (named,) = re.findall(r"^`(Conv2d\(.*\))`", page, re.MULTILINE)
+    layer = eval(named, {"Conv2d": minicnn.Conv2d})
+    minicnn.Sequential(conv1=layer, flatten=minicnn.Flatten()).export_c(tmp_path / "layer.c", 9, 9)
+    made += (tmp_path / "layer.c").read_text()
     shown = re.findall(r"^```c\n(.*?)```$", page, re.MULTILINE | re.DOTALL)
-    assert len(shown) == 3
+    assert len(shown) == 4
     for part in shown:
         assert part in made
     (printed,) = re.findall(r"^```text\n(.*?)```$", page, re.MULTILINE | re.DOTALL)

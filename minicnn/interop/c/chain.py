@@ -11,7 +11,7 @@ import numpy as np
 
 from minicnn.checks import DTYPES, as_int
 from minicnn.fusion import ConvBlocks
-from minicnn.geometry import ceil_output_size, output_size
+from minicnn.geometry import ceil_output_size, dilated_size, output_size
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -34,8 +34,6 @@ MOST_NUMBERS = 2**31 - 1  # of an array, whose numbers C counts in ints
 ON_IMAGES = (Conv2d, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveMaxPool2d, AdaptiveAvgPool2d)
 ON_VECTORS = (Linear, LogSoftmax)
 KNOWN = (*ON_IMAGES, *ON_VECTORS, ReLU, Flatten)
-# Arguments that cannot be written yet, with the value that changes nothing.
-UNKNOWN = {"dilation": (1, 1), "groups": 1}
 
 
 class Shape(NamedTuple):
@@ -113,12 +111,6 @@ def require_known(name: str, layer: Any) -> None:
     if type(layer) not in KNOWN:
         known = ", ".join(kind.__name__ for kind in KNOWN)
         raise TypeError(f"export_c: {name}: expected one of {known}, got {type(layer).__name__}")
-    for argument, plain in UNKNOWN.items():
-        value = getattr(layer, argument, plain)
-        if value != plain:
-            raise TypeError(f"export_c: {name}: {argument}={value} of {type(layer).__name__} cannot be written in C")
-    if isinstance(getattr(layer, "padding", None), str):
-        raise TypeError(f"export_c: {name}: padding={layer.padding!r} cannot be written in C; give it in pixels")
     if layer.own_operations:
         raise TypeError(
             f"export_c: {name} computes with functions of your own ({', '.join(layer.own_operations)}), which cannot "
@@ -187,7 +179,11 @@ def output_shape(layer: Any, x: Shape) -> Shape:
 
 def require_small(layer: Any, y: Shape) -> None:
     """Raise ValueError where something would not be counted by an int of 32 bits."""
-    settings = [getattr(layer, name, (0, 0)) for name in ("kernel_size", "stride", "padding")]
+    settings = [getattr(layer, name, (0, 0)) for name in ("kernel_size", "stride")]
+    if isinstance(layer, Conv2d):
+        settings += [*layer.pads(), tuple(map(dilated_size, layer.kernel_size, layer.dilation))]
+    elif isinstance(layer, (MaxPool2d, AvgPool2d)):
+        settings.append(layer.padding)
     longest = max(y.height, y.width, *(side for pair in settings for side in pair))
     if longest > LARGEST_SIDE:
         raise ValueError(f"{type(layer).__name__}: expected sides of at most {LARGEST_SIDE}, got {longest}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from minicnn.geometry import dilated_size
 from minicnn.interop.c import templates
 from minicnn.interop.c.chain import Link
 from minicnn.interop.c.text import c_array, c_comment
@@ -71,24 +72,38 @@ def definitions(constants: dict[str, Array], real: str) -> str:
 
 
 def _conv2d(link: Link, words: dict[str, str]) -> str:
-    layer, weight = link.layer, link.arrays["weight"]
-    (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) = layer.kernel_size, layer.stride, layer.padding
-    inside = [
-        f"{place} >= 0 && {place} < in.{side}" for place, side, pad in (("r", "h", pad_h), ("s", "w", pad_w)) if pad
-    ]
+    layer = link.layer
+    kernel_h, kernel_w = layer.kernel_size
+    places, inside = [], []
+    for place, out, tap, side, axis in zip("rs", "pq", "ij", "hw", _axes(layer), strict=True):
+        places.append(_sum(_times(out, axis.stride), _times(tap, axis.dilation), -axis.before))
+        inside += [f"{place} >= 0"] * (axis.before > 0) + [f"{place} < in.{side}"] * (axis.after > 0)
     return templates.CONV.substitute(
         words,
         **_bias_words(link, "f", words),
         **_fixed_size(layer),
-        filters=len(weight),
-        channels=weight.shape[1],
+        **_groups(layer),
+        filters=layer.out_channels,
+        channels=layer.in_channels,
         kernel_h=kernel_h,
         kernel_w=kernel_w,
-        row=_sum(_times("p", stride_h), "i", -pad_h),
-        column=_sum(_times("q", stride_w), "j", -pad_w),
+        row=places[0],
+        column=places[1],
         outside=" outside of x all is 0;" if inside else "",
         if_inside=f"if ({' && '.join(inside)})\n{' ' * 32}" if inside else "",
     )
+
+
+def _groups(layer: Conv2d) -> dict[str, str | int]:
+    """Of how many channels a filter sees, which these are, and what the comment says of that."""
+    channels, filters = layer.in_channels // layer.groups, layer.out_channels // layer.groups
+    if layer.groups == 1:
+        return {"channels_seen": channels, "channel": "c", "groups": ""}
+    group = "f" if filters == 1 else f"f / {filters}"
+    said = (
+        f"G = {layer.groups} groups of C / G = {channels} channels and F / G = {filters} filters; c counts within one"
+    )
+    return {"channels_seen": channels, "channel": _sum(_times(group, channels), "c"), "groups": f";\n * {said}"}
 
 
 def _fixed_pool(link: Link, words: dict[str, str]) -> str:
@@ -180,18 +195,41 @@ def _fixed_size(layer: Any) -> dict[str, str]:
     """Height and width of the output, as formulas and as C; and the return for an image smaller than the kernel."""
     ceil_mode = not isinstance(layer, Conv2d) and layer.ceil_mode
     sizes, missing = {}, []
-    for side, kernel, stride, pad in zip("hw", layer.kernel_size, layer.stride, layer.padding, strict=True):
-        n, smallest = f"in.{side}", kernel - 2 * pad
-        sizes[f"formula_{side}"] = f"({side.upper()} + 2 * {pad} - {kernel}) / {stride} + 1"
+    for side, axis in zip("hw", _axes(layer), strict=True):
+        n, span, stride = f"in.{side}", dilated_size(axis.kernel, axis.dilation), axis.stride
+        smallest = span - axis.before - axis.after
+        padding = f"2 * {axis.before}" if axis.before == axis.after else f"{axis.before} + {axis.after}"
+        spanned = str(span) if axis.dilation == 1 else f"({axis.dilation} * ({axis.kernel} - 1) + 1)"
+        sizes[f"formula_{side}"] = f"({side.upper()} + {padding} - {spanned}) / {stride} + 1"
         sizes[f"out_{side}"] = _sum(n, 1 - smallest) if stride == 1 else f"({_sum(n, -smallest)}) / {stride} + 1"
         if ceil_mode:
             sizes[f"formula_{side}"] += " rounded up"
-            sizes[f"out_{side}"] = f"ceil_size({n}, {kernel}, {stride}, {pad})"
+            sizes[f"out_{side}"] = f"ceil_size({n}, {axis.kernel}, {stride}, {axis.before})"
             smallest -= stride - 1
         if smallest > 1:
             missing.append(f"{n} < {smallest}")
     require_fit = templates.REQUIRE_FIT.substitute(missing=" || ".join(missing)) if missing else ""
     return {**sizes, "require_fit": require_fit}
+
+
+class Axis(NamedTuple):
+    """What a window is on one axis: `before` and `after` are the padding there."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+
+
+def _axes(layer: Any) -> list[Axis]:
+    """The windows of a convolution or fixed pooling, vertical and horizontal."""
+    pads = layer.pads() if isinstance(layer, Conv2d) else tuple(zip(layer.padding, layer.padding, strict=True))
+    dilation = layer.dilation if isinstance(layer, Conv2d) else (1, 1)
+    return [
+        Axis(kernel, stride, step, *pad)
+        for kernel, stride, step, pad in zip(layer.kernel_size, layer.stride, dilation, pads, strict=True)
+    ]
 
 
 def _reduction(layer: Layer, words: dict[str, str], area: str) -> dict[str, str]:

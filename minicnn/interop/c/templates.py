@@ -8,10 +8,10 @@ by number may have x and y in one place. Comments begin in the line before, with
 from string import Template
 
 CONV = Template("""\
- *   y[f, p, q] = ${plus_bias}sum over c, i, j of weight[f, c, i, j] * x[c, $row, $column]
+ *   y[f, p, q] = ${plus_bias}sum over c, i, j of weight[f, c, i, j] * x[$channel, $row, $column]
  *
  * x (C, H, W) -> y (F, OH, OW), F = $filters, C = $channels, KH = $kernel_h, KW = $kernel_w;$outside
- * OH = $formula_h, OW = $formula_w */
+ * OH = $formula_h, OW = $formula_w$groups */
 $arrays
 static Shape run_$name(const $real *x, Shape in, $real *y)
 {
@@ -20,11 +20,11 @@ $require_fit    for (int f = 0; f < $filters; f++)
         for (int p = 0; p < out.h; p++)
             for (int q = 0; q < out.w; q++) {
                 $real sum = $first;
-                for (int c = 0; c < $channels; c++)
+                for (int c = 0; c < $channels_seen; c++)
                     for (int i = 0; i < $kernel_h; i++)
                         for (int j = 0; j < $kernel_w; j++) {
                             const int r = $row, s = $column; /* the pixel that this weight meets */
-                            ${if_inside}sum += weight_$name[f][c][i][j] * x[at(in, c, r, s)];
+                            ${if_inside}sum += weight_$name[f][c][i][j] * x[at(in, $channel, r, s)];
                         }
                 y[at(out, f, p, q)] = sum;
             }
