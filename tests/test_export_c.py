@@ -356,6 +356,7 @@ REFUSED = {
         ValueError,
         r"weight of floats, shape \(2, 1, 1, 1\)",
     ),
+    "dilation": ((changed(conv(), dilation=(2, 1.5)), END), TypeError, "0, given .*dilation: expected"),
     "same with a stride": ((changed(conv(padding="same"), stride=(2, 2)), END), ValueError, "expected stride 1"),
     "divisor": (
         (conv(), changed(minicnn.AvgPool2d(2), divisor_override=0), END),

@@ -77,8 +77,8 @@ def chain_of(network: Sequential, max_height: int, max_width: int) -> list[Link]
             y = output_shape(layer, shape)
             require_small(layer, y)
             links.append(Link(name, layer, arrays_of(layer), shape, y))
-        except ValueError as error:
-            raise ValueError(
+        except (TypeError, ValueError) as error:
+            raise type(error)(
                 f"export_c: {name}, given {shape} for an image of {size[0]} × {size[1]}: {error}"
             ) from None
         shape = y
