@@ -46,7 +46,7 @@ from minicnn.training.trainer import Trainer
 from minicnn.verify.compare import compare
 from minicnn.verify.gradcheck.check import gradcheck
 
-__version__ = "0.4.0"
+__version__ = "0.5.0.dev0"
 
 __all__ = [
     "SGD",

@@ -57,13 +57,13 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests marked `slow` or `long` unless they are asked for, and those marked `torch` or `onnx` where what
-    they need is not installed, one by one and with the reason."""
-    for level in ("slow", "long"):
+    """Skip the tests marked `slow`, `long` or `release` unless they are asked for, and those marked `torch` or `onnx`
+    where what they need is not installed, one by one and with the reason."""
+    for level in ("slow", "long", "release"):
         if level not in config.option.markexpr:
             for item in items:
                 if level in item.keywords:
-                    item.add_marker(pytest.mark.skip(reason=f"takes its time; ask for it with -m {level}"))
+                    item.add_marker(pytest.mark.skip(reason=f"left out; ask for it with -m {level}"))
     for level, (packages, reason) in NEEDED.items():
         if not all(map(importlib.util.find_spec, packages)):
             for item in items:
