@@ -42,6 +42,26 @@ def small_run(optimizer=minicnn.Adam, schedule=None, batches_seed=1, lr=0.02, **
     return trainer, Batches(images, labels, 5, shuffle=True, rng=batches_seed), Batches(*small_problem(seed=1), 7)
 
 
+def trained_simple_net(output_size):
+    """SimpleNet with pooling to `output_size` before its classifier, after a few steps on noise of ten classes."""
+    pool = minicnn.AdaptiveMaxPool2d(output_size)
+    layers = dict(minicnn.SimpleNet(rng=0).children)
+    layers |= {"adaptive_pool": pool, "fc": minicnn.Linear(64 * pool.output_size[0] * pool.output_size[1], 10, rng=0)}
+    network = minicnn.Sequential(**layers)
+    trainer = minicnn.Trainer(network, minicnn.NLLLoss(), minicnn.Adam(network), quiet=True)
+    x = np.random.default_rng(0).standard_normal((10, 3, 16, 16)).astype(np.float32)
+    losses = [trainer.step(x, np.arange(10)) for _ in range(8)]
+    assert losses[-1] < losses[0] / 2
+    return network
+
+
+def batches_of_three_sizes():
+    """Of one image and of four, for `trained_simple_net`; most windows are uneven."""
+    rng = np.random.default_rng(5)
+    shapes = [(n, 3, *size) for n in (1, 4) for size in [(32, 32), (17, 23), (5, 40)]]
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
 def bits(network):
     return {name: array.tobytes() for name, array in network.state_dict().items()}
 

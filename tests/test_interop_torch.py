@@ -11,7 +11,7 @@ import pytest
 import minicnn
 from minicnn.interop.torch import from_torch, to_torch
 from minicnn.interop.torch_layers import KINDS, Kind
-from tests.runs import bits, small_network
+from tests.runs import batches_of_three_sizes, bits, small_network, trained_simple_net
 
 
 def drawn_layers(rng, channels):
@@ -266,6 +266,16 @@ def test_simplenet_and_a_fused_network():
         require_same(network, module, shape)
         require_same(network, to_torch(minicnn.fuse(network)), shape)
     assert [name for name, _ in to_torch(minicnn.fuse(network)).named_children()] == list(network.children)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("output_size", [1, (3, 5), 7])
+def test_a_trained_network_predicts_the_same_there(output_size):
+    network = trained_simple_net(output_size)
+    module = to_torch(network)
+    for x in batches_of_three_sizes():
+        ours, theirs = outputs(network, module, x)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=str(x.shape))
 
 
 @pytest.mark.torch

@@ -19,6 +19,7 @@ from minicnn.interop.onnx import export_onnx
 from minicnn.interop.onnx_graph import Graph, add_layer, input_shape
 from tests import checks
 from tests.image_files import pixels, save
+from tests.runs import batches_of_three_sizes, trained_simple_net
 
 needs_onnx = pytest.mark.onnx
 EXAMPLE = Path(__file__).parent.parent / "examples" / "export_onnx.py"
@@ -89,16 +90,11 @@ def test_simplenet_at_several_sizes(tmp_path, kind, output_size, fold):
 
 
 @needs_onnx
-def test_a_trained_network_predicts_the_same_there(tmp_path):
-    network = minicnn.SimpleNet(rng=0)
-    trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network, lr=0.01))
-    x, labels = images(10, 3, 16, 16), np.arange(10)
-    for _ in range(20):
-        trainer.step(x, labels)
+@pytest.mark.parametrize("output_size", [1, (3, 5), 7])
+def test_a_trained_network_predicts_the_same_there(tmp_path, output_size):
+    network = trained_simple_net(output_size)
     network.export_onnx(tmp_path / "net.onnx")
-    assert_agree(network, tmp_path / "net.onnx", x, images(3, 3, 20, 9))
-    (found,) = session(tmp_path / "net.onnx").run(None, {"input": x})
-    assert (found.argmax(axis=1) == labels).all()
+    assert_agree(network, tmp_path / "net.onnx", *batches_of_three_sizes())
 
 
 @needs_onnx
