@@ -6,6 +6,7 @@ It serves to hold our layers against the ONNX project's own tests of its operato
 import numpy as np
 
 import minicnn
+from minicnn.geometry import dilated_size
 
 ONES, SAME = (1, 1), (b"SAME_UPPER", b"SAME_LOWER")
 
@@ -29,25 +30,28 @@ def require_images(x):
     require(x.dtype == np.float32, "float32 and float64")
 
 
-def windows(settings, x, kernel):
-    """kernel_size, stride and padding, for our layers."""
-    stride = tuple(settings.get("strides", ONES))
+def pads_of(settings, size, kernel, stride):
+    """((top, bottom), (left, right)) for a kernel that spans `kernel` pixels of an image."""
+    if settings.get("auto_pad") in SAME:  # as many outputs as strides fit into the image
+        axes = zip(size, kernel, stride, strict=True)
+        both = [max(0, (-(-n // s) - 1) * s + k - n) for n, k, s in axes]
+        more = settings["auto_pad"] == b"SAME_UPPER"
+        return tuple((n // 2, n - n // 2) if more else (n - n // 2, n // 2) for n in both)
     top, left, bottom, right = settings.get("pads", (0, 0, 0, 0))
-    if settings.get("auto_pad") in SAME:
-        # as many outputs as strides fit into the image
-        sizes = zip(x.shape[2:], kernel, stride, strict=True)
-        height, width = (max(0, (-(-n // s) - 1) * s + k - n) for n, k, s in sizes)
-        top, left, bottom, right = height // 2, width // 2, -(-height // 2), -(-width // 2)
-    require((top, left) == (bottom, right), "as much padding on one side as on the other")
-    require(tuple(settings.get("dilations", ONES)) == ONES, "no dilation")
-    return {"kernel_size": kernel, "stride": stride, "padding": (top, left)}
+    return (top, bottom), (left, right)
 
 
 def conv(settings, outputs, backend, x, weight, bias=None):
     require_images(x)
-    require(settings.get("group", 1) == 1, "no groups")
     n_out, n_in, *kernel = weight.shape
-    layer = minicnn.Conv2d(n_in, n_out, bias=bias is not None, **windows(settings, x, tuple(kernel)))
+    groups = settings.get("group", 1)
+    stride, dilation = (tuple(settings.get(key, ONES)) for key in ("strides", "dilations"))
+    layer = minicnn.Conv2d(n_in * groups, n_out, tuple(kernel), 1, "same", dilation, groups, bias is not None)
+    pads = pads_of(settings, x.shape[2:], map(dilated_size, kernel, dilation), stride)
+    if pads != layer.pads() or stride != ONES:
+        (top, bottom), (left, right) = pads
+        require((top, left) == (bottom, right), "as much padding on one side as on the other")
+        layer.stride, layer.padding = stride, (top, left)
     layer.params["weight"] = weight
     if bias is not None:
         layer.params["bias"] = bias
@@ -55,12 +59,13 @@ def conv(settings, outputs, backend, x, weight, bias=None):
 
 
 def pooling(kind, settings, x, backend, **more):
-    kernel = tuple(settings["kernel_shape"])
-    arguments = windows(settings, x, kernel)
-    halves = zip(arguments["padding"], kernel, strict=True)
-    require(all(2 * pad <= side for pad, side in halves), "padding of at most half the kernel")
-    ceil_mode = bool(settings.get("ceil_mode"))
-    return [kind(**arguments, ceil_mode=ceil_mode, **more).to(backend).forward(x)]
+    kernel, stride = tuple(settings["kernel_shape"]), tuple(settings.get("strides", ONES))
+    (top, bottom), (left, right) = pads_of(settings, x.shape[2:], kernel, stride)
+    require((top, left) == (bottom, right), "as much padding on one side as on the other")
+    require(tuple(settings.get("dilations", ONES)) == ONES, "no dilation in pooling")
+    require(2 * top <= kernel[0] and 2 * left <= kernel[1], "padding of at most half the kernel")
+    layer = kind(kernel, stride, (top, left), ceil_mode=bool(settings.get("ceil_mode")), **more)
+    return [layer.to(backend).forward(x)]
 
 
 def max_pool(settings, outputs, backend, x):

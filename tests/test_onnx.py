@@ -121,10 +121,18 @@ def drawn_pooling(kind, window, rng):
     )
 
 
+def drawn_conv(channels, window, rng):
+    groups = int(rng.choice([n for n in range(1, channels + 1) if channels % n == 0]))
+    more = {"dilation": tuple(rng.integers(1, 4, 2).tolist()), "groups": groups, "bias": bool(rng.integers(2))}
+    named = [{}, {}, {"padding": "valid"}, {"padding": "same", "stride": 1}][rng.integers(4)]
+    filters = groups * int(rng.integers(1, 8 // groups + 1))
+    return minicnn.Conv2d(channels, filters, rng=rng, **(window | more | named))
+
+
 def drawn_network(rng):
-    """(network, smallest side of an image that it takes, channels) drawn at random from all layers."""
-    layers, channels = [], int(rng.integers(1, 4))
-    first, room = channels, 1  # how many pixels a side must have for one to be left
+    """(network, channels of its input) drawn at random from all layers."""
+    channels = first = int(rng.integers(1, 5))
+    layers = []
     for _ in range(rng.integers(1, 5)):
         kind = rng.choice(["conv", "block", "max", "average", "adaptive"])
         kernel = rng.integers(1, 5, 2)
@@ -134,36 +142,34 @@ def drawn_network(rng):
             "padding": tuple((rng.integers(0, 3, 2) % (kernel // 2 + 1)).tolist()),
         }
         if kind in ("conv", "block"):
-            wider = int(rng.integers(1, 9))
-            layers.append(minicnn.Conv2d(channels, wider, bias=bool(rng.integers(2)), rng=rng, **window))
-            channels = wider
-            layers += [minicnn.BatchNorm2d(wider), minicnn.ReLU()] if kind == "block" else []
+            layers.append(drawn_conv(channels, window, rng))
+            channels = layers[-1].out_channels
+            layers += [minicnn.BatchNorm2d(channels), minicnn.ReLU()] if kind == "block" else []
         elif kind == "adaptive":
             pool = minicnn.AdaptiveMaxPool2d if rng.integers(2) else minicnn.AdaptiveAvgPool2d
-            layers.append(pool((int(rng.integers(8, 12)), None)))
+            layers.append(pool((int(rng.integers(40, 44)), None)))
         else:
             layers.append(drawn_pooling(kind, window, rng))
-        room = room * 3 + 4
     height, width = rng.integers(1, 6, 2).tolist()
     pool = minicnn.AdaptiveMaxPool2d if rng.integers(2) else minicnn.AdaptiveAvgPool2d
     layers += [pool((height, width)), minicnn.Flatten(), minicnn.Linear(channels * height * width, 6, rng=rng)]
     layers += [minicnn.ReLU(), minicnn.Linear(6, 4, bias=False, rng=rng)] if rng.integers(2) else []
     layers += [minicnn.LogSoftmax()] if rng.integers(2) else []
-    return with_statistics(minicnn.Sequential(*layers)), room, first
+    return with_statistics(minicnn.Sequential(*layers)), first
 
 
 @needs_onnx
 @pytest.mark.parametrize("seed", range(50))
 def test_networks_drawn_at_random(tmp_path, seed):
     rng = np.random.default_rng(seed)
-    network, room, channels = drawn_network(rng)
-    batches = []
+    network, channels = drawn_network(rng)
+    batches, smallest = [], 12
     while len(batches) < 3:
-        n, height, width = int(rng.integers(1, 4)), *(20 + rng.integers(0, 2 * room % 90 + 9, 2)).tolist()
+        n, height, width = int(rng.integers(1, 4)), *(smallest + rng.integers(0, 40, 2)).tolist()
         try:
             network.predict(x := images(n, channels, height, width, seed=seed))
         except ValueError:  # too small for one of its kernels
-            room += 40
+            smallest += 20
             continue
         batches.append(x)
     for fold in (False, True):
@@ -236,6 +242,16 @@ NETWORKS = {
         ["N", 3, "H", "W"],
         ["N", 4, 2, None],
         (2, 3, 5, 9),
+    ),
+    "one side known": (
+        minicnn.Sequential(
+            minicnn.AdaptiveMaxPool2d((9, None)),
+            minicnn.Conv2d(4, 6, (2, 3), padding="same", dilation=(3, 2), groups=2, rng=0),
+            minicnn.Conv2d(6, 6, 3, stride=(2, 1), padding=1, dilation=2, groups=6, rng=0),
+        ),
+        ["N", 4, "H", "W"],
+        ["N", 6, 4, None],
+        (2, 4, 15, 5),
     ),
 }
 
@@ -360,6 +376,11 @@ REFUSED = {
         lambda: minicnn.Sequential(minicnn.AdaptiveAvgPool2d(2), conv=conv()),
         ValueError,
         r"conv does not fit .* expected an image at least as large as the kernel",
+    ),
+    "a dilated kernel larger than what is left": (
+        lambda: minicnn.Sequential(minicnn.AdaptiveAvgPool2d((4, None)), conv=minicnn.Conv2d(3, 4, 3, dilation=2)),
+        ValueError,
+        r"conv does not fit .* expected an image at least as large as the kernel \(5, 5\), got \(4, 5\)",
     ),
     "one name twice": (
         lambda: minicnn.Sequential(

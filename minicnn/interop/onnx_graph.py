@@ -121,16 +121,11 @@ def input_shape(layers: Sequence[Any]) -> tuple[int | None, ...]:
 
 def _conv(graph: Graph, name: str, layer: Conv2d, arrays: dict[str, Array]) -> None:
     size = _image_size(graph, layer, layer.in_channels)
-    for key, usual in (("dilation", (1, 1)), ("groups", 1)):
-        if getattr(layer, key, usual) != usual:
-            raise TypeError(
-                f"export_onnx: {name} (Conv2d) has {key}={getattr(layer, key)}, which is not written as ONNX yet; take "
-                f"{key}={usual}"
-            )
-    kernel, stride, padding = checked_settings(layer)
+    (top, bottom), (left, right) = layer.pads()
+    settings = {"kernel_shape": layer.kernel_size, "strides": layer.stride, "dilations": layer.dilation}
     constants = [graph.constant(f"{name}.{key}", arrays[key]) for key in ("weight", "bias") if key in arrays]
-    graph.apply("Conv", name, *constants, kernel_shape=kernel, strides=stride, pads=padding + padding)
-    graph.shape = layer.out_channels, *_fixed_size(layer, size)
+    graph.apply("Conv", name, *constants, **settings, pads=(top, left, bottom, right), group=layer.groups)
+    graph.shape = layer.out_channels, *_conv_size(layer, size)
 
 
 def _batchnorm(graph: Graph, name: str, layer: BatchNorm2d, arrays: dict[str, Array]) -> None:
@@ -269,14 +264,22 @@ def _image_size(graph: Graph, layer: Layer, channels: int | None = None) -> tupl
     return height, width
 
 
-def _fixed_size(layer: Any, size: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
-    """(OH, OW) of a layer with windows of one size; raises ValueError where a known size is too small for one."""
-    count = geometry.ceil_output_size if getattr(layer, "ceil_mode", False) else geometry.output_size
+def _fixed_size(layer: MaxPool2d | AvgPool2d, size: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
+    """(OH, OW) of a pooling with windows of one size; raises ValueError where a known size is too small for one."""
+    count = geometry.ceil_output_size if layer.ceil_mode else geometry.output_size
     sizes = zip(size, *checked_settings(layer), strict=True)
     height, width = (None if n_in is None else count(n_in, *settings) for n_in, *settings in sizes)
     if min(n for n in (height, width, 1) if n is not None) < 1:
         raise ValueError(f"{type(layer).__name__}: expected an image at least as large as the kernel, got {size}")
     return height, width
+
+
+def _conv_size(layer: Conv2d, size: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
+    """(OH, OW); raises ValueError where a known size is too small for the kernel. An unknown one counts as enough."""
+    kernel = map(geometry.dilated_size, layer.kernel_size, layer.dilation)
+    height, width = (k if n_in is None else n_in for n_in, k in zip(size, kernel, strict=True))
+    out_height, out_width = layer.output_size((height, width))
+    return None if size[0] is None else out_height, None if size[1] is None else out_width
 
 
 def _described(shape: tuple[int | None, ...]) -> str:
