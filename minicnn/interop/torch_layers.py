@@ -28,20 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """A layer that both have, and of PyTorch's arguments that ours may lack the values that do what ours does."""
+    """A layer that both have, and of PyTorch's arguments that ours lacks the values that do what ours does."""
 
     ours: Callable[..., Layer]
-    values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    others: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def arguments(self) -> list[str]:
         """The arguments of ours that go over; on both sides they are attributes of the same name."""
         return [name for name in inspect.signature(self.ours).parameters if name not in ("bias", "rng")]
-
-    @property
-    def others(self) -> dict[str, tuple[Any, ...]]:
-        """The values of the arguments that ours lacks."""
-        return {name: values for name, values in self.values.items() if name not in self.arguments}
 
 
 # By the name of PyTorch's class.
@@ -50,7 +45,7 @@ KINDS = {
     "AdaptiveMaxPool2d": Kind(AdaptiveMaxPool2d, {"return_indices": (False,)}),
     "AvgPool2d": Kind(AvgPool2d),
     "BatchNorm2d": Kind(BatchNorm2d, {"affine": (True,), "track_running_stats": (True,)}),
-    "Conv2d": Kind(Conv2d, {"dilation": ((1, 1),), "groups": (1,), "padding_mode": ("zeros",)}),
+    "Conv2d": Kind(Conv2d, {"padding_mode": ("zeros",)}),
     "Flatten": Kind(Flatten, {"start_dim": (1,), "end_dim": (-1,)}),
     "Linear": Kind(Linear),
     "LogSoftmax": Kind(LogSoftmax, {"dim": (1, -1)}),
