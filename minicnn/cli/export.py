@@ -32,7 +32,7 @@ def export(
     The ONNX file takes batches of images of any size, numbers from 0 to 1, and gives the probability of each class;
     names of the classes and how images are prepared are in its metadata.
 
-    The C file needs nothing but the standard headers and no malloc: its memory is for images of up to --max-height ×
+    The C file needs nothing but the standard headers and no malloc: its memory is for images of up to --max-height x
     --max-width pixels (else, of a model trained with --max-side, that many). It is a program, too:
     gcc -O3 -DMINICNN_MAIN pets.c -o pets -lm && ./pets cat.ppm
 
