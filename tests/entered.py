@@ -48,6 +48,8 @@ def _functions(module):
     for value in vars(module).values():
         members = vars(value).values() if inspect.isclass(value) and value.__module__ == module.__name__ else (value,)
         for member in members:
+            if hasattr(member, "py_func"):  # Numba's, which has the function that it compiles as `__wrapped__`
+                continue
             function = inspect.unwrap(getattr(member, "fget", None) or getattr(member, "__func__", member))
             if inspect.isfunction(function) and function.__code__.co_filename == module.__file__:
                 yield function
