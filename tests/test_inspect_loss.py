@@ -146,10 +146,14 @@ def test_the_network_stays_as_it_was():
     network.backward(np.ones_like(y))  # what forward remembered still serves
 
 
-@pytest.mark.parametrize("settings", [{"reduction": "sum"}, {"ignore_index": 1}])
-def test_a_loss_that_is_no_mean_over_all_images_has_no_view(settings):
+@pytest.mark.parametrize(
+    ("settings", "first_label", "has_a_view"),
+    [({"reduction": "sum"}, 2, False), ({"ignore_index": 1}, 1, False), ({"ignore_index": 1}, 2, True)],
+)
+def test_a_loss_that_is_no_mean_over_all_images_has_no_view(settings, first_label, has_a_view):
     """The page has its value and its gradient, as of a loss of one's own."""
     network, x, _ = made("SimpleNet", np.float64)
-    loss = minicnn.CrossEntropyLoss(**settings)
-    record = recorded(network, x, np.ones(len(x), int) if "reduction" in settings else np.full(len(x), 2), loss=loss)
-    assert (record["loss_view"] is None) == ("reduction" in settings)
+    labels = np.full(len(x), 2)
+    labels[0] = first_label
+    record = recorded(network, x, labels, loss=minicnn.CrossEntropyLoss(**settings))
+    assert (record["loss_view"] is not None) == has_a_view

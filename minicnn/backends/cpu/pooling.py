@@ -24,7 +24,14 @@ from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
-from minicnn.backends.cpu.pooling_bands import max_by_bands, mean_by_bands, mean_gradient_by_bands
+from minicnn.backends.cpu.pooling_bands import (
+    EXTENT,
+    START,
+    STOP,
+    max_by_bands,
+    mean_by_bands,
+    mean_gradient_by_bands,
+)
 from minicnn.backends.cpu.pooling_taps import (
     Taps,
     gradient_memory_for,
@@ -39,7 +46,6 @@ from minicnn.backends.protocol import Windows
 from minicnn.images import Batch, sizes_of
 from minicnn.plain import Array, Sizes
 
-START, STOP, EXTENT = range(3)  # of a window: the columns of a table
 # Of an image: its width, and where its windows stand in the tables of all images below one another.
 WIDTH, FIRST_ROW, STOP_ROW, FIRST_COLUMN, STOP_COLUMN = range(5)
 PLACE = 5
