@@ -153,7 +153,7 @@ def test_the_network_stays_as_it_was():
 def test_a_loss_that_is_no_mean_over_all_images_has_no_view(settings, first_label, has_a_view):
     """The page has its value and its gradient, as of a loss of one's own."""
     network, x, _ = made("SimpleNet", np.float64)
-    labels = np.full(len(x), 2)
+    x, labels = np.concatenate([x, x]), np.full(2 * len(x), 2)
     labels[0] = first_label
     record = recorded(network, x, labels, loss=minicnn.CrossEntropyLoss(**settings))
     assert (record["loss_view"] is not None) == has_a_view
