@@ -157,3 +157,9 @@ def test_a_loss_that_is_no_mean_over_all_images_has_no_view(settings, first_labe
     labels[0] = first_label
     record = recorded(network, x, labels, loss=minicnn.CrossEntropyLoss(**settings))
     assert (record["loss_view"] is not None) == has_a_view
+
+
+def test_a_loss_of_ignored_labels_alone_is_refused():
+    network, x, _ = made("SimpleNet", np.float64)
+    with pytest.raises(ValueError, match=r"got nan; every label is one that it ignores"):
+        recorded(network, x, np.full(len(x), 1), loss=minicnn.CrossEntropyLoss(ignore_index=1))

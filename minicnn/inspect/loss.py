@@ -57,7 +57,9 @@ def run_loss(backend: str, output: Array, labels: Any, loss: Any) -> LossPass:
     name = type(loss).__name__
     value = float(loss.forward(ops.asarray(output.copy()), labels))
     if not math.isfinite(value):
-        raise ValueError(f"inspect: expected a finite loss from {name}, got {value}; the output is too large for it")
+        ignored = getattr(loss, "ignore_index", None)
+        cause = "every label is one that it ignores" if np.all(labels == ignored) else "the output is too large for it"
+        raise ValueError(f"inspect: expected a finite loss from {name}, got {value}; {cause}")
     dy = loss.backward()
     if np.shape(dy) != output.shape or getattr(dy, "dtype", None) != output.dtype:
         raise ValueError(
