@@ -332,14 +332,22 @@ def changed(layer, **attributes):
 END = minicnn.Flatten()
 NAN = np.float32([1, np.nan])
 REFUSED = {
-    "a layer of one's own": ((conv(), Own(), END), TypeError, "1: expected one of Conv2d.*got Own"),
+    "a layer of one's own": (
+        (conv(), Own(), END),
+        TypeError,
+        "1 is a Own, a layer of your own; expected one of .*Conv2d",
+    ),
     "own operations": (
         (conv(), minicnn.ReLU().use(relu_forward=abs), END),
         TypeError,
-        "1 computes with .*relu_forward",
+        r"1 \(ReLU\) computes with .*relu_forward",
     ),
-    "own predict": (OwnNetwork(conv(), END), TypeError, "OwnNetwork has a predict of its own"),
-    "own predict inside": ((OwnNetwork(conv()), END), TypeError, "OwnNetwork has a predict of its own"),
+    "own predict": (
+        OwnNetwork(conv(), END),
+        TypeError,
+        "the network is a OwnNetwork that computes in a way of its own",
+    ),
+    "own predict inside": ((OwnNetwork(conv()), END), TypeError, "0 is a OwnNetwork that computes in a way of its own"),
     "groups": ((changed(conv(), groups=2), END), ValueError, "0, given .*expected groups that divide"),
     "groups of other weights": (
         (changed(minicnn.Conv2d(2, 2, 1, rng=0), groups=2), END),

@@ -475,9 +475,9 @@ def test_networks_that_pytorch_cannot_have_are_refused_by_name():
         other=OwnNetwork(minicnn.ReLU()),
     )
     message = (
-        r"^to_torch: block\.own: OwnLayer is no layer of PyTorch; there are .*; block\.used: computes relu_forward "
-        r"by a function given to Layer\.use; forward: expected a name .*, got 'forward'; other: OwnNetwork has "
-        r"a predict of its own$"
+        r"^to_torch: block\.own is a OwnLayer, a layer of your own; expected one of .*; block\.used \(ReLU\) computes "
+        r"with functions of your own \(relu_forward\); .*; other is a OwnNetwork that computes in a way of its own.*; "
+        r"forward: expected a name .*, got 'forward'$"
     )
     with pytest.raises(ValueError, match=message):
         to_torch(network)

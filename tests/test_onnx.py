@@ -342,7 +342,7 @@ REFUSED = {
     "another road inside": (
         lambda: minicnn.Sequential(block=Residual(conv())),
         TypeError,
-        "block is a Residual that computes in a way of its own, .*put them into a Sequential",
+        "block is a Residual that computes in a way of its own; .*into a Sequential",
     ),
     "float64": (
         lambda: minicnn.SimpleNet(rng=0).to(dtype=np.float64),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minicnn.classify.classifier import Classifier
-from minicnn.fusion import ConvBlocks
+from minicnn.interop.chain import require_chain
 from minicnn.interop.onnx_graph import Graph, add_layer, input_shape
 from minicnn.io.files import write_whole
 from minicnn.layers import BatchNorm2d, Conv2d, Layer
@@ -54,7 +54,8 @@ def export_onnx(model: Sequential | Classifier, path: str | Path, fold_batchnorm
     if not isinstance(model, (Sequential, Classifier)):
         raise TypeError(f"export_onnx: expected a Sequential network or a Classifier, got {type(model).__name__}")
     network = model.network if isinstance(model, Classifier) else model
-    layers = [(name, layer, _arrays(name, layer)) for name, layer in _layers(network)]
+    require_chain(network, "export_onnx")
+    layers = [(name, layer, _arrays(name, layer)) for name, layer in network.named_layers()]
     _require_different([name for name, _, _ in layers])
     names = ("images", "probabilities") if isinstance(model, Classifier) else ("input", "output")
     graph = Graph(names[0], input_shape([layer for _, layer, _ in layers]))
@@ -110,21 +111,6 @@ def _import_onnx() -> Any:
     return onnx
 
 
-def _layers(network: Sequential, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """(name, layer) of every layer, names dotted. Raises TypeError for a network that computes in a way of its own."""
-    kind = type(network)
-    if kind is not ConvBlocks and (kind.predict, kind.forward) != (Sequential.predict, Sequential.forward):
-        raise TypeError(
-            f"export_onnx: {prefix.rstrip('.') or 'the network'} is a {kind.__name__} that computes in a way of its "
-            "own, and only layers one after another can be written as ONNX; put them into a Sequential"
-        )
-    for name, child in network.children.items():
-        if isinstance(child, Sequential):
-            yield from _layers(child, f"{prefix}{name}." if child.names_its_layers else prefix)
-        else:
-            yield f"{prefix}{name}", child
-
-
 def _require_different(names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:  # one in a fused block, whose name is no part of its layers' names
@@ -170,8 +156,7 @@ def _with_batchnorm(arrays: dict[str, Array], bn: Any, of_bn: dict[str, Array]) 
 
 
 def _is_foldable(conv: Any, bn: Any) -> bool:
-    plain = type(conv) is Conv2d and type(bn) is BatchNorm2d and not conv.own_operations and not bn.own_operations
-    return plain and conv.out_channels == bn.num_features
+    return isinstance(conv, Conv2d) and isinstance(bn, BatchNorm2d) and conv.out_channels == bn.num_features
 
 
 def _require_storable(graph: Graph) -> None:

@@ -83,22 +83,10 @@ class Graph:
 def add_layer(graph: Graph, name: str, layer: Layer, arrays: dict[str, Array]) -> None:
     """Add what `layer` does in evaluation mode; `arrays` are its parameters and statistics.
 
-    Raises TypeError for a layer of the user's own, ValueError where it does not fit what comes before it.
+    Raises ValueError where it does not fit what comes before it, TypeError for settings that ONNX cannot say.
     """
-    add = OPERATORS.get(type(layer))
-    if add is None:
-        raise TypeError(
-            f"export_onnx: {name} is a {type(layer).__name__}, a layer of your own, and only those of minicnn.layers "
-            "can be written as ONNX; put layers of these in its place"
-        )
-    if layer.own_operations:
-        raise TypeError(
-            f"export_onnx: {name} ({type(layer).__name__}) computes with functions of your own "
-            f"({', '.join(layer.own_operations)}), which cannot be written as ONNX; give them back with "
-            f"use({', '.join(f'{key}=None' for key in layer.own_operations)})"
-        )
     try:
-        add(graph, name, layer, arrays)
+        OPERATORS[type(layer)](graph, name, layer, arrays)
     except ValueError as error:
         raise ValueError(f"export_onnx: {name} does not fit what comes before it: {error}") from error
 

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minicnn.fusion import ConvBlocks
-from minicnn.interop.torch_layers import NOTHING_IN_EVALUATION, as_layer, as_torch_layer, not_of_minicnn, not_of_torch
+from minicnn.interop.chain import problems_of
+from minicnn.interop.torch_layers import NOTHING_IN_EVALUATION, as_layer, as_torch_layer, not_of_minicnn
 from minicnn.interop.torch_same import dtype_of, require_same_output
 from minicnn.io.pytorch import import_torch
 from minicnn.layers import Layer
@@ -88,7 +88,7 @@ def to_torch(network: Sequential, input_shape: Sequence[int] | None = None) -> n
     torch = import_torch("to_torch")
     if not isinstance(network, Sequential):
         raise TypeError(f"to_torch: expected a Sequential, got {type(network).__name__}")
-    if problems := list(_not_of_torch(network, torch.nn.Sequential())):
+    if problems := [*problems_of(network), *_names_not_of_torch(network, torch.nn.Sequential())]:
         raise ValueError("to_torch: " + "; ".join(problems))
     state = network.state_dict()
     require_finite(state, "to_torch")
@@ -159,17 +159,13 @@ def _nested(layers: Sequence[tuple[list[str], Layer]]) -> Sequential:
 # To PyTorch.
 
 
-def _not_of_torch(network: Sequential, empty: nn.Sequential, prefix: str = "") -> Iterator[str]:
-    """What PyTorch lacks of a network, a sentence each. A name that `empty` has as an attribute is taken."""
-    if type(network).predict not in (Sequential.predict, ConvBlocks.predict):
-        yield f"{prefix.rstrip('.') or 'the network'}: {type(network).__name__} has a predict of its own"
+def _names_not_of_torch(network: Sequential, empty: nn.Sequential, prefix: str = "") -> Iterator[str]:
+    """The names that PyTorch cannot give, a sentence each. One that `empty` has as an attribute is taken."""
     for name, child in network.children.items():
         if name == "" or hasattr(empty, name):
             yield f"{prefix}{name}: expected a name that PyTorch can give to a submodule, got {name!r}"
         if isinstance(child, Sequential):
-            yield from _not_of_torch(child, empty, f"{prefix}{name}." if child.names_its_layers else prefix)
-        else:
-            yield from not_of_torch(f"{prefix}{name}", child)
+            yield from _names_not_of_torch(child, empty, f"{prefix}{name}." if child.names_its_layers else prefix)
 
 
 def _as_module(torch_nn: Any, layer: Any) -> Any:

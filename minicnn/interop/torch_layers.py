@@ -90,12 +90,3 @@ def as_torch_layer(layer: Any) -> nn.Module:
         arguments["bias"] = "bias" in layer.params
     others = {argument: values[0] for argument, values in kind.others.items()}
     return getattr(import_torch("to_torch").nn, name)(**arguments, **others)
-
-
-def not_of_torch(name: str, layer: Layer) -> Iterator[str]:
-    """What PyTorch lacks of one of our layers, a sentence each."""
-    kind = KINDS.get(type(layer).__name__)
-    if kind is None or kind.ours is not type(layer):
-        yield f"{name}: {type(layer).__name__} is no layer of PyTorch; there are {', '.join(KINDS)}"
-    elif layer.own_operations:
-        yield f"{name}: computes {', '.join(layer.own_operations)} by a function given to Layer.use"

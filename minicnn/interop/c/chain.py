@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.checks import DTYPES, as_int
-from minicnn.fusion import ConvBlocks
 from minicnn.geometry import ceil_output_size, dilated_size, output_size
+from minicnn.interop.chain import require_chain
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -23,7 +23,6 @@ from minicnn.layers import (
     Linear,
     LogSoftmax,
     MaxPool2d,
-    ReLU,
 )
 from minicnn.layers.spatial import checked_settings
 from minicnn.network import Sequential
@@ -33,7 +32,6 @@ LARGEST_SIDE = 32767  # of an image, a kernel, …: products of two are ints of 
 MOST_NUMBERS = 2**31 - 1  # of an array, whose numbers C counts in ints
 ON_IMAGES = (Conv2d, BatchNorm2d, MaxPool2d, AvgPool2d, AdaptiveMaxPool2d, AdaptiveAvgPool2d)
 ON_VECTORS = (Linear, LogSoftmax)
-KNOWN = (*ON_IMAGES, *ON_VECTORS, ReLU, Flatten)
 
 
 class Shape(NamedTuple):
@@ -64,11 +62,11 @@ class Link(NamedTuple):
 
 def chain_of(network: Sequential, max_height: int, max_width: int) -> list[Link]:
     """The layers of `network`, in forward order. Raises TypeError or ValueError, which name the layer."""
-    require_sequential(network)
+    if not isinstance(network, Sequential):
+        raise TypeError(f"export_c: expected a Sequential or a Classifier, got {type(network).__name__}")
+    require_chain(network, "export_c")
     size = as_side(max_height, "max_height"), as_side(max_width, "max_width")
     layers: list[tuple[str, Any]] = list(network.named_layers())
-    for name, layer in layers:
-        require_known(name, layer)
     shape, links = Shape(input_channels(layers, *size), *size), []
     if shape.size > MOST_NUMBERS:
         raise ValueError(f"export_c: expected images of at most {MOST_NUMBERS} numbers, got {shape}")
@@ -89,33 +87,6 @@ def chain_of(network: Sequential, max_height: int, max_width: int) -> list[Link]
         )
     require_one_dtype(links)
     return links
-
-
-def require_sequential(network: Any) -> None:
-    """Raise TypeError unless all that `network` does is to call its layers one after another."""
-    if not isinstance(network, Sequential):
-        raise TypeError(f"export_c: expected a Sequential or a Classifier, got {type(network).__name__}")
-    for method in ("predict", "forward"):
-        if getattr(type(network), method) not in (getattr(Sequential, method), getattr(ConvBlocks, method)):
-            raise TypeError(
-                f"export_c: {type(network).__name__} has a {method} of its own, which cannot be written in C; "
-                "expected a Sequential of minicnn's layers"
-            )
-    for child in network:
-        if isinstance(child, Sequential):
-            require_sequential(child)
-
-
-def require_known(name: str, layer: Any) -> None:
-    """Raise TypeError for a layer that cannot be written in C."""
-    if type(layer) not in KNOWN:
-        known = ", ".join(kind.__name__ for kind in KNOWN)
-        raise TypeError(f"export_c: {name}: expected one of {known}, got {type(layer).__name__}")
-    if layer.own_operations:
-        raise TypeError(
-            f"export_c: {name} computes with functions of your own ({', '.join(layer.own_operations)}), which cannot "
-            "be written in C; use() takes None for each to compute with the backend's again"
-        )
 
 
 def as_side(value: Any, what: str) -> int:

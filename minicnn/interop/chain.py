@@ -1,0 +1,60 @@
+"""What every way out asks of a network: minicnn's layers one after another, which compute as they came."""
+
+from collections.abc import Iterator
+
+from minicnn.fusion import ConvBlocks
+from minicnn.layers import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+)
+from minicnn.network import Sequential
+
+LAYERS = (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+)
+ROAD = ("predict", "forward")  # the methods by which a network calls its layers
+
+
+def require_chain(network: Sequential, who: str) -> None:
+    """Raise TypeError, with all that is in the way, unless `network.named_layers()` says everything it computes."""
+    if problems := list(problems_of(network)):
+        raise TypeError(f"{who}: " + "; ".join(problems))
+
+
+def problems_of(network: Sequential, prefix: str = "") -> Iterator[str]:
+    """Why a network is no chain of minicnn's layers, a sentence for each place."""
+    kind = type(network)
+    if any(getattr(kind, name) not in (getattr(Sequential, name), getattr(ConvBlocks, name)) for name in ROAD):
+        yield (
+            f"{prefix.rstrip('.') or 'the network'} is a {kind.__name__} that computes in a way of its own; put its "
+            "layers into a Sequential"
+        )
+    for name, child in network.children.items():
+        place, kind_of_child = f"{prefix}{name}", type(child).__name__
+        if isinstance(child, Sequential):
+            yield from problems_of(child, f"{place}." if child.names_its_layers else prefix)
+        elif type(child) not in LAYERS:
+            known = ", ".join(layer.__name__ for layer in LAYERS)
+            yield f"{place} is a {kind_of_child}, a layer of your own; expected one of {known}"
+        elif child.own_operations:
+            yield (
+                f"{place} ({kind_of_child}) computes with functions of your own ({', '.join(child.own_operations)}); "
+                f"give them back with use({', '.join(f'{operation}=None' for operation in child.own_operations)})"
+            )
