@@ -13,7 +13,7 @@ from minicnn.backends.contract import Block, Norm
 from minicnn.images import Batch, Images, sizes_of
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Layer, ReLU
 from minicnn.network import Sequential
-from minicnn.plain import Array, Sizes
+from minicnn.plain import Array, Pair, Sizes
 
 LONGEST_SIDE = 1 << 24  # up to which every integer is a float32
 
@@ -88,7 +88,7 @@ class ConvBlocks(Sequential):
                 below,
                 conv.params["weight"],
                 conv.stride,
-                conv.convolution()[1],
+                _padding(conv),
                 need_below=need_dx or position > 0,
             )
             conv.grads = dict(zip(conv.params, d_conv, strict=False))  # weight and, if there is one, bias
@@ -214,4 +214,10 @@ def _block(conv: Conv2d, bn: BatchNorm2d, from_batch: bool = False) -> Block:
     """What the fused operations compute with."""
     mean, var = (None, None) if from_batch else (bn.state["running_mean"], bn.state["running_var"])
     norm = Norm(bn.params["weight"], bn.params["bias"], mean, var, bn.eps)
-    return Block(conv.params["weight"], conv.params.get("bias"), norm, conv.stride, conv.convolution()[1])
+    return Block(conv.params["weight"], conv.params.get("bias"), norm, conv.stride, _padding(conv))
+
+
+def _padding(conv: Conv2d) -> Pair:
+    """(vertical, horizontal), in pixels; a block's convolution has as much on both sides."""
+    (top, _), (left, _) = conv.pads()
+    return top, left
