@@ -2,11 +2,11 @@
 
     pip install '.[release]' && python .ci/build.py dist
 
-What setuptools writes depends on when and where files were checked out, in three ways. So it is given a copy of the
-files that git knows, of one time (that of the last commit) and with plain modes; the environment variable
-SOURCE_DATE_EPOCH has the wheel take that time over, and files that the build makes get the usual mode; and the sdist's
-archive, in which setuptools puts the owner and the time of the build, is written again without them. Another release of
-setuptools may write other bytes: the wheel names the one that made it.
+What setuptools writes depends on when and where files were checked out, in three ways. So it is given the files of the
+last commit, whatever stands in the checkout, of one time (that of the commit) and with plain modes; the environment
+variable SOURCE_DATE_EPOCH has the wheel take that time over, and files that the build makes get the usual mode; and the
+sdist's archive, in which setuptools puts the owner and the time of the build, is written again without them. Another
+release of setuptools may write other bytes: the wheel names the one that made it.
 """
 
 import gzip
@@ -26,9 +26,7 @@ def main(folder: Path) -> None:
     moment = int(git("log", "-1", "--format=%ct"))
     with tempfile.TemporaryDirectory() as temporary:
         source, built = Path(temporary, "source"), Path(temporary, "built")
-        for name in git("ls-files", "-z").split("\0"):
-            if name:
-                copy(ROOT / name, source / name, moment)
+        check_out(source, moment)
         build("--sdist", source, built, moment)
         (sdist,) = built.iterdir()
         content = rewritten(sdist.read_bytes(), moment)
@@ -42,17 +40,19 @@ def main(folder: Path) -> None:
             print(folder / path.name)
 
 
-def git(*arguments: str) -> str:
+def git(*arguments: str) -> bytes:
     """What git answers in this checkout."""
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
 
 
-def copy(path: Path, target: Path, moment: int) -> None:
-    """A copy that was last changed at `moment`; readable by all, and executable where `path` is."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(path.read_bytes())
-    target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
-    os.utime(target, (moment, moment))
+def check_out(folder: Path, moment: int) -> None:
+    """The files of the last commit, last changed at `moment`; readable by all, and executable where git has them so."""
+    with tarfile.open(fileobj=io.BytesIO(git("archive", "HEAD"))) as archive:
+        archive.extractall(folder, filter="data")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
+            os.utime(path, (moment, moment))
 
 
 def build(kind: str, source: Path, target: Path, moment: int) -> None:

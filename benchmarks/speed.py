@@ -40,6 +40,17 @@ OPERATIONS = (
     "linear 64x1024-1024",
     "linear 64x4096-4096",
 )
+GENERAL = (
+    "conv 3x3 groups 16 16-16",
+    "conv 3x3 groups 32 32-32",
+    "conv 3x3 groups 128 128-128",
+    "conv 3x3 groups 32 stride 2 32-32",
+    "conv 3x3 groups 4 32-32",
+    "conv 3x3 groups 32 64-64",
+    "conv 3x3 dilation 2 16-16",
+    "conv 3x3 dilation 2 64-64",
+    "conv 3x3 dilation 2 groups 32 32-32",
+)
 LADDER = "conv 3x3 32-64"
 GROWTH = (
     *(f"{n} x 32" for n in (1, 4, 16, 64)),
@@ -51,12 +62,13 @@ STEP_AND_PREDICT, BOTH_PASSES = ("step", "predict"), ("forward", "backward")
 RUNS = {
     "networks": ("Training step and inference", NETWORKS, STEP_AND_PREDICT),
     "operations": ("Single operations, 32 images of 32 × 32, forward and backward", OPERATIONS, BOTH_PASSES),
+    "general": ("Groups and dilation, 32 images of 32 × 32, forward and backward", GENERAL, BOTH_PASSES),
     "ladder": (f"The ladder: {LADDER}, 32 images of 32 × 32", (LADDER,), BOTH_PASSES),
     "growth": ("Growth with the number and the size of images, and with channels", GROWTH, ("step",)),
     "start": ("Start-up", ("10 x 32",), ("start",)),
     "cuda": ("On a GPU, beside PyTorch with cuDNN; images are on the device", NETWORKS, STEP_AND_PREDICT),
 }
-NEED_PYTORCH = ("operations", "growth", "cuda")
+NEED_PYTORCH = ("operations", "general", "growth", "cuda")
 
 
 def main():
@@ -104,7 +116,7 @@ def measured(bench, name, runs, engines):
     """The rows of the table `name`."""
     if name == "networks":
         return bench.networks(runs, engines)
-    if name == "operations":
+    if name in ("operations", "general"):
         return bench.operations(runs)
     if name == "ladder":
         return bench.ladder(runs)

@@ -6,12 +6,15 @@ on the test set, and a figure of the curves. All options: --help.
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import minicnn
+import minicnn.distributed
 from minicnn.data import Batches, load_cifar10, load_digits, load_fashion_mnist, published_batch, standardised
 from minicnn.io.files import require_writable
 from minicnn.io.output import take_every_character
+from minicnn.training.group import Group
 from minicnn.training.progress import reporter
 
 OPTIMIZERS = {"sgd": minicnn.SGD, "adam": minicnn.Adam, "adamw": minicnn.AdamW}
@@ -29,10 +32,19 @@ def main():
     take_every_character()
     options = parse_options()
     try:
+        with minicnn.distributed.world() if options.distributed else nullcontext(Group()) as group:
+            run(options, group)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        sys.exit(f"error: {error}")
+
+
+def run(options, group):
+    """What the options ask for, on the processes of the group."""
+    try:
         if options.data in (None, "random"):
-            run_published(options)
+            run_published(options, group)
         if options.data != "random":
-            run_on_images(options.data or "digits", options)
+            run_on_images(options.data or "digits", options, group)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         sys.exit(f"error: {error}")
 
@@ -44,7 +56,8 @@ def parse_options():
         epilog="examples:\n"
         "  %(prog)s --data fashion-mnist --epochs 5\n"
         "  %(prog)s --data digits --checkpoint run.safetensors      (stop it with Ctrl-C)\n"
-        "  %(prog)s --data digits --resume run.safetensors          (and it goes on)\n",
+        "  %(prog)s --data digits --resume run.safetensors          (and it goes on)\n"
+        "  mpiexec -n 4 python -m mpi4py %(prog)s --distributed     (on four processes)\n",
     )
     add = parser.add_argument
     add("--data", choices=list(DEFAULTS), help="train on these images only")
@@ -76,6 +89,11 @@ def parse_options():
         type=Path,
         metavar="FILE",
         help="start from these weights, a safetensors file from PyTorch or minicnn",
+    )
+    add(
+        "--distributed",
+        action="store_true",
+        help="share every batch among the ranks of an MPI job, started with mpiexec",
     )
     add(
         "--plot",
@@ -129,22 +147,29 @@ def make_network(data, options, num_classes, in_channels):
     return network, optimizer, minicnn.CrossEntropyLoss()
 
 
-def run_published(options):
+def run_published(options, group):
     """One batch of random images with random labels, learnt by heart: the published program."""
     network, optimizer, loss = make_network("random", options, num_classes=10, in_channels=3)
-    trainer = minicnn.Trainer(network, loss, optimizer, fuse=not options.plain)
+    trainer = minicnn.Trainer(network, loss, optimizer, fuse=not options.plain, group=group)
     x, y = published_batch(rng=options.seed)
-    with reporter() as report:
+    with reporter(quiet=group.rank > 0) as report:
         trainer.compile_kernels(report.compiling)
     for epoch in range(setting("epochs", "random", options)):
-        print(f"Epoch {epoch} - loss: {trainer.step(x, y)}", flush=True)
+        say(group, f"Epoch {epoch} - loss: {trainer.step(x, y)}")
 
 
-def run_on_images(data, options):
+def say(group, text):
+    """Print it once, whatever the number of processes."""
+    if group.rank == 0:
+        print(text, flush=True)
+
+
+def run_on_images(data, options, group):
     """Real images: train, keep the epoch that is best on the validation part, measure on the test part, plot."""
     dataset = standardised(load(data, options.data_dir))
     train, validation = dataset.train.split(round(VALIDATION_SHARE * len(dataset.train)), rng=options.seed)
-    print(f"\n{dataset.source}: {len(train)} to train, {len(validation)} to validate, {len(dataset.test)} to test")
+    counts = f"{len(train)} to train, {len(validation)} to validate, {len(dataset.test)} to test"
+    say(group, f"\n{dataset.source}: {counts}")
 
     in_channels = train.images.shape[1]
     network, optimizer, loss = make_network(data, options, len(dataset.class_names), in_channels)
@@ -170,15 +195,16 @@ def run_on_images(data, options):
             "seed": options.seed,
             "init-weights": options.init_weights and str(options.init_weights),
         },
+        group=group,
     )
     if options.resume is not None:
         trainer.load(options.resume, batches)
-        print(f"going on with {options.resume}, after {trainer.epoch} epochs and {optimizer.steps} steps")
+        say(group, f"going on with {options.resume}, after {trainer.epoch} epochs and {optimizer.steps} steps")
     trainer.fit(batches, Batches(validation.images, validation.labels, 500), epochs=max(0, epochs - trainer.epoch))
 
     measured = trainer.evaluate(Batches(dataset.test.images, dataset.test.labels, 500))
-    print(f"test accuracy: {measured['accuracy']:.4f}")
-    if trainer.history:
+    say(group, f"test accuracy: {measured['accuracy']:.4f}")
+    if trainer.history and group.rank == 0:
         path = options.plot or Path(f"simplenet-{data}.png")
         plot_history(trainer.history, f"SimpleNet on {dataset.name}, test accuracy {measured['accuracy']:.3f}", path)
         print(f"curves: {path}")

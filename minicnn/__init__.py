@@ -18,10 +18,20 @@ from minicnn.backends.protocol import Report
 from minicnn.classify.classifier import Classifier
 from minicnn.classify.evaluate import evaluate
 from minicnn.classify.explain import winners
+from minicnn.classify.grad_cam import grad_cam, saliency
+from minicnn.classify.plots import plot_confusion
 from minicnn.classify.train import train_classifier
 from minicnn.fusion import fuse
 from minicnn.images import Images
 from minicnn.inspect import Inspection, Recorder
+from minicnn.inspect.plots import (
+    plot_feature_maps,
+    plot_filters,
+    plot_gradient_flow,
+    plot_history,
+    plot_lr_find,
+    plot_pooling_windows,
+)
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -37,11 +47,24 @@ from minicnn.layers import (
 )
 from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential, SimpleNet
-from minicnn.optim import SGD, Adam, AdamW
-from minicnn.schedules import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
+from minicnn.optim import SGD, Accumulate, Adam, AdamW
+from minicnn.schedules import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    LinearLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
+from minicnn.training.averaging import EMA
 from minicnn.training.checkpoint import load_weights, save_weights
+from minicnn.training.checkpoint_every import CheckpointEvery
 from minicnn.training.clipping import clip_gradients
+from minicnn.training.lr_find import lr_find
 from minicnn.training.metrics import accuracy
+from minicnn.training.network_file import load, save
+from minicnn.training.train_on import freeze, load_matching, replace_head
 from minicnn.training.trainer import Trainer
 from minicnn.verify.compare import compare
 from minicnn.verify.gradcheck.check import gradcheck
@@ -49,16 +72,20 @@ from minicnn.verify.gradcheck.check import gradcheck
 __version__ = "0.5.0.dev0"
 
 __all__ = [
+    "EMA",
     "SGD",
+    "Accumulate",
     "Adam",
     "AdamW",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
+    "CheckpointEvery",
     "Classifier",
     "Conv2d",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
     "CrossEntropyLoss",
     "Flatten",
     "Images",
@@ -72,7 +99,9 @@ __all__ = [
     "OneCycleLR",
     "ReLU",
     "Recorder",
+    "ReduceLROnPlateau",
     "Sequential",
+    "SequentialLR",
     "SimpleNet",
     "StepLR",
     "Trainer",
@@ -81,10 +110,25 @@ __all__ = [
     "compare",
     "compile_kernels",
     "evaluate",
+    "freeze",
     "fuse",
+    "grad_cam",
     "gradcheck",
+    "load",
+    "load_matching",
     "load_weights",
+    "lr_find",
+    "plot_confusion",
+    "plot_feature_maps",
+    "plot_filters",
+    "plot_gradient_flow",
+    "plot_history",
+    "plot_lr_find",
+    "plot_pooling_windows",
     "release_memory",
+    "replace_head",
+    "saliency",
+    "save",
     "save_weights",
     "set_num_threads",
     "train_classifier",
@@ -96,7 +140,7 @@ def compile_kernels(dtype: DTypeLike = "float32", report: Report | None = None) 
     """Compile the CPU backend's kernels now, rather than each at its first call; or read them from Numba's cache.
 
     `report(name, done, total)` is called before each group of them. `Trainer.fit` does this by itself, for those that
-    its network needs.
+    its network needs. Raises TypeError for a dtype that is not float32 or float64.
     """
     get_backend("cpu").compile_kernels(dtype, report)
 

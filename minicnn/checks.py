@@ -41,9 +41,15 @@ def as_floats(ops: Any, array: Any, what: str) -> Any:
     except TypeError as error:
         raise TypeError(f"{what}: {error}") from None
     if array.dtype not in DTYPES:
-        remedy = USE_IMAGES if array.dtype == object else "convert with array.astype(np.float32)"
-        raise TypeError(f"{what}: expected dtype float32 or float64, got {array.dtype}; {remedy}")
+        raise TypeError(f"{what}: expected dtype float32 or float64, got {array.dtype}; {_remedy(array.dtype)}")
     return array
+
+
+def _remedy(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "O":
+        return USE_IMAGES
+    scale = "; images of 0 to 255 become it by images.astype(np.float32) / 255" if dtype == np.uint8 else ""
+    return f"convert with array.astype(np.float32){scale}"
 
 
 def kind_of(value: object) -> str:
@@ -89,6 +95,19 @@ def described(shape: Shape) -> str:
     if any(isinstance(axis, tuple) for axis in shape):
         return f"Images, {shape[0]} of {shape[1]} channels"
     return f"shape {shape}"
+
+
+def layout_remedy(shape: Shape, channels: int) -> str:
+    """What to do with images of `shape` that are not N C H W of so many channels, for an error's message.
+
+    >>> layout_remedy((8, 32, 32, 3), 3)
+    '; images come as N C H W, and those of N H W C become it by x.transpose(0, 3, 1, 2)'
+    """
+    if len(shape) == 4 and shape[-1] == channels:
+        return "; images come as N C H W, and those of N H W C become it by x.transpose(0, 3, 1, 2)"
+    if len(shape) == 3 and channels == 1:
+        return "; images come as N C H W, and grey ones of N H W become it by x[:, None]"
+    return ""
 
 
 def as_pair(value: int | Sequence[int], what: str, minimum: int) -> Pair:

@@ -6,10 +6,11 @@ shared, so one may train the fused network and look at the plain one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from minicnn.backends.contract import Block, Norm
+from minicnn.checks import layout_remedy
 from minicnn.images import Batch, Images, sizes_of
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Layer, ReLU
 from minicnn.network import Sequential
@@ -43,6 +44,9 @@ class ConvBlocks(Sequential):
     names_its_layers = False
     takes_images = True
     operations = ("fused",)
+    # Called with the layers of a block once backward has assigned their `grads`: what is to be done with them (see
+    # `minicnn.distributed`) can begin while the blocks before are still at work.
+    after_block: Callable[..., object] | None = None
 
     def __init__(self, **named_layers: Layer) -> None:
         super().__init__(**named_layers)
@@ -93,6 +97,8 @@ class ConvBlocks(Sequential):
             )
             conv.grads = dict(zip(conv.params, d_conv, strict=False))  # weight and, if there is one, bias
             bn.grads = dict(zip(bn.params, d_bn, strict=True))
+            if self.after_block is not None:
+                self.after_block(bn, conv)
         return gradient
 
     def _as_images(self, x: Batch) -> Batch:
@@ -101,7 +107,10 @@ class ConvBlocks(Sequential):
         _, *others = self.children.values()
         x = first_conv.as_images(x)
         if x.ndim != 4:  # batchnorm takes no single images
-            raise ValueError(f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}")
+            raise ValueError(
+                f"ConvBlocks: expected input of shape (N, C, H, W) or Images, got shape {x.shape}"
+                f"{layout_remedy(x.shape, first_conv.in_channels)}"
+            )
         for layer in others:
             layer.require_params(x)
         for name, layer in self.children.items():

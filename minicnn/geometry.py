@@ -15,13 +15,12 @@ device: row p is (start, stop, extent) of window p, cut to the image; `extent` i
 average divides by on that axis, padding counted.
 """
 
-import math
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from minicnn.plain import Array, Pair, Sizes
+from minicnn.plain import Array, Pads, Pair, Sizes
 
 MOST_PIXELS = 2**31 - 1  # of an image: max pooling, and kernels of the cuda backend, count them in 32 bits
 
@@ -74,6 +73,16 @@ def dilated_size(kernel: Number, dilation: Number) -> Number:
     return dilation * (kernel - 1) + 1
 
 
+def general_output_sizes(sizes: Array, kernel_size: Pair, stride: Pair, pads: Pads, dilation: Pair) -> Array:
+    """(N, 2), the sizes of a convolution's outputs for images of sizes (N, 2); pads is ((top, bottom), (left, right)).
+
+    >>> general_output_sizes(np.array([[7, 9]]), (3, 2), (1, 2), ((0, 1), (2, 2)), (2, 3))
+    array([[4, 5]])
+    """
+    axes = zip(sizes.T, kernel_size, stride, pads, dilation, strict=True)
+    return np.column_stack([output_size(n + sum(pad), dilated_size(k, d), s, 0) for n, k, s, pad, d in axes])
+
+
 def same_padding(kernel: int, dilation: int) -> Pair:
     """Padding (before, after) with which stride 1 gives as many outputs as there are cells.
 
@@ -84,38 +93,6 @@ def same_padding(kernel: int, dilation: int) -> Pair:
     """
     both = dilation * (kernel - 1)
     return both // 2, both - both // 2
-
-
-class Phase(NamedTuple):
-    """Cells and outputs of one axis that meet without dilation: a plain convolution of its own, of this stride."""
-
-    reads: slice
-    writes: slice
-    stride: int
-
-
-def dilated_phases(n_out: int, kernel: int, stride: int, dilation: int) -> list[Phase]:
-    """The plain convolutions that make up a dilated one along one axis, for cells with their padding.
-
-    With g = gcd(stride, dilation), outputs that lie dilation / g apart see cells that are alike modulo dilation:
-
-        p = p0 + t * dilation / g    sees    p * stride + i * dilation = p0 * stride + dilation * (t * stride / g + i)
-
-    >>> for phase in dilated_phases(5, 3, 1, 2):
-    ...     print(phase)
-    Phase(reads=slice(0, 9, 2), writes=slice(0, None, 2), stride=1)
-    Phase(reads=slice(1, 8, 2), writes=slice(1, None, 2), stride=1)
-    """
-    common = math.gcd(stride, dilation)
-    step, own_stride = dilation // common, stride // common
-    phases = []
-    for p in range(min(step, n_out)):
-        outputs = len(range(p, n_out, step))
-        cells = (outputs - 1) * own_stride + kernel
-        start = fixed_start(p, stride, 0)
-        reads = slice(start, start + (cells - 1) * dilation + 1, dilation)
-        phases.append(Phase(reads, slice(p, None, step), own_stride))
-    return phases
 
 
 def fixed_start(p: int, stride: int, padding: int) -> int:

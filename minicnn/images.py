@@ -65,7 +65,7 @@ class Images:
 
     @classmethod
     def of(cls, data: Array, channels: int, sizes: ArrayLike) -> "Images":
-        """Images of the numbers `data` as they lie, without a copy and without checks: for operations."""
+        """Images of the numbers `data` (C * P,) as they lie, sizes (N, 2), without a copy and without checks."""
         images = cls.__new__(cls)
         images._set(data, channels, np.array(sizes, np.int64))
         return images
@@ -102,6 +102,7 @@ class Images:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """That of the numbers."""
         return self.data.dtype
 
     @property

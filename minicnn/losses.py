@@ -1,5 +1,6 @@
 """Losses: one number for a batch, and its gradient with respect to the network's output."""
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -109,9 +110,12 @@ class _ClassificationLoss(Loss, Copyable):
 
         labels = as_plain_array(target, f"{name}: labels")
         if labels.dtype.kind not in "iu":
-            raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}")
+            raise TypeError(f"{name}: expected integer labels, got dtype {labels.dtype}{_remedy(labels, n_classes)}")
         if labels.shape != (n_images,):
-            raise ValueError(f"{name}: expected {n_images} labels, shape ({n_images},), got shape {labels.shape}")
+            raise ValueError(
+                f"{name}: expected {n_images} labels, shape ({n_images},), got shape {labels.shape}"
+                f"{_remedy(labels, n_classes)}"
+            )
         counts = labels != self.ignore_index
         targets = np.where(counts, labels, 0).astype(np.int64)
         if targets.view(np.uint64).max() >= n_classes:  # one pass: without a sign, what is below 0 is large
@@ -125,6 +129,10 @@ class _ClassificationLoss(Loss, Copyable):
             raise ValueError(f"{name}: expected {n_classes} class weights, one for each class, got {len(weights)}")
         self._reduced = self._choose_reduced(targets, counts, weights)
         return output, self._backend.asarray(targets), self._backend.asarray(weights.astype(output.dtype))
+
+    def require_readable(self, output: Array, target: ArrayLike) -> None:
+        """Raise what `forward` raises for outputs or labels that are not what it takes, and change nothing."""
+        copy.copy(self)._checked(output, target)
 
     def _choose_reduced(self, targets: Array, counts: Array, weights: Array) -> Any:
         """None for the mean over all images, which is what a backend's operations compute."""
@@ -141,6 +149,15 @@ class _ClassificationLoss(Loss, Copyable):
             )
         memory, self._memory = self._memory, None
         return memory
+
+
+def _remedy(labels: Array, n_classes: int) -> str:
+    """What to do with labels of another form, for an error's message."""
+    if labels.ndim == 2 and labels.shape[1] == n_classes:
+        return "; one-hot labels become classes by labels.argmax(axis=1)"
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "; a column becomes labels by labels[:, 0]"
+    return "; convert with labels.astype(np.int64)" if labels.ndim == 1 and labels.dtype.kind in "fb" else ""
 
 
 class NLLLoss(_ClassificationLoss):
@@ -171,6 +188,11 @@ class NLLLoss(_ClassificationLoss):
            [-0. , -0.5]])
     >>> NLLLoss(reduction="sum").forward(np.log([[0.5, 0.5], [0.25, 0.75]]), [0, -100])   # -log 0.5
     0.6931471805599453
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/losses.py    to read
+        cpu/losses.py          to run
+        cuda/losses.py         to run on a GPU
     """
 
     def __init__(
@@ -219,6 +241,11 @@ class CrossEntropyLoss(_ClassificationLoss):
     0.6931471805599453
     >>> loss.backward()
     array([[-0.5,  0.5]])
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/log_softmax.py, reference/losses.py    to read
+        cpu/log_softmax.py, cpu/losses.py                to run
+        cuda/log_softmax.py, cuda/losses.py              to run on a GPU
     """
 
     def __init__(

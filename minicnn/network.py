@@ -1,6 +1,5 @@
 """Sequential: layers one after another; and SimpleNet, the network this package was written for."""
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from minicnn.layers import (
     LogSoftmax,
     ReLU,
 )
+from minicnn.layers.base import statistics_kept_on_error
 from minicnn.layers.initialisation import as_generator
 from minicnn.plain import Array, as_plain_array
 
@@ -35,6 +35,8 @@ class Sequential(Layer):
 
     Children have names, and the names make the keys of `state_dict`, as in PyTorch: `conv1.weight`. Children given
     without a name are called "0", "1", and so on. A child may itself be a Sequential.
+
+    Shapes: x is what the first layer takes and y what the last one gives; dy is like y, dx like x.
 
     Raises:
         TypeError: a child that is not a layer.
@@ -78,7 +80,7 @@ class Sequential(Layer):
         return x
 
     def forward(self, x: Any) -> Array:
-        with statistics_kept_on_error(self):
+        with statistics_kept_on_error(layer for _, layer in self.named_layers()):
             for child in self.children.values():
                 x = child.forward(x)
         return x
@@ -161,7 +163,7 @@ class Sequential(Layer):
             arrays[key] = layer.ops.asarray(new) if new.dtype in DTYPES else new  # counters are on the host
 
     def checked_state(self, state_dict: Mapping[str, ArrayLike]) -> dict[str, Array]:
-        """Copies of the arrays of `state_dict` as `load_state_dict` takes them over; raises what it raises."""
+        """Copies of the arrays of `state_dict` as `load_state_dict` takes them, shapes checked; raises as it does."""
         targets = self._targets()
         problems = [
             f"missing {name}"
@@ -211,6 +213,23 @@ class Sequential(Layer):
 
         return inspect(self, x, y, **options)
 
+    def summary(self, input_size: Any) -> Any:
+        """A table of shapes, parameters, what backward keeps and why, memory and operations, for images (C, H, W).
+
+        >>> print(str(Sequential(flat=Flatten(), fc=Linear(4, 3, rng=0)).summary((1, 2, 2))).splitlines()[0])
+        Sequential on 1 × 1 × 2 × 2
+
+        What is returned, sizes that are mixed, and what is raised: see `minicnn.inspect.summary.summarised`.
+        """
+        from minicnn.inspect.summary import summarised  # here, since that module needs this one
+
+        return summarised(self, input_size)
+
+    def _repr_html_(self) -> str:
+        from minicnn.inspect.summary import network_table  # here, since that module needs this one
+
+        return network_table(self)
+
     def export_onnx(self, path: str | Path, fold_batchnorm: bool = False) -> None:
         """Write the network, as it is in evaluation mode, to an ONNX file that takes images of any size.
 
@@ -235,26 +254,13 @@ class Sequential(Layer):
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
-@contextlib.contextmanager
-def statistics_kept_on_error(network: Sequential) -> Iterator[None]:
-    """Restore the layers' statistics where the block raises: a batch that failed must not count."""
-    layers = [layer for _, layer in network.named_layers() if layer.state]
-    before = [
-        {key: layer.ops.copy(array) for key, array in layer.state.items() if hasattr(array, "copy")} for layer in layers
-    ]
-    try:
-        yield
-    except Exception:
-        for layer, state in zip(layers, before, strict=True):
-            layer.state.update(state)
-        raise
-
-
 class SimpleNet(Sequential):
     """Three blocks of convolution, batch normalisation and ReLU, a global max, and a linear classifier.
 
     Input (N, in_channels, H, W) of any H and W; output (N, num_classes), log-probabilities. The adaptive pooling
     is what makes it independent of the size: each of the 64 channels answers with its largest value anywhere.
+
+    Raises TypeError or ValueError for num_classes or in_channels below 1, and what its layers raise for inputs.
 
     >>> import numpy as np
     >>> net = SimpleNet(rng=0).to("reference")

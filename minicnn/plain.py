@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 # An array of the backend that computes: a NumPy array, and on `cuda` one on the device, which has the same attributes.
 Array: TypeAlias = NDArray[Any]
 Pair: TypeAlias = tuple[int, int]  # (vertical, horizontal)
+Pads: TypeAlias = tuple[Pair, Pair]  # padding that may differ before and after: ((top, bottom), (left, right))
 Sizes: TypeAlias = Pair | Array  # (H, W) of images of one size; of images of different sizes (N, 2), a row for each
 
 

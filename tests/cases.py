@@ -153,8 +153,17 @@ CONV = [
     _conv((2, 9, 10, 7), 8, 3, dilation=2, padding=2, bias=False),
     _conv((2, 4, 6, 7), 6, 3, groups=2, padding=1),
     _conv((2, 4, 6, 7), 4, 3, groups=4, padding=1),  # depthwise
+    _conv((3, 3, 9, 21), 3, (3, 2), groups=3, stride=(1, 2), padding=(0, 1), bias=False),
+    _conv((2, 2, 9, 11), 2, 1, groups=2, stride=3),
+    _conv((2, 2, 3, 4), 2, 5, groups=2, padding=(4, 3)),  # windows that are padding alone
+    _conv((1, 2, 12, 13), 2, 3, groups=2, stride=5, padding=2),  # a stride without taps
+    _conv((2, 2, 10, 9), 2, 9, groups=2, padding=4),  # a kernel without taps
     _conv((2, 3, 9, 8), 6, 3, groups=3, stride=2, dilation=2, padding=2, bias=False),  # two filters to a channel
     _conv((4, 5, 6), 2, 1, groups=2),
+    _conv((2, 4, 5, 9), 8, (3, 2), groups=2, stride=(2, 1), dilation=(1, 2), padding=(2, 1)),  # four filters at once
+    _conv((1, 10, 6, 8), 9, 3, dilation=2, padding=2),  # more channels than are done together
+    _conv((1, 30, 4, 5), 2, 3, dilation=(1, 2), padding=(1, 2)),  # a sum of more terms than are added up in one go
+    _conv((2, 2, 10, 9), 3, 9, dilation=2, padding=8),  # a kernel without taps, two channels
     _conv((2, 2, 5, 6), 3, 3, padding="same"),
     _conv((2, 2, 5, 6), 3, 2, padding="same"),  # uneven: the pixel more is after
     _conv((2, 2, 5, 6), 3, (4, 3), padding="same", dilation=(1, 2)),
@@ -392,6 +401,7 @@ MIXED_CONV = [
     _case("Conv2d", (2, _FEW), 2, 4, 2, padding="same", groups=2),
     _case("Conv2d", (2, _WIDE), 2, 3, 3, padding=2, dilation=2, stride=2),
     _case("Conv2d", (4, _FEW), 4, 4, 3, padding="same", groups=4, dilation=2),
+    _case("Conv2d", (3, _FEW), 3, 3, 3, padding=1, stride=(1, 2), groups=3),
     *(_case("Conv2d", (2, _FEW), 2, 3, 3, padding=1, layout=layout) for layout in ("read-only", "reversed", "strided")),
 ]
 MIXED_BATCHNORM = [
@@ -470,6 +480,13 @@ OPTIMIZERS = [
     ("AdamW", dict(lr=0.05)),
     ("AdamW", dict(lr=0.05, weight_decay=0.5, betas=(0.8, 0.99))),
     ("AdamW", dict(lr=0.05, weight_decay=0.0)),
+]
+
+# With parameter groups in PyTorch, of which the one of the bias does not decay.
+VECTORS_STAY = [
+    ("SGD", dict(lr=0.05, momentum=0.5, nesterov=True, weight_decay=0.1, decay_vectors=False)),
+    ("Adam", dict(lr=0.05, weight_decay=0.1, decay_vectors=False)),
+    ("AdamW", dict(lr=0.05, weight_decay=0.5, decay_vectors=False)),
 ]
 
 # Schedules: a name and keywords, alike in minicnn and torch.optim.lr_scheduler; each runs for 100 steps.

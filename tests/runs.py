@@ -70,13 +70,13 @@ def without_times(history):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
 
 
-def interrupt_after(trainer, n_steps):
-    """Send this process a real SIGINT in the middle of the trainer's step number `n_steps`."""
+def interrupt_after(trainer, n_steps, signal_number=signal.SIGINT):
+    """Send this process a real SIGINT, or another signal, in the middle of the trainer's step number `n_steps`."""
     backward = trainer.loss.backward
 
     def interrupt_and_go_on():
         if trainer.optimizer.steps == n_steps - 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal_number)
         return backward()
 
     trainer.loss.backward = interrupt_and_go_on

@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 import minicnn
+from minicnn.inspect.reports import REPORTS
+from minicnn.inspect.reports.reasons import WHY
+from minicnn.interop.c.layers import WRITERS
+from minicnn.interop.onnx_graph import OPERATORS
+from minicnn.interop.torch_layers import KINDS
+from minicnn.layers import LAYERS, Flatten
 
 PACKAGE = Path(minicnn.__file__).parent
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "texts"]
@@ -23,6 +29,7 @@ LEVELS = [
     ["fusion", "losses", "optim", "schedules"],
     ["data"],
     ["training"],
+    ["distributed"],
     ["verify"],
     ["inspect"],
     ["classify"],
@@ -36,7 +43,8 @@ LEVEL_OF = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 # The methods that hand over to what stands above them, and so import it when they are called.
 UPWARDS = {
     "network": {"minicnn.inspect", "minicnn.interop"},  # Sequential.inspect, export_onnx, export_c
-    "training.trainer": {"minicnn.inspect"},  # Trainer(record=…)
+    "training.arguments": {"minicnn.inspect"},  # Trainer(record=…)
+    "distributed.agreement": {"minicnn.__init__"},  # the package's version
 }
 
 
@@ -119,7 +127,7 @@ def test_what_a_function_imports_from_above_is_listed():
 def test_the_top_level_is_short():
     entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
     assert {Path(entry).stem for entry in entries - {"py.typed"}} == set(LEVEL_OF)
-    assert len(entries | {"distributed"}) <= 24
+    assert len(entries) <= 24
 
 
 # Tables and catalogues, which may be as long as they have entries.
@@ -175,3 +183,11 @@ def test_only_one_file_uses_what_numba_does_not_document(path):
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "context":
             # Numba's target context, which a function marked `intrinsic` is handed and only passes on.
             assert not name_of(path).startswith("backends.cpu"), f"line {node.lineno}: context.{node.attr}"
+
+
+def test_a_layer_that_can_be_saved_can_be_exported_converted_and_reported():
+    """The lists are by class or name of a layer, and who adds to one adds to all."""
+    layers = set(LAYERS)
+    assert set(REPORTS) == set(WHY) == set(OPERATORS) == layers
+    assert {*WRITERS, Flatten} == layers  # in C its numbers stay where they are
+    assert set(KINDS) == {layer.__name__ for layer in layers}

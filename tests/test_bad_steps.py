@@ -153,7 +153,7 @@ def test_large_gradients_of_adam_are_pytorchs(backend, size):
 
 def test_an_optimiser_to_which_infinite_gradients_do_no_harm_goes_on():
     class Signs(minicnn.SGD):
-        def _update(self, ops, params, slots, grads):
+        def _update(self, ops, params, slots, grads, weight_decay):
             for param, grad in zip(params, grads, strict=True):
                 param -= self.lr * np.sign(grad)
 

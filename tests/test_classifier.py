@@ -16,6 +16,7 @@ from minicnn.classify.evaluate import Evaluation, relabelled
 from minicnn.classify.train import channel_statistics, default_augment, default_order, train_classifier
 from minicnn.data import ImageFolder
 from minicnn.io.safetensors import read_safetensors, write_safetensors
+from tests.own_layers import Scaled
 from tests.shapes import write_shapes
 
 pytestmark = pytest.mark.quick
@@ -62,6 +63,18 @@ def test_images_may_come_in_three_forms(images):
     assert classifier.predict([]).shape == (0, 3)
 
 
+def test_mirrored_images_are_looked_at_too_where_asked(images):
+    classifier = make_classifier()
+    plain, mirrored = classifier.predict(images), classifier.predict([image[:, :, ::-1] for image in images])
+    both = classifier.predict(images, mirror=True)
+    assert np.abs(plain - mirrored).max() > 1e-3
+    np.testing.assert_allclose(both, (plain + mirrored) / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        both, classifier.predict([image[:, :, ::-1] for image in images], mirror=True), rtol=1e-5
+    )
+    assert both.dtype == np.float32
+
+
 def test_no_more_is_computed_at_once_than_asked(images, monkeypatch):
     classifier, areas = make_classifier(), []
     predict = classifier._fused.predict
@@ -86,7 +99,12 @@ def test_what_cannot_be_predicted_is_named(images):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": minicnn.Sequential(minicnn.ReLU())}, "expected a SimpleNet, got Sequential"),
+        ({"network": minicnn.ReLU()}, "expected a network, got ReLU"),
+        (
+            {"network": minicnn.Sequential(minicnn.ReLU())},
+            "expected a network for images, with a Conv2d, got one without",
+        ),
+        ({"network": minicnn.Sequential(Scaled(2))}, "Classifier: 0 is a Scaled, a layer of your own"),
         ({"network": minicnn.SimpleNet(2, 3).to(dtype=np.float64)}, "a network of float32, got float64"),
         ({"network": minicnn.SimpleNet(2, 2)}, "1 or 3 input channels, got 2"),
         ({"class_names": ["a"]}, "expected 2 different class names"),
@@ -119,6 +137,36 @@ def test_a_file_gives_back_the_same_to_the_bit(tmp_path, channels):
         np.testing.assert_array_equal(other.network.state_dict()[name], array)
     image = np.random.default_rng(0).random((channels, 9, 7), np.float32)
     np.testing.assert_array_equal(other.predict([image]), classifier.predict([image]))
+
+
+@pytest.mark.quick
+def test_any_network_that_takes_images_of_any_size(tmp_path):
+    """Its scores become probabilities, whether or not it ends in LogSoftmax."""
+    network = minicnn.Sequential(
+        body=minicnn.Sequential(conv=minicnn.Conv2d(1, 4, 3, padding=1, rng=0), relu=minicnn.ReLU()),
+        pool=minicnn.AdaptiveAvgPool2d((2, 2)),
+        flat=minicnn.Flatten(),
+        fc=minicnn.Linear(16, 3, rng=0),
+    )
+    classifier = minicnn.Classifier(network, ["a", "b", "c"], [0.5], [0.25])
+    images = [np.random.default_rng(n).random((1, 5 + n, 9), np.float32) for n in range(3)]
+    found = classifier.predict(images)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    scores = network.predict((images[1][None] - np.float32(0.5)) / np.float32(0.25))[0]
+    np.testing.assert_allclose(found[1], np.exp(scores) / np.exp(scores).sum(), rtol=1e-5)
+    classifier.save(tmp_path / "m")
+    again = minicnn.Classifier.load(tmp_path / "m")
+    assert repr(again.network) == repr(network)
+    np.testing.assert_array_equal(again.predict(images), found)
+    assert repr(again) == "Classifier(Sequential, 1 channel, classes a, b, c)"
+
+
+def test_a_simple_net_with_another_layer_in_it_keeps_that(tmp_path):
+    network = minicnn.replace_head(minicnn.SimpleNet(5, 3, rng=0), 2, rng=0)
+    network.children["adaptive_pool"] = minicnn.AdaptiveAvgPool2d(1)
+    classifier = minicnn.Classifier(network, ["a", "b"], [0] * 3, [1] * 3)
+    classifier.save(tmp_path / "m")
+    assert repr(minicnn.Classifier.load(tmp_path / "m").network) == repr(network)
 
 
 def test_the_weights_are_under_pytorchs_names(tmp_path):
@@ -170,7 +218,7 @@ def test_files_of_before_max_side_had_its_name_load(tmp_path, side):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "minicnn classifier 3"}, "written by a newer version of minicnn"),
+        ({"format": "minicnn classifier 4"}, "written by a newer version of minicnn"),
         ({"format": "minicnn run 1"}, "a training run that was not finished"),
         ({"format": "minicnn classifier x"}, "a safetensors file without its class names"),
         ({"format": "pt"}, "a safetensors file without its class names"),

@@ -74,15 +74,19 @@ def test_evaluating(here, tmp_path):
         "evaluate",
         here / "model.safetensors",
         here / "others",
-        *("--confusion", "confusion.png", "--mistakes", "mistakes.png"),
+        *("--confusion", "confusion.png", "--mistakes", "mistakes.png", "--reliability", "reliability.png"),
         folder=tmp_path,
     )
     assert (result.returncode, result.stderr) == (0, "")
-    rows = dict(re.findall(r"^(bar|disc) +(20 +[\d.]+ +[\d.]+)$", result.stdout, re.MULTILINE))
+    rows = dict(re.findall(r"^(bar|disc) +(20 +[\d.]+ +[\d.]+ +[\d.]+)$", result.stdout, re.MULTILINE))
     assert set(rows) == {"bar", "disc"}
     accuracy = re.search(r"accuracy: (\S+) on 40 images +\(always saying the largest class: 0.5000\)", result.stdout)
     assert float(accuracy[1]) > 0.9
-    for name in ("confusion.png", "mistakes.png"):
+    recalls = [float(row.split()[2]) for row in rows.values()]
+    means = re.search(r"mean over classes: recall (\S+), F1 (\S+)", result.stdout)
+    assert float(means[1]) == pytest.approx(np.mean(recalls), abs=1e-3)
+    assert 0 <= float(re.search(r"calibration error: (\S+) ", result.stdout)[1]) < 0.5
+    for name in ("confusion.png", "mistakes.png", "reliability.png"):
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 300
             assert np.ptp(np.asarray(image.convert("L"))) > 200  # something is drawn
@@ -112,6 +116,21 @@ def test_predicting(here, tmp_path):
         assert abs(sum(answer["probabilities"].values()) - 1) < 1e-5
     right = [answer["class"] in answer["path"] for answer in answers]
     assert np.mean(right) > 0.9
+
+
+def test_predicting_and_evaluating_with_mirrored_images(here):
+    path = here / "others" / "bar" / "3.png"
+    classifier = minicnn.Classifier.load(here / "model.safetensors")
+    answers = []
+    for options in ([], ["--mirror"]):
+        output = call("predict", here / "model.safetensors", path, "--json", *options).output
+        answers.append([json.loads(output)["probabilities"][name] for name in classifier.class_names])
+        expected = classifier.predict([classifier.read(path)], mirror=bool(options))[0]
+        np.testing.assert_allclose(answers[-1], expected, rtol=1e-5)
+    assert answers[0] != answers[1]
+    folder = ImageFolder(here / "others", channels=classifier.channels)
+    output = call("evaluate", here / "model.safetensors", here / "others", "--mirror").output
+    assert f"accuracy: {minicnn.evaluate(classifier, folder, mirror=True).accuracy:.4f}" in output
 
 
 def test_predictions_for_other_programs_are_tabbed_lines(here):
@@ -151,6 +170,11 @@ def test_images_of_the_winners(here, tmp_path):
         with Image.open(out / name) as image:
             assert image.size[0] > image.size[1] > 300
             assert np.ptp(np.asarray(image.convert("L"))) > 200
+    shutil.rmtree(out)
+    said = call("predict", model, tmp_path / "p0.png", "--winners", out)
+    assert said.stderr == f"winners: {out / 'p0-winners.png'}\n"
+    said = call("predict", model, tmp_path / "p1.png", tmp_path / "p2.png", "--explain", out)
+    assert said.stderr == f"explain: 2 figures in {out}\n"
 
 
 def history(output):
@@ -411,7 +435,7 @@ def test_a_folder_may_lack_classes_but_have_no_others(here, tmp_path):
     shutil.copytree(here / "others" / "disc", tmp_path / "part" / "disc")
     result = call("evaluate", here / "model.safetensors", tmp_path / "part")
     assert result.exit_code == 0
-    assert re.search(r"^bar +0 +\S+ +–$", result.output, re.MULTILINE)
+    assert re.search(r"^bar +0 +\S+ +– +–$", result.output, re.MULTILINE)
     (tmp_path / "part" / "disc").rename(tmp_path / "part" / "ring")
     result = call("evaluate", here / "model.safetensors", tmp_path / "part")
     assert result.exit_code == 1
@@ -504,7 +528,7 @@ def test_help_needs_nothing_heavy():
         "except SystemExit: print(*sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True)
-    assert "minicnn train pets" in result.stdout
+    assert "minicnn train photos/train" in result.stdout
     assert not set(result.stdout.split()) & {"numba", "PIL", "matplotlib", "sklearn", "torch"}
 
 

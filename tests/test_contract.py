@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from minicnn import Images, backends
-from minicnn.backends import guard
 from minicnn.backends.contract import Block, Norm
+from minicnn.backends.declared import ARGUMENTS, CONTRACT, RESULTS
 from minicnn.backends.protocol import OPERATIONS, Operations
 from minicnn.geometry import adaptive_windows, fixed_windows
 from tests import cases, checks
@@ -40,6 +40,8 @@ def example_calls(ops, dtype, size=1, features=700):
     x, dy_like_x, weight, bias = draw(n, c, h, w), draw(n, c, h, w), draw(f, c, 3, 2), draw(f)
     stride, padding = (2, 1), (1, 0)
     dy_conv = draw(n, f, (h + 2 - 3) // 2 + 1, w - 1)
+    general = (2, 1), ((1, 0), (2, 1)), (1, 2), 2
+    dy_general = draw(n, 6, (h + 1 - 3) // 2 + 1, w + 3 - 2)
     mean, var, scale, shift = draw(c), draw(c) ** 2 + dtype(0.5), draw(c), draw(c)
     rows, columns = adaptive_windows(h, 4), fixed_windows(w, 3, 2, 1)
     dy_pool = draw(n, c, len(rows), len(columns))
@@ -66,6 +68,9 @@ def example_calls(ops, dtype, size=1, features=700):
         "conv2d_input_gradient": (dy_conv, weight, (h, w), stride, padding),
         "conv2d_weight_gradient": (dy_conv, x, (3, 2), stride, padding),
         "conv2d_bias_gradient": (dy_conv,),
+        "general_conv2d_forward": (x, draw(6, c // 2, 3, 2), draw(6), *general),
+        "general_conv2d_input_gradient": (dy_general, draw(6, c // 2, 3, 2), (h, w), *general),
+        "general_conv2d_weight_gradient": (dy_general, x, (3, 2), *general),
         "batchnorm2d_statistics": (x,),
         "batchnorm2d_forward": (x, scale, shift, mean, var, 1e-5),
         "batchnorm2d_train_backward": (dy_like_x, x, scale, mean, var, 1e-5),
@@ -96,6 +101,7 @@ def example_calls(ops, dtype, size=1, features=700):
             *(0.1, 0.9, 0.99, 1e-8, 0.01, True, 3),
         ),
         "fused_conv_forward": block,
+        "fused_renormalised": (activation, fixed_block[3]),
         "fused_predict": (x, (Block(*fixed_block[1:]),), False),
         "fused_output": (activation,),
         "fused_output_backward": (dy_conv, activation),
@@ -116,6 +122,8 @@ def examples_with_images(ops, dtype, size=1):
     x, dy_like_x = (Images([draw(c, h, w) for h, w in sizes]) for _ in range(2))
     weight, bias, stride, padding = draw(f, c, 3, 3), draw(f), (2, 1), (1, 1)
     dy_conv = Images([draw(f, (h - 1) // 2 + 1, w) for h, w in sizes])
+    of_group, general = draw(6, c // 2, 3, 2), ((2, 1), ((1, 1), (2, 0)), (1, 2), 2)
+    dy_general = Images([draw(6, (h - 1) // 2 + 1, w) for h, w in sizes])
     mean, var, scale, shift = draw(c), draw(c) ** 2 + dtype(0.5), draw(c), draw(c)
     rows, columns = [adaptive_windows(h, 4) for h, _ in sizes], [fixed_windows(w, 3, 2, 1) for _, w in sizes]
     dy_pool, argmax = REFERENCE.max_pool2d_forward(dy_like_x, rows, columns)
@@ -134,6 +142,9 @@ def examples_with_images(ops, dtype, size=1):
         "conv2d_input_gradient": lambda: (dy_conv, weight, x.sizes, stride, padding),
         "conv2d_weight_gradient": lambda: (dy_conv, x, (3, 3), stride, padding),
         "conv2d_bias_gradient": lambda: (dy_conv,),
+        "general_conv2d_forward": lambda: (x, of_group, draw(6), *general),
+        "general_conv2d_input_gradient": lambda: (dy_general, of_group, x.sizes, *general),
+        "general_conv2d_weight_gradient": lambda: (dy_general, x, (3, 2), *general),
         "batchnorm2d_statistics": lambda: (x,),
         "batchnorm2d_forward": lambda: (x, scale, shift, mean, var, 1e-5),
         "batchnorm2d_train_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
@@ -145,6 +156,7 @@ def examples_with_images(ops, dtype, size=1):
         "avg_pool2d_forward": lambda: (x, rows, columns),
         "avg_pool2d_backward": lambda: (dy_pool, rows, columns, x.sizes),
         "fused_conv_forward": lambda: block,
+        "fused_renormalised": lambda: after_a_block(lambda a: (a, fixed_block[3])),
         "fused_predict": lambda: (x, (Block(*fixed_block[1:]),), False),
         "fused_output": lambda: after_a_block(lambda a: (a,)),
         "fused_output_backward": lambda: after_a_block(lambda a: (dy_conv, a)),
@@ -162,6 +174,9 @@ WITH_IMAGES = {
     "conv2d_input_gradient": [Images],
     "conv2d_weight_gradient": [np.ndarray],
     "conv2d_bias_gradient": [np.ndarray],
+    "general_conv2d_forward": [Images],
+    "general_conv2d_input_gradient": [Images],
+    "general_conv2d_weight_gradient": [np.ndarray],
     "batchnorm2d_statistics": [np.ndarray] * 2,
     "batchnorm2d_forward": [Images],
     "batchnorm2d_train_backward": [Images, np.ndarray, np.ndarray],
@@ -190,7 +205,7 @@ CHANGED = {
 NOT_AN_ARRAY_OPERATION = {"compile_kernels", "require_device", "prefetch"}
 MAY_RETURN_ITS_ARGUMENT = {"asarray", "to_numpy"}
 # Their results are in a layout that is the backend's own business; they are seen through the other fused operations.
-OPAQUE = {"fused_conv_forward", "fused_output_backward", "fused_max", "fused_max_backward"}
+OPAQUE = {"fused_conv_forward", "fused_renormalised", "fused_output_backward", "fused_max", "fused_max_backward"}
 
 
 def results_of(ops, name, arguments):
@@ -238,11 +253,11 @@ def test_the_protocol_names_the_files_of_an_operation(name):
     assert last_line == ", ".join(file.relative_to(folder).as_posix() for file in files)
 
 
-@pytest.mark.parametrize("name", guard.CONTRACT)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_the_protocol_names_the_shape_of_every_array(name):
     """By the letters with which the guard checks it."""
     entry = inspect.getdoc(getattr(Operations, name))
-    for argument in guard.ARGUMENTS[name] + guard.RESULTS[name]:
+    for argument in ARGUMENTS[name] + RESULTS[name]:
         if argument.axes in (None, ("...",), ("any",)) or argument.name in ("norm", "below", "activation"):
             continue  # no array, or one of any shape, or what other operations made
         shape = f"({argument.axes[0]},)" if len(argument.axes) == 1 else f"({', '.join(argument.axes)})"
@@ -285,7 +300,7 @@ def flattened(value):
 
 
 def test_every_operation_on_images_of_different_sizes_has_an_example():
-    files = ("conv", "batchnorm", "activation", "pooling", "fused")
+    files = ("conv", "general_conv", "batchnorm", "activation", "pooling", "fused")
     expected = {name for name in OPERATIONS if getattr(REFERENCE, name).__module__.endswith(files)}
     assert set(examples_with_images(REFERENCE, np.float32)) == expected - {"update_running_statistics_"}
     assert set(WITH_IMAGES) == expected - {"update_running_statistics_"} - OPAQUE
@@ -419,4 +434,5 @@ def test_the_table_holds_every_layer_and_loss():
     assert {case.layer for case in cases.ALL} == layers
     assert {case.layer for case in cases.ALL if case.numeric} == layers
     assert {name for name, _ in cases.OPTIMIZERS} == {"SGD", "Adam", "AdamW"}
-    assert {name for name, _ in cases.SCHEDULES} == {name for name in minicnn.__all__ if name.endswith("LR")}
+    of_steps = {name for name in minicnn.__all__ if name.endswith("LR")} - {"SequentialLR"}  # which is made of others
+    assert {name for name, _ in cases.SCHEDULES} == of_steps

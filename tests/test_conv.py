@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn.layers import conv as layers_conv
-from minicnn.layers import rearranged
 from tests import cases, checks
 
 pytestmark = pytest.mark.quick
@@ -132,22 +130,47 @@ def test_fuse_leaves_alone_what_blocks_cannot_do():
         fused.forward(x)
 
 
+def _turned(of_axes):
+    return tuple(pair[::-1] for pair in of_axes)
+
+
+def _next_group(ops, weight, groups):
+    host = ops.to_numpy(weight)
+    return ops.asarray(np.roll(host, len(host) // groups, axis=0))
+
+
 @pytest.mark.parametrize("backend", checks.BACKENDS)
-def test_planted_bugs_of_rearranged_convolutions_are_seen(monkeypatch, backend):
-    """A phase written to where another belongs; groups that all see the first channels; padding more before."""
-    dilated, grouped, same = cases.CONV[-16], cases.CONV[-9], cases.CONV[-5]
-    assert [str(case).split()[5] for case in (dilated, grouped, same)] == ["dilation=2", "groups=4", "padding=same"]
-    phases, same_padding, part = rearranged.dilated_phases, layers_conv.same_padding, rearranged._part
-    for case, module, name, wrong in [
-        (dilated, rearranged, "dilated_phases", lambda *a: [p._replace(reads=phases(*a)[0].reads) for p in phases(*a)]),
-        (grouped, rearranged, "_part", lambda channels, *rest: part(slice(0, 1), *rest)),
-        (same, layers_conv, "same_padding", lambda *a: same_padding(*a)[::-1]),
+def test_planted_bugs_of_general_convolutions_are_seen(monkeypatch, backend):
+    """Dilation of one axis used for the other; padding before and after exchanged; a group that has another's weights;
+    one group for all channels of a depthwise convolution."""
+
+    def first(**settings):
+        return next(case for case in cases.CONV if dict(case.kwargs) == settings)
+
+    def planted(change):
+        def convolution(conv):
+            ops, padding = right(conv)
+            return change(ops), padding
+
+        return convolution
+
+    def other_weights(general):
+        class Wrong(type(general)):
+            def conv2d_forward(self, x, weight, *rest):
+                return super().conv2d_forward(x, _next_group(self.ops, weight, self.groups), *rest)
+
+        return Wrong(*general)
+
+    right = minicnn.Conv2d.convolution
+    uneven = next(case for case in cases.CONV if case.args[2] == 2 and dict(case.kwargs) == {"padding": "same"})
+    for case, change in [
+        (first(dilation=(2, 3), stride=(3, 2), padding=(1, 2)), lambda ops: ops._replace(dilation=ops.dilation[::-1])),
+        (uneven, lambda ops: ops._replace(pads=_turned(ops.pads))),
+        (first(groups=2, padding=1), other_weights),
+        (first(groups=4, padding=1), other_weights),
     ]:
-        layers_conv._checked_settings.cache_clear()
         checks.check_against_naive(case, [backend])
-        with monkeypatch.context() as planted:
-            planted.setattr(module, name, wrong)
-            layers_conv._checked_settings.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(minicnn.Conv2d, "convolution", planted(change))
             with pytest.raises((AssertionError, ValueError)):
                 checks.check_against_naive(case, [backend])
-    layers_conv._checked_settings.cache_clear()

@@ -32,7 +32,7 @@ PROGRAM = """
     event.register("numba:compile", Listener())
 
     def found_missing(*files):
-        with helper.begun(dtype="float32", files=files or None):
+        with helper.begun(lambda: {"dtype": "float32", "files": files or None}):
             minicnn.NLLLoss().forward(np.zeros((1, 2), np.float32), [0])
         return helper._helper
 """

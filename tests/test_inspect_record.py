@@ -263,12 +263,12 @@ def test_where_inspect_and_predict_differ_it_is_said():
     asked = recorded(network, image, 1, training=True)
     assert asked["mode"] == "train"
     assert np.abs(value(asked, 13) - network.predict(image[None])).max() > 0.1
-    for words in ("the statistics of this image alone", "is not what predict answers", "kept from training"):
+    for words in ("the statistics of this image alone", "predict takes those that were kept from training, and so may"):
         assert words in asked["mode_note"]
     batch = recorded(network, np.stack([image, -image]), [1, 2])  # a step of training, as ever
     assert batch["mode"] == "train"
     assert "the statistics of these 2 images" in batch["mode_note"]
     new = recorded(minicnn.SimpleNet(num_classes=3, in_channels=1, rng=0), image, 1)  # which has nothing to ask for
     assert new["mode"] == "train"
-    assert "made with, for none are kept yet" in new["mode_note"]
+    assert "predict takes those of a new layer, mean 0 and variance 1, and so may" in new["mode_note"]
     assert recorded(*made("own"))["mode_note"] is None  # without batchnorm both modes are one

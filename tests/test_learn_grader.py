@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 
+from minicnn.learn.diagnosis.agreement import differing
 from minicnn.learn.exercises import EXERCISES, TASKS
 from minicnn.learn.grader import check, grading, running
-from minicnn.learn.grader.differences import around, differing, patterns, worst_index
+from minicnn.learn.grader.differences import around, worst_index
 
 TASK = "linear_weight_gradient"
 EXERCISE, ASKED = TASKS[TASK]
@@ -69,13 +70,13 @@ HOSTILE = {
         "import numpy\nclass Yes(numpy.ndarray):\n    def __eq__(self, other): return True\n"
         "    def __sub__(self, other): return numpy.zeros(self.shape)\nreturn (2 * dy.T @ x).view(Yes)",
         "wrong",
-        "Every number is the right one times 2.",
+        "Your dweight is the right one times 2.",
     ),
-    "NaN": ("import numpy\nreturn numpy.full((dy.shape[1], x.shape[1]), numpy.nan)", "wrong", "There is NaN in it"),
+    "NaN": ("import numpy\nreturn numpy.full((dy.shape[1], x.shape[1]), numpy.nan)", "wrong", "NaN in your dweight"),
     "infinity": ("return (dy.T @ x) / 0.0", "wrong", "infinity"),
     "wrong shape": ("return (dy.T @ x)[:1]", "wrong", "Its shape should be (3, 4), and is (1, 4)."),
     "complex numbers": ("return (dy.T @ x) * (1 + 0j)", "broken", "expected dweight to be an array of numbers"),
-    "zeros": ("return 0 * (dy.T @ x)", "wrong", "All your numbers are 0."),
+    "zeros": ("return 0 * (dy.T @ x)", "wrong", "Your dweight is all 0."),
     "float32": ("return (dy.astype('f').T @ x.astype('f')) + 1e-7", "wrong", "a float32 array on the way"),
     "writes into dy": ("out = dy.T @ x\ndy *= 2\nreturn out", "wrong", "it changed its argument dy"),
     "the framework's own": (
@@ -89,7 +90,7 @@ HOSTILE = {
         "broken",
         "The framework's own linear_weight_gradient",
     ),
-    "prints a verdict": ("print('passed')\nreturn dy.T @ x * 2", "wrong", "Every number is the right one times 2."),
+    "prints a verdict": ("print('passed')\nreturn dy.T @ x * 2", "wrong", "Your dweight is the right one times 2."),
     "writes the results itself": (
         "import os, json, numpy\nfrom safetensors.numpy import save_file\n"
         "report = {'cases': [], 'calls': {'calls': 12, 'first_line': 1, 'ours': None}}\n"
@@ -106,7 +107,7 @@ HOSTILE = {
     "the known cases by heart": (
         "import numpy\nif dy.tolist() == [[1, -1, 2], [2, 3, -2]]: return dy.T @ x\nreturn dy.T @ x * 1.001",
         "wrong",
-        "Every number is the right one times 1.001",
+        "Every number of dweight is the right one times 1.001",
     ),
     "random": (
         "import numpy\nreturn numpy.random.rand(dy.shape[1], x.shape[1])",
@@ -190,7 +191,7 @@ HOSTILE = {
     "tampers with NumPy": (
         "import numpy\nnumpy.isclose = numpy.allclose = numpy.array_equal = lambda *a, **k: True\nreturn dy.T @ x * 3",
         "wrong",
-        "Every number is the right one times 3.",
+        "Your dweight is the right one times 3.",
     ),
 }
 
@@ -227,11 +228,6 @@ FILES = {
     "a class": (
         "class linear_weight_gradient:\n    def __init__(self, dy, x): pass",
         "got linear_weight_gradient of object",
-    ),
-    "a partial of ours": (
-        "import functools, numpy\nlinear_weight_gradient = functools.partial(lambda f, dy, x: f(dy, x), "
-        "lambda dy, x: numpy.zeros((dy.shape[1], x.shape[1])))",
-        "none of your code ran",
     ),
 }
 
@@ -372,9 +368,7 @@ def test_compiled_functions_are_seen_to_be_the_learners(tmp_path):
     path.write_text(outside)
     assert "IndexError" in str(check(path, "to_weights"))
     path.write_text("from minicnn.backends.cpu.convolution.plain import _to_weights as to_weights")
-    assert "none of your code ran" in str(check(path, "to_weights")) or "framework's own" in str(
-        check(path, "to_weights")
-    )
+    assert "framework's own" in str(check(path, "to_weights"))
 
 
 def test_blanks_are_no_mistakes(tmp_path):
@@ -403,53 +397,31 @@ def test_the_worst_number_and_what_lies_around_it():
     assert "[-7]" in around(np.arange(3.0), np.array([0, -7.0, 2]), (1,))
 
 
-def sentences(expected, got, arguments=None):
-    return patterns([(expected, got, "dx", arguments or {})])
+CALLABLES = {
+    "a partial": "from functools import partial\n"
+    "linear_weight_gradient = partial(lambda scale, dy, x: scale * dy.T @ x, 1)",
+    "an object": "class Gradient:\n    def __call__(self, dy, x): return dy.T @ x\nlinear_weight_gradient = Gradient()",
+    "a dataclass with postponed annotations": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    "@dataclass\nclass Gradient:\n    scale: float = 1.0\n    def of(self, dy, x): return self.scale * dy.T @ x\n"
+    "linear_weight_gradient = Gradient().of",
+    "a function of a module beside it": "from beside import product\n"
+    "def linear_weight_gradient(dy, x): return product(dy.T, x)",
+}
 
 
-def test_what_is_striking():
-    expected = np.random.default_rng(0).standard_normal((3, 4, 4))
-    said = {
-        "Every number has the wrong sign.": -expected,
-        "Every number is the right one times 0.25 (1/4).": expected / 4,
-        "All your numbers are 0.": np.zeros_like(expected),
-        "Flipped along axis 1 it would be right.": expected[:, ::-1],
-        "Turned by half a turn along the last two axes it would be right.": expected[:, ::-1, ::-1],
-        "With its last two axes exchanged it would be right.": expected.swapaxes(1, 2),
-        "The right numbers are all there, in other places.": np.roll(expected, 5),
-    }
-    rounded = expected.astype(np.float32).astype(float)
-    said["Only the last digits differ: is there a float32 array on the way, or a small constant missing?"] = rounded
-    for sentence, got in said.items():
-        assert sentences(expected, got) == [sentence]
-    border = expected.copy()
-    border[:, 0] += 1
-    assert sentences(expected, border) == ["Only cells at the border are wrong."]
-    assert sentences(expected[0], border[0]) == [
-        "Along the first axis these are right: 1, 2, 3."
-    ]  # a matrix is no image
-    one = expected.copy()
-    one[1:] += np.random.default_rng(1).standard_normal((2, 4, 4))
-    assert sentences(expected, one) == ["Along the first axis these are right: 0."]
-    assert sentences(expected, expected[:2]) == ["Its shape should be (3, 4, 4), and is (2, 4, 4)."]
-    assert "Transposed it would be right." in sentences(expected[0, :2], expected[0, :2].T)[0]
-    dy = expected + 1
-    assert sentences(expected, dy, {"dy": dy})[0] == "It is dy as it came in."
-    old = np.zeros((3, 4, 4))
-    assert sentences(expected, old, {"dx": old, "dy": old})[0].startswith(
-        "It is dx as it came in. A line `dx = …` makes"
-    )
+@pytest.mark.parametrize("name", CALLABLES)
+def test_what_can_be_called_is_an_answer(name, tmp_path):
+    (tmp_path / "beside.py").write_text("def product(a, b): return a @ b")
+    verdict = hand_in(tmp_path, None, text=CALLABLES[name])
+    assert verdict.passed, str(verdict)
 
 
-def test_what_is_true_of_one_case_by_chance_is_not_said():
-    small, expected = np.array([2.0, 4.0]), np.arange(1.0, 9)
-    twice = small, 2 * small, "y", {}
-    assert patterns([twice]) == ["Every number is the right one times 2."]
-    assert patterns([twice, (expected, expected + 1, "y", {})]) == []
-    assert patterns([twice, (expected, 2 * expected, "y", {})]) == ["Every number is the right one times 2."]
-    said = "Every number is the right one times 2 here, and by another in other cases."
-    assert patterns([twice, (expected, 5 * expected, "y", {})]) == [said]
-    assert patterns([twice, (small[:1], small[:1] + 7, "y", {})]) == ["Every number is the right one times 2."]
+def test_modules_beside_the_exercise_stand_behind_pythons_own(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not the real one')")
+    assert hand_in(tmp_path, "import numpy\nreturn numpy.dot(dy.T, x)").passed
+    (tmp_path / "helper.py").write_text("def product(a, b):\n    return a @ b @ a")
+    verdict = hand_in(tmp_path, "from helper import product\nreturn product(dy.T, x)")
+    assert "line 2 of helper.py, in product" in str(verdict)
 
 
 def test_numbers_that_differ_are_not_written_alike():

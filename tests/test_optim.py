@@ -45,13 +45,13 @@ def test_adam_by_hand(backend):
     assert decayed == pytest.approx([0.85, 0.7075, 0.572125])
 
 
-@pytest.mark.parametrize("case", cases.OPTIMIZERS, ids=cases.name_of)
+@pytest.mark.parametrize("case", cases.OPTIMIZERS + cases.VECTORS_STAY, ids=cases.name_of)
 def test_loops(case):
     checks.check_optimizer_against_naive(*case)
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("case", cases.OPTIMIZERS, ids=cases.name_of)
+@pytest.mark.parametrize("case", cases.OPTIMIZERS + cases.VECTORS_STAY, ids=cases.name_of)
 def test_pytorch(case):
     checks.check_optimizer_against_torch(*case)
 
@@ -84,6 +84,34 @@ def test_the_gradients_stay_as_backward_left_them(backend):
         network["fc"].grads = {"weight": np.ones((2, 3), np.float32), "bias": np.ones(2, np.float32)}
         optimizer.step()
         assert all((grad == 1).all() for grad in network["fc"].grads.values())
+
+
+@pytest.mark.parametrize("make", [minicnn.SGD, minicnn.Adam, minicnn.AdamW])
+@pytest.mark.parametrize("backend", checks.BACKENDS)
+def test_vectors_that_do_not_decay(backend, make):
+    """Without gradients decay alone moves parameters: those of more than one axis, biases and batchnorm stay."""
+    network = minicnn.SimpleNet(rng=0).to(backend)
+    optimizer = make(network, lr=0.1, weight_decay=0.1, decay_vectors=False)
+    before = network.state_dict()
+    for _, layer in network.named_layers():
+        layer.grads = {key: np.zeros_like(param) for key, param in layer.params.items()}
+    optimizer.step()
+    moved = {key for key, array in network.state_dict().items() if not np.array_equal(array, before[key])}
+    assert moved == {"conv1.weight", "conv2.weight", "conv3.weight", "fc.weight"}
+
+
+def test_whether_vectors_decay_is_part_of_the_state():
+    arrays, settings = minicnn.AdamW(any_network(), decay_vectors=False).state_dict()
+    resumed = minicnn.AdamW(any_network())
+    resumed.load_state_dict(arrays, json.loads(json.dumps(settings)))
+    assert resumed.decay_vectors is False
+    del settings["decay_vectors"]  # as earlier versions wrote it
+    resumed.load_state_dict(arrays, settings)
+    assert resumed.decay_vectors is True
+    with pytest.raises(TypeError, match="AdamW: decay_vectors: expected True or False, got 0"):
+        resumed.decay_vectors = 0
+    with pytest.raises(ValueError, match="decay_vectors: expected True or False"):
+        resumed.load_state_dict(arrays, settings | {"decay_vectors": "no"})
 
 
 BAD_NUMBERS = [np.nan, np.inf, -np.inf, -0.1, 10**400]

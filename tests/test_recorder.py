@@ -325,12 +325,12 @@ def test_a_second_ctrl_c_leaves_no_torn_step():
     trainer, train, _ = small_run(record=Recorder(PATH, IMAGE, max_bytes=19_000))
     update = trainer.optimizer._update
 
-    def interrupted(ops, params, slots, grads):
-        update(ops, params[:1], [arrays[:1] for arrays in slots], grads[:1])
+    def interrupted(ops, params, slots, grads, weight_decay):
+        update(ops, params[:1], [arrays[:1] for arrays in slots], grads[:1], weight_decay)
         if trainer.optimizer.steps == 13:  # and only the first parameter has changed
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        update(ops, params[1:], [arrays[1:] for arrays in slots], grads[1:])
+        update(ops, params[1:], [arrays[1:] for arrays in slots], grads[1:], weight_decay)
 
     trainer.optimizer._update = interrupted
     with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minicnn.backends import guard, reference
+from minicnn.backends import reference
+from minicnn.backends.declared import ARGUMENTS, CONTRACT, RESULTS
 from minicnn.backends.protocol import OPERATIONS
 
 pytestmark = pytest.mark.quick
@@ -28,11 +29,11 @@ def shapes_said(docstring):
     return said
 
 
-@pytest.mark.parametrize("name", guard.CONTRACT)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_an_operation_says_its_shapes_in_the_letters_of_the_legend(name):
     docstring = inspect.getdoc(plain(name))
     said = shapes_said(docstring)
-    for part in guard.ARGUMENTS[name] + guard.RESULTS[name]:
+    for part in ARGUMENTS[name] + RESULTS[name]:
         if part.axes in (("any",), ("...",)):
             assert "of any shape" in docstring
             assert re.search(rf"\b{part.name}\b", docstring), part.name
@@ -40,7 +41,7 @@ def test_an_operation_says_its_shapes_in_the_letters_of_the_legend(name):
             assert part.axes in said[part.name], part.name
 
 
-@pytest.mark.parametrize("name", [name for name in guard.CONTRACT if re.search("_backward$|_gradient$", name)])
+@pytest.mark.parametrize("name", [name for name in CONTRACT if re.search("_backward$|_gradient$", name)])
 def test_a_backward_quotes_the_forward_that_it_reverses(name):
     assert re.search(r"^forward: \S", inspect.getdoc(plain(name)), re.MULTILINE)
 

@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 # Not in the sdist: what only a checkout uses.
-LEFT_OUT = {".gitignore", ".ci/run", ".ci/build.py"}
+LEFT_OUT = {".gitignore", ".pre-commit-config.yaml", ".ci/run", ".ci/build.py"}
 
 
 def run(*command, **options):
@@ -42,7 +42,7 @@ def run(*command, **options):
 
 
 def tracked():
-    return set(run("git", "ls-files", cwd=ROOT).split("\n")) - {""}
+    return set(run("git", "ls-tree", "-r", "--name-only", "HEAD", cwd=ROOT).split("\n")) - {""}
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,18 @@ def metadata(built):
 
 
 def test_the_same_bytes_again(built, tmp_path):
-    """By somebody with another mode for new files and another time zone, in another folder."""
-    run(sys.executable, BUILD, tmp_path, umask=0o077, cwd=tmp_path, env=os.environ | {"TZ": "Asia/Tokyo"})
+    """By somebody with another mode for new files and another time zone, in another folder, from a clone in which one
+    file was changed and another is new."""
+    clone, folder = tmp_path / "clone", tmp_path / "dist"
+    run("git", "clone", "--quiet", ROOT, clone)
+    for name in ("minicnn/network.py", "minicnn/not_committed.py"):
+        with (clone / name).open("a") as file:
+            file.write("# not committed\n")
+    run("git", "add", "minicnn", cwd=clone)
+    build = clone / ".ci" / "build.py"
+    run(sys.executable, build, folder, umask=0o077, cwd=tmp_path, env=os.environ | {"TZ": "Asia/Tokyo"})
     for path in built:
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+        assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_twine_finds_nothing_wrong(built):
@@ -95,16 +103,17 @@ def test_the_sdist_has_what_git_has(built):
 
 
 def test_every_licence_is_there(built, metadata):
-    """Ours, and that of each library that is copied into the package."""
+    """Ours, that of each library that is copied into the package, and whose the photographs are."""
     vendored = {name for name in tracked() if name.endswith(".LICENSE")}
     scripts = {name for name in tracked() if "/vendor/" in name} - vendored
     assert {re.sub(r"\.min\.js$", ".LICENSE", name) for name in scripts} == vendored != set()
-    assert set(metadata.get_all("License-File")) == {"LICENSE", *vendored}
-    assert metadata["License-Expression"] == "MIT AND ISC"
+    photos = "minicnn/data/photos/CREDITS.md"
+    assert set(metadata.get_all("License-File")) == {"LICENSE", photos, *vendored}
+    assert metadata["License-Expression"] == "MIT AND ISC AND CC0-1.0"
     assert "ISC" not in (ROOT / "LICENSE").read_text()
     with zipfile.ZipFile(built[1]) as archive:
         folder = next(name for name in archive.namelist() if name.endswith("/METADATA")).removesuffix("METADATA")
-        for name in ("LICENSE", *vendored):
+        for name in ("LICENSE", photos, *vendored):
             assert archive.read(f"{folder}licenses/{name}") == (ROOT / name).read_bytes()
 
 
@@ -142,8 +151,9 @@ write_page(path, run_lesson(path), "lesson.html")
 
 
 def test_installed_where_nothing_else_is(built, tmp_path):
-    """A virtual environment, an empty home, an empty folder: the README's first network is trained, a page is written,
-    the lessons are there and one is run."""
+    """A virtual environment, an empty home, an empty folder: without extras the package can be imported, and its
+    program says what it lacks; with them the README's first network is trained, a page is written, the lessons are
+    there and one is run."""
     home, folder = tmp_path / "home", tmp_path / "folder"
     home.mkdir()
     folder.mkdir()
@@ -152,6 +162,12 @@ def test_installed_where_nothing_else_is(built, tmp_path):
     options = {"cwd": folder, "env": environment}
     run(sys.executable, "-m", "venv", tmp_path / "venv", **options)
     python, program = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "minicnn"
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", built[1], **options)
+    run(python, "-m", "pip", "check", **options)
+    assert run(python, "-c", "import minicnn; print(len(minicnn.SimpleNet(rng=0)))", **options) == "13\n"
+    refused = subprocess.run([program, "--version"], capture_output=True, text=True, **options)
+    assert refused.returncode == 1
+    assert "pip install" in refused.stderr
     run(python, "-m", "pip", "install", "--quiet", "--no-compile", f"{built[1]}[examples,learn]", **options)
     run(python, "-m", "pip", "check", **options)
     assert run(program, "--version", **options).split()[-1] == minicnn.__version__
@@ -174,3 +190,14 @@ def test_installed_where_nothing_else_is(built, tmp_path):
     assert run(program, "learn", "worksheet", "convolution", "--format", "html", **options).startswith(
         "<!doctype html>"
     )
+
+
+def test_a_script_beside_a_clone_finds_the_editable_install(tmp_path):
+    """And not the clone's own folder, which has the package's name, and which Python would take for a namespace."""
+    run("git", "clone", "--quiet", ROOT, tmp_path / "minicnn")
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", tmp_path / "minicnn")
+    script = tmp_path / "script.py"
+    script.write_text("import importlib.util\nprint(importlib.util.find_spec('minicnn').origin)\n")
+    assert run(python, script, cwd=tmp_path).strip() == str(tmp_path / "minicnn" / "minicnn" / "__init__.py")

@@ -10,6 +10,7 @@ import pytest
 
 import minicnn
 from minicnn.data import Batches, ByPixels, Loader
+from minicnn.training.checkpoint import load_run
 from tests.runs import (
     bits,
     images_of_many_sizes,
@@ -47,14 +48,18 @@ def test_a_resumed_run_goes_on_to_the_same_bits(tmp_path, optimizer, schedule):
     assert without_times(second.history) == without_times(whole.history)
 
 
-def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize("stopped_by", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_stopped_within_an_epoch_goes_on_to_the_same_bits(tmp_path, capsys, stopped_by):
     whole, train, validation = small_run()
     whole.fit(train, validation, epochs=3)
 
     first, train, validation = small_run(checkpoint=tmp_path / "run")
-    interrupt_after(first, n_steps=7)  # in the second epoch, which has five batches
+    interrupt_after(first, 7, stopped_by)  # in the second epoch, which has five batches
+    first.quiet = False
     first.fit(train, validation, epochs=3)
     assert first.interrupted
+    by = "Ctrl-C" if stopped_by == signal.SIGINT else "SIGTERM"
+    assert f"stopped by {by} after step 7" in capsys.readouterr().out
     assert (first.epoch, first.optimizer.steps) == (1, 7)
 
     second, train, validation = small_run(batches_seed=99)
@@ -123,12 +128,38 @@ def test_a_run_with_numpy_numbers_is_saved_and_taken_up(tmp_path):
     assert bits(resumed.network) == bits(whole.network)
 
 
-def test_the_handler_of_ctrl_c_is_put_back():
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("stopped_by", [signal.SIGINT, signal.SIGTERM])
+def test_the_handlers_of_signals_are_put_back(stopped_by):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     trainer, train, _ = small_run()
-    interrupt_after(trainer, 2)
+    interrupt_after(trainer, 2, stopped_by)
     trainer.fit(train, epochs=1)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.quick
+def test_a_checkpoint_every_few_steps_goes_on_to_the_same_bits(tmp_path):
+    whole, train, validation = small_run()
+    whole.fit(train, validation, epochs=2)
+
+    first, train, validation = small_run()
+    first.callbacks.append(minicnn.CheckpointEvery(tmp_path / "run", train, steps=4))
+    first.callbacks.append(lambda trainer, event, values: 1 / (9 - values["step"]))  # a crash, not a stop
+    with pytest.raises(ZeroDivisionError):
+        first.fit(train, validation, epochs=2)
+
+    second, train, validation = small_run(batches_seed=99)
+    second.load(tmp_path / "run", train)
+    assert (second.epoch, second.optimizer.steps) == (1, 8)
+    second.fit(train, validation, epochs=1)
+    assert bits(second.network) == bits(whole.network)
+    assert without_times(second.history) == without_times(whole.history)
+
+
+@pytest.mark.parametrize("steps", [0, 2.5])
+def test_steps_that_are_no_number_of_steps(tmp_path, steps):
+    with pytest.raises((TypeError, ValueError), match="CheckpointEvery: steps: expected"):
+        minicnn.CheckpointEvery(tmp_path / "run", [], steps)
 
 
 LONG_RUN = """
@@ -137,15 +168,19 @@ LONG_RUN = """
     rng = np.random.default_rng(0)
     network = minicnn.SimpleNet(rng=0)
     trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), checkpoint=sys.argv[1])
+    trainer.callbacks.append(minicnn.EMA(network, decay=0.9))
     batches = Batches(rng.standard_normal((40, 3, 8, 8), np.float32), rng.integers(0, 10, 40), 10, True, rng=0)
-    trainer.fit(batches, epochs=100_000)
+    if "resume" in sys.argv:
+        trainer.load(sys.argv[1], batches)
+    trainer.fit(batches, epochs=int(sys.argv[2]) - trainer.epoch)
+    minicnn.save(trainer.callbacks[0].network, sys.argv[1] + ".average")
     print("ended with", trainer.optimizer.steps, "steps, interrupted:", trainer.interrupted)
 """
 
 
 def start_long_run(path):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(LONG_RUN), str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(LONG_RUN), str(path), "100000"], stdout=subprocess.PIPE, text=True
     )
     for line in process.stdout:
         if line.startswith("epoch 3 "):
@@ -153,13 +188,33 @@ def start_long_run(path):
     raise AssertionError("the run ended before its third epoch")
 
 
-def test_ctrl_c_ends_a_real_process_cleanly(tmp_path):
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_ends_a_real_process_cleanly(tmp_path, number, name):
     process = start_long_run(tmp_path / "run")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "stopped by Ctrl-C after step" in output
+    assert f"stopped by {name} after step" in output
     assert "interrupted: True" in output
+
+
+def test_a_process_ended_by_sigterm_goes_on_to_the_same_bits(tmp_path):
+    """Network, optimiser and the moving average of the weights, each in a process of its own."""
+    process = start_long_run(tmp_path / "stopped")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    epochs = str(load_run(tmp_path / "stopped")[1]["epoch"] + 2)
+    for arguments in ((tmp_path / "stopped", epochs, "resume"), (tmp_path / "whole", epochs)):
+        subprocess.run([sys.executable, "-c", textwrap.dedent(LONG_RUN), *map(str, arguments)], check=True)
+    for name in ("stopped", "whole"):
+        assert load_run(tmp_path / name)[1]["optimizer"]["steps"] == 4 * int(epochs)
+    arrays = [load_run(tmp_path / name)[0] for name in ("stopped", "whole")]
+    assert {name: array.tobytes() for name, array in arrays[0].items()} == {
+        name: array.tobytes() for name, array in arrays[1].items()
+    }
+    assert "callback 0/conv1.weight" in arrays[0]
+    averages = [bits(minicnn.load(tmp_path / f"{name}.average")) for name in ("stopped", "whole")]
+    assert averages[0] == averages[1]
 
 
 def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path):
@@ -169,7 +224,8 @@ def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path):
         process.kill()
         process.communicate()
         network = minicnn.SimpleNet()
-        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), quiet=True)
+        settings = {"callbacks": [minicnn.EMA(network)], "quiet": True}
+        trainer = minicnn.Trainer(network, minicnn.CrossEntropyLoss(), minicnn.Adam(network), **settings)
         trainer.load(tmp_path / "run")
         assert trainer.epoch >= 2
 

@@ -7,6 +7,7 @@ import pytest
 
 import minicnn
 from tests import cases, checks
+from tests.runs import small_run
 
 pytestmark = pytest.mark.quick
 
@@ -152,3 +153,178 @@ def test_a_damaged_state_changes_nothing(make, wrong):
         with pytest.raises(ValueError, match=r"load_state_dict: expected"):
             schedule.load_state_dict(state)
     assert (schedule.state_dict(), schedule.optimizer.lr, schedule.optimizer.momentum) == before
+
+
+def test_warm_restarts_by_hand():
+    schedule = minicnn.CosineAnnealingWarmRestarts(optimizer(8.0), T_0=2, T_mult=2, eta_min=2)
+    assert rates(schedule, 7) == pytest.approx(
+        [8, 5, 8, 8 - 6 * (1 - np.cos(np.pi / 4)) / 2, 5, 2.8786796, 8, 7.7716386]
+    )
+
+
+def warm_up_and_cosine(sgd, module=minicnn):
+    warm_up = module.LinearLR(sgd, start_factor=0.25, total_iters=3)
+    return module.SequentialLR(sgd, [warm_up, module.CosineAnnealingLR(sgd, 4)], [3])
+
+
+def test_one_after_another_by_hand():
+    found = rates(warm_up_and_cosine(optimizer(8.0)), 8)
+    assert found == pytest.approx([2, 4, 6, 8, 4 + 4 * 0.5**0.5, 4, 4 - 4 * 0.5**0.5, 0, 4 - 4 * 0.5**0.5])
+
+
+def test_a_cycle_after_something_else_moves_the_momentum():
+    sgd = optimizer(1.0)
+    step = minicnn.StepLR(sgd, 100)
+    schedule = minicnn.SequentialLR(sgd, [step, minicnn.OneCycleLR(sgd, max_lr=10, total_steps=9)], [2])
+    schedule.step()
+    schedule.step()
+    assert sgd.lr == pytest.approx(10 / 25)
+    schedule.step()
+    assert sgd.lr > 10 / 25
+    assert sgd.momentum < 0.95
+
+
+def test_plateau_by_hand():
+    sgd = optimizer(8.0)
+    schedule = minicnn.ReduceLROnPlateau(sgd, factor=0.5, patience=1, cooldown=1, min_lr=1.5)
+    found = []
+    for value in [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.5, np.nan, 0.5, 0.5]:
+        schedule.step(value)
+        found.append(sgd.lr)
+    #             best  bad  cut  cool bad  cut  cool bad cut (at least 1.5)
+    assert found == [8, 8, 4, 4, 4, 2, 2, 2, 1.5, 1.5]
+
+
+PLATEAU = [
+    {"patience": 2},
+    {"patience": 0, "factor": 0.5, "cooldown": 2, "min_lr": 0.01},
+    {"mode": "max", "patience": 1, "threshold": 0.1},
+]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("settings", PLATEAU)
+def test_plateau_is_pytorchs(settings):
+    torch = pytest.importorskip("torch")
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **settings)
+    sgd = optimizer(0.8)
+    schedule = minicnn.ReduceLROnPlateau(sgd, **settings)
+    rng = np.random.default_rng(0)
+    for t in range(60):
+        value = float(rng.uniform(0.5, 1) + 1 / (1 + t))
+        plateau.step(value)
+        schedule.step(value)
+        assert sgd.lr == pytest.approx(theirs.param_groups[0]["lr"])
+    assert sgd.lr < 0.8
+
+
+@pytest.mark.torch
+def test_sequential_and_restarts_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    lr_scheduler = torch.optim.lr_scheduler
+    for make in (
+        warm_up_and_cosine,
+        lambda sgd, module=minicnn: module.CosineAnnealingWarmRestarts(sgd, 5, 2, 0.01),
+        lambda sgd, module=minicnn: module.CosineAnnealingWarmRestarts(sgd, 7),
+    ):
+        theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.8)
+        scheduler, schedule = make(theirs, lr_scheduler), make(optimizer(0.8))
+        for _ in range(40):
+            assert schedule.optimizer.lr == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
+            theirs.step()
+            scheduler.step()
+            schedule.step()
+
+
+@pytest.mark.parametrize("steps", [2, 5])
+def test_the_new_ones_go_on_where_they_were_saved(steps):
+    def restarts(sgd):
+        return minicnn.CosineAnnealingWarmRestarts(sgd, 3)
+
+    for make in (warm_up_and_cosine, restarts):
+        whole = rates(make(optimizer(8.0)), 12)
+        first = make(optimizer(8.0))
+        rates(first, steps)
+        second = make(optimizer(5.0))
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        assert rates(second, 12 - steps) == whole[steps:]
+
+
+def test_plateau_goes_on_where_it_was_saved():
+    values = [1, 2, 2, 2, 0.5, 0.6, 0.7, 0.8, 0.9]
+
+    def after(schedule, values):
+        for value in values:
+            schedule.step(value)
+        return schedule.optimizer.lr
+
+    first = minicnn.ReduceLROnPlateau(optimizer(8.0), patience=1, cooldown=1)
+    whole = after(first, values)
+    half = minicnn.ReduceLROnPlateau(optimizer(8.0), patience=1, cooldown=1)
+    after(half, values[:4])
+    resumed = minicnn.ReduceLROnPlateau(optimizer(3.0), patience=1, cooldown=1)
+    resumed.load_state_dict(json.loads(json.dumps(half.state_dict())))
+    assert after(resumed, values[4:]) == whole
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda sgd: minicnn.SequentialLR(sgd, [], []), "one milestone fewer than schedules, got 0 for 0"),
+        (lambda sgd: minicnn.SequentialLR(sgd, [minicnn.StepLR(sgd, 1)], [3]), "got 1 for 1"),
+        (lambda sgd: minicnn.SequentialLR(sgd, [minicnn.StepLR(sgd, 1)] * 3, [3, 3]), "milestones that grow"),
+        (lambda sgd: minicnn.SequentialLR(sgd, [minicnn.StepLR(optimizer(1.0), 1)], []), "schedules of this optimiser"),
+        (lambda sgd: minicnn.ReduceLROnPlateau(sgd, mode="best"), 'mode "min" or "max", got \'best\''),
+        (lambda sgd: minicnn.ReduceLROnPlateau(sgd, factor=1.0), "factor: expected a finite number"),
+        (lambda sgd: minicnn.ReduceLROnPlateau(sgd, patience=-1), "patience: expected a whole number"),
+        (lambda sgd: minicnn.CosineAnnealingWarmRestarts(sgd, 0), "T_0: expected"),
+    ],
+)
+def test_settings_of_the_new_ones(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(optimizer(1.0))
+
+
+def test_a_plateau_in_a_sequence_is_refused():
+    sgd = optimizer(1.0)
+    with pytest.raises(TypeError, match="expected schedules of t alone, got ReduceLROnPlateau"):
+        minicnn.SequentialLR(sgd, [minicnn.ReduceLROnPlateau(sgd)], [])
+
+
+@pytest.mark.parametrize("damage", [{"best": "x"}, {"bad_epochs": -1}, {"cooldown_left": 1.5}, {"mode": "max"}])
+def test_a_damaged_plateau_changes_nothing(damage):
+    schedule = minicnn.ReduceLROnPlateau(optimizer(1.0))
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match=r"ReduceLROnPlateau.load_state_dict"):
+        schedule.load_state_dict(before | damage)
+    assert schedule.state_dict() == before
+
+
+@pytest.mark.parametrize("damage", [{"schedules": []}, {"schedules": [3, 4]}, {"base_lr": "x"}, {"milestones": [4]}])
+def test_a_damaged_sequence_changes_nothing(damage):
+    schedule = warm_up_and_cosine(optimizer(1.0))
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match=r"SequentialLR.load_state_dict|base_lr"):
+        schedule.load_state_dict(before | damage)
+    assert schedule.state_dict() == before
+
+
+def test_a_trainer_gives_the_plateau_what_it_monitors():
+    def plateau(adam):
+        return minicnn.ReduceLROnPlateau(adam, factor=0.5, patience=0)
+
+    trainer, train, validation = small_run(schedule=plateau, lr=0.5)
+    history = trainer.fit(train, validation, epochs=12)
+    best = np.minimum.accumulate([row["val_loss"] for row in history])
+    worse = [row["val_loss"] > 0.9999 * least for row, least in zip(history[1:-1], best, strict=False)]
+    assert [row["lr"] for row in history] == [0.5 * 0.5**n for n in np.cumsum([False, False, *worse])]
+    assert any(worse)
+
+
+def test_a_plateau_that_cannot_be_given_its_values_is_refused():
+    with pytest.raises(ValueError, match="whose values come after epochs"):
+        small_run(schedule=minicnn.ReduceLROnPlateau, schedule_every="batch")
+    trainer, train, _ = small_run(schedule=lambda adam: minicnn.ReduceLROnPlateau(adam, mode="max"))
+    with pytest.raises(ValueError, match="mode 'min' for the column loss, got 'max'"):
+        trainer.fit(train)

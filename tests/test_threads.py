@@ -224,9 +224,13 @@ FORK_WHILE_ANOTHER_COMPILES = """
 def test_a_child_forked_while_another_thread_compiles_can_go_on(tmp_path):
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", textwrap.dedent(FORK_WHILE_ANOTHER_COMPILES)]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert _output_of_a_process_that_may_hang(command, timeout=120, env=environment) == "0\n"
+
+
+def _output_of_a_process_that_may_hang(command, timeout, env=None):
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        assert process.communicate(timeout=120)[0] == "0\n"
+        return process.communicate(timeout=timeout)[0]
     finally:
         if process.returncode is None:  # it hangs, and so does its child
             os.killpg(process.pid, signal.SIGKILL)
@@ -259,12 +263,40 @@ FORK_WHILE_ANOTHER_HOLDS = """
 @pytest.mark.parametrize("lock", ["llvm", "threads"])
 def test_a_child_is_forked_when_no_thread_is_in_llvm_or_starts_numbas_threads(lock):
     command = [sys.executable, "-c", textwrap.dedent(FORK_WHILE_ANOTHER_HOLDS), lock]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        assert process.communicate(timeout=30)[0] == "0\n"
-    finally:
-        if process.returncode is None:  # it hangs, and so does its child
-            os.killpg(process.pid, signal.SIGKILL)
+    assert _output_of_a_process_that_may_hang(command, timeout=30) == "0\n"
+
+
+FORK_WHILE_ANOTHER_HOLDS_WHAT_PROCESSES_SHARE = """
+    import os, threading
+    import minicnn.backends.cpu, numba
+    from numba.np.ufunc import parallel
+
+    parallel._set_init_process_lock()
+    held, forked = threading.Event(), threading.Event()
+
+    def hold():
+        with parallel._backend_init_process_lock:
+            held.set()
+            forked.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        numba.get_num_threads()  # takes it, and gives it back
+        os._exit(0)
+    forked.set()
+    thread.join()
+    print(os.waitpid(child, 0)[1])
+    numba.get_num_threads()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
+def test_a_forked_child_gives_back_the_lock_that_processes_share():
+    command = [sys.executable, "-c", textwrap.dedent(FORK_WHILE_ANOTHER_HOLDS_WHAT_PROCESSES_SHARE)]
+    assert _output_of_a_process_that_may_hang(command, timeout=30) == "0\n"
 
 
 HANDLER = """

@@ -76,8 +76,9 @@ def operation(case, framework):
     words = case.split()
     image = (N_IMAGES, 64, SIDE, SIDE)
     if words[0] == "conv":
-        kernel, stride, channels, filters = convolution(words)
-        layer = framework.Conv2d(channels, filters, kernel, stride=stride, padding=kernel // 2)
+        kernel, settings, channels, filters = convolution(words)
+        padding = settings.get("dilation", 1) * (kernel // 2)
+        layer = framework.Conv2d(channels, filters, kernel, padding=padding, **settings)
         return layer, (N_IMAGES, channels, SIDE, SIDE)
     if words[0] == "linear":
         rows, inputs, outputs = linear(words)
@@ -98,17 +99,18 @@ def operation_flops(what, case):
     words = case.split()
     forward = 0
     if words[0] == "conv":
-        kernel, stride, channels, filters = convolution(words)
-        forward = 2 * N_IMAGES * (SIDE // stride) ** 2 * kernel * kernel * channels * filters
+        kernel, settings, channels, filters = convolution(words)
+        side = SIDE // settings.get("stride", 1)
+        forward = 2 * N_IMAGES * side**2 * kernel**2 * channels // settings.get("groups", 1) * filters
     elif words[0] == "linear":
         forward = 2 * math.prod(linear(words))
     return forward if what == "forward" else 2 * forward
 
 
 def convolution(words):
-    """(kernel, stride, channels, filters) of "conv 3x3 stride 2 32-64"."""
-    stride = int(words[3]) if words[2] == "stride" else 1
-    return int(words[1][0]), stride, *map(int, words[-1].split("-"))
+    """(kernel, a dict of stride, groups or dilation, channels, filters) of "conv 3x3 stride 2 32-64"."""
+    settings = dict(zip(words[2:-1:2], map(int, words[3:-1:2]), strict=True))
+    return int(words[1][0]), settings, *map(int, words[-1].split("-"))
 
 
 def linear(words):

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.guard import ARGUMENTS, Form, Operation, agreeing_axes, looked_at
+from minicnn.backends.declared import ARGUMENTS
+from minicnn.backends.guard import Form, Operation, agreeing_axes, looked_at
 from minicnn.plain import Array
 
 ONE_OF = {"foreach_sgd_step_": "sgd_step_", "foreach_adam_step_": "adam_step_"}

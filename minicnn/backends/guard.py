@@ -6,107 +6,26 @@ shorter than its companions say, and float64 as twice as many float32. So each o
 there is a TypeError or ValueError before anything is computed. This costs the same for any size of array. (Two kinds of
 array hold positions in others, winners of a pooling and labels; these are read once.)
 
-CONTRACT is the list of `minicnn.backends.protocol` in a form that can be checked. An array is written as its name and
-its axes, in the package's letters; "..." is any shape, the same in one call, and "any" that of an array that is no
-`Images`. A mark after the name says more:
-
-    real    float32 or float64, the same in one call; said of every array without a mark
-    float   float32 or float64
-    int32, int64
-    ?       may be None
-    !       changed in place, so it must be contiguous as it is
-
-What has no axes is a setting: `stride`, `padding`, `kernel_size`, `input_size`, `rows` and `columns` say how axes
-belong together, and others are numbers, or lists, which `foreach` checks. Behind the arrow is what comes back, "None"
-where arguments are changed instead. No function of one's own can stand in for an operation without an arrow: it answers
-in its backend's own layout, or is another one on lists."""
+What an operation takes and gives is in `minicnn.backends.declared`.
+"""
 
 import functools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from minicnn.backends.contract import Activation, Norm
-from minicnn.checks import DTYPES, as_pair, kind_of
-from minicnn.geometry import output_size
+from minicnn.backends.declared import ARGUMENTS, SETTINGS, Declared
+from minicnn.checks import DTYPES, as_int, as_pair, kind_of
+from minicnn.geometry import dilated_size, output_size
 from minicnn.images import Images
 from minicnn.plain import Array
 
 Operation = TypeVar("Operation", bound=Callable[..., Any])
 Axes: TypeAlias = dict[str, Any]  # the length of each axis by letter, a tuple of lengths where images differ
 Form: TypeAlias = Any  # of an argument, whatever can be compared: (shape, dtype), a setting, None
-
-CONTRACT = {
-    "sum_of_squares": "array: any -> square_sum",
-    "scale_": "array!: any, factor -> None",
-    "conv2d_forward": "x: N C H W, weight: F C KH KW, bias?: F, stride, padding -> y: N F OH OW",
-    "conv2d_input_gradient": "dy: N F OH OW, weight: F C KH KW, input_size, stride, padding -> dx: N C H W",
-    "conv2d_weight_gradient": "dy: N F OH OW, x: N C H W, kernel_size, stride, padding -> dweight: F C KH KW",
-    "conv2d_bias_gradient": "dy: N F OH OW -> dbias: F",
-    "batchnorm2d_statistics": "x: N C H W -> mean float: C, var float: C",
-    "batchnorm2d_forward": "x: N C H W, weight: C, bias: C, mean float: C, var float: C, eps -> y: N C H W",
-    "batchnorm2d_train_backward": "dy: N C H W, x: N C H W, weight: C, mean float: C, var float: C, eps "
-    "-> dx: N C H W, dweight: C, dbias: C",
-    "batchnorm2d_eval_backward": "dy: N C H W, x: N C H W, weight: C, mean float: C, var float: C, eps "
-    "-> dx: N C H W, dweight: C, dbias: C",
-    "update_running_statistics_": "running_mean!: C, running_var!: C, mean float: C, var float: C, count, momentum "
-    "-> None",
-    "relu_forward": "x: ... -> y: ...",
-    "relu_backward": "dy: ..., y: ... -> dx: ...",
-    "max_pool2d_forward": "x: N C H W, rows, columns -> y: N C OH OW, argmax int32: N C OH OW",
-    "max_pool2d_backward": "dy: N C OH OW, argmax int32: N C OH OW, rows, columns, input_size -> dx: N C H W",
-    "avg_pool2d_forward": "x: N C H W, rows, columns -> y: N C OH OW",
-    "avg_pool2d_backward": "dy: N C OH OW, rows, columns, input_size -> dx: N C H W",
-    "linear_forward": "x: N D, weight: K D, bias?: K -> y: N K",
-    "linear_input_gradient": "dy: N K, weight: K D -> dx: N D",
-    "linear_weight_gradient": "dy: N K, x: N D -> dweight: K D",
-    "linear_bias_gradient": "dy: N K -> dbias: K",
-    "log_softmax_forward": "x: N K -> y: N K",
-    "log_softmax_backward": "dy: N K, y: N K -> dx: N K",
-    "nll_loss_forward": "log_p: N K, targets int64: N, class_weights: K, label_smoothing -> loss",
-    "nll_loss_backward": "log_p: N K, targets int64: N, class_weights: K, label_smoothing -> d_log_p: N K",
-    "sgd_step_": "param!: any, velocity!: any, grad: any, lr, momentum, nesterov, weight_decay -> None",
-    "adam_step_": "param!: any, m!: any, v!: any, grad: any, lr, beta1, beta2, eps, weight_decay, decoupled, step "
-    "-> None",
-    "foreach_sgd_step_": "params, velocities, grads, lr, momentum, nesterov, weight_decay",
-    "foreach_adam_step_": "params, ms, vs, grads, lr, beta1, beta2, eps, weight_decay, decoupled, step",
-    "fused_conv_forward": "below: N C H W, weight: F C KH KW, bias?: F, norm: F, stride, padding",
-    "fused_predict": "x: N C H W, blocks, to_maximum",
-    "fused_output": "activation: N F OH OW",
-    "fused_output_backward": "da: N F OH OW, activation: N F OH OW",
-    "fused_max": "activation: N F OH OW",
-    "fused_max_backward": "dy: N F, peaks, activation: N F OH OW",
-    "fused_conv_backward": "gradient, activation: N F OH OW, below: N C H W, weight: F C KH KW, stride, padding, "
-    "need_below",
-}
-
-SETTINGS = ("stride", "padding", "kernel_size", "input_size", "rows", "columns")
-
-
-class Declared(NamedTuple):
-    """An argument or a result as CONTRACT declares it; `axes` is None for what is no array."""
-
-    name: str
-    kind: str
-    axes: tuple[str, ...] | None
-    may_be_none: bool
-    changed: bool
-
-
-def _declared(text: str) -> Declared:
-    name_and_kind, _, axes = text.partition(":")
-    name, _, kind = name_and_kind.strip().partition(" ")
-    return Declared(name.rstrip("?!"), kind or "real", tuple(axes.split()) or None, "?" in name, "!" in name)
-
-
-def _side(text: str) -> tuple[Declared, ...]:
-    return tuple(_declared(part) for part in text.split(",")) if text else ()
-
-
-ARGUMENTS = {name: _side(text.partition("->")[0]) for name, text in CONTRACT.items()}
-RESULTS = {name: _side(text.partition("-> ")[2]) for name, text in CONTRACT.items()}
 
 
 class Decorator(Protocol):
@@ -206,6 +125,8 @@ def _form_of_setting(value: Any, argument: Declared, asarray: Callable[[Any], Ar
     what = f"{name}: {argument.name}"
     if argument.name in ("rows", "columns"):
         return value, _form_of_windows(value, what)
+    if argument.name == "groups":
+        return (as_int(value, what, 1),) * 2
     if isinstance(value, np.ndarray) and value.ndim == 2:
         return value, tuple(map(tuple, value.T.tolist()))
     return (as_pair(value, what, 0),) * 2
@@ -221,6 +142,9 @@ def _form_of_windows(tables: Any, what: str) -> Form:
     if not (len(tables) and starts.min() >= 0 and (starts < stops).all() and extents.min() > 0):
         raise ValueError(f"{what}: expected 0 <= start < stop and a positive extent in every window, got {tables}")
     return len(tables), int(stops.max())
+
+
+_LEAST = {"stride": 1, "padding": 0, "kernel_size": 1, "dilation": 1}  # settings that are pairs, and their least number
 
 
 @functools.lru_cache(maxsize=1024)
@@ -246,8 +170,13 @@ def agreeing_axes(name: str, forms: tuple[Form, ...]) -> Axes:
     for (*_, argument), form in zip(_LOOKED_AT[name], forms, strict=True):
         if argument.axes is None:
             settings[argument.name] = form
-            if argument.name in ("stride", "padding", "kernel_size"):
-                as_pair(form, f"{name}: {argument.name}", 0 if argument.name == "padding" else 1)
+            if argument.name in _LEAST:
+                as_pair(form, f"{name}: {argument.name}", _LEAST[argument.name])
+            elif argument.name == "pads":
+                if [type(of_axis) for of_axis in form] != [tuple, tuple]:
+                    raise TypeError(f"{name}: pads: expected ((top, bottom), (left, right)), got {form}")
+                for of_axis in form:
+                    as_pair(of_axis, f"{name}: pads", 0)
             continue
         fields = form if argument.name == "norm" else (form,)
         for field, (shape, dtype) in enumerate(part or (None, None) for part in fields):
@@ -261,10 +190,13 @@ def agreeing_axes(name: str, forms: tuple[Form, ...]) -> Axes:
     for letters, setting in ((("H", "W"), "input_size"), (("KH", "KW"), "kernel_size")):
         if setting in settings:
             bind(letters, settings[setting], setting)
+    if "groups" in settings:
+        _bind_groups(name, axes, settings["groups"])
     for axis, (side, table) in enumerate((("H", "rows"), ("W", "columns"))):
         if "stride" in settings:
-            stride, padding = settings["stride"][axis], settings["padding"][axis]
-            outputs = output_size(np.array(axes[side]), axes[f"K{side}"], stride, padding)
+            before, after = settings["pads"][axis] if "pads" in settings else (settings["padding"][axis],) * 2
+            kernel = dilated_size(axes[f"K{side}"], settings["dilation"][axis] if "dilation" in settings else 1)
+            outputs = output_size(np.array(axes[side]) + before + after, kernel, settings["stride"][axis], 0)
             if outputs.min() < 1:
                 raise ValueError(f"{name}: expected images as large as the kernel, got {side} = {axes[side]}")
             lengths = outputs.tolist()
@@ -275,6 +207,18 @@ def agreeing_axes(name: str, forms: tuple[Form, ...]) -> Axes:
             if np.shape(stops) != np.shape(axes[side]) or (np.array(stops) > axes[side]).any():
                 raise ValueError(f"{name}: {table}: expected windows inside of {side} = {axes[side]}, got stop {stops}")
     return axes
+
+
+def _bind_groups(name: str, axes: Axes, groups: int) -> None:
+    """C, the channels, and CG, those of a group, of which one is known; both and the filters must fit the groups."""
+    channels = axes.get("C", axes.get("CG", 0) * groups)
+    of_group = axes.get("CG", channels // groups)
+    if of_group * groups != channels or axes["F"] % groups:
+        raise ValueError(
+            f"{name}: expected channels and filters in {groups} groups, got C = {channels} with weights for "
+            f"{of_group} of a group, and F = {axes['F']}"
+        )
+    axes.update(C=channels, CG=of_group)
 
 
 def _require_dtype(kind: str, dtype: Any, real: np.dtype[Any] | None, what: str) -> np.dtype[Any] | None:

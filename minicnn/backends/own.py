@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minicnn.backends import get_backend
+from minicnn.backends.declared import RESULTS, Declared
 from minicnn.backends.foreach import ONE_OF, one_by_one
-from minicnn.backends.guard import POSITIONS, RESULTS, Axes, Declared, admitted, require_positions
+from minicnn.backends.guard import POSITIONS, Axes, admitted, require_positions
 from minicnn.backends.protocol import OPERATIONS, Operations
 from minicnn.checks import DTYPES, kind_of
 from minicnn.images import Images

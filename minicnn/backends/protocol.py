@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from minicnn.backends.contract import Activation, Block, Norm
 from minicnn.images import Batch, Images
-from minicnn.plain import Array, Pair, Sizes
+from minicnn.plain import Array, Pads, Pair, Sizes
 
 Windows: TypeAlias = Array | list[Array]  # a table of `minicnn.geometry`; for `Images` a list with one for each image
 Report: TypeAlias = Callable[[str, int, int], object]  # report(name, done, total)
@@ -36,19 +36,19 @@ class Operations(Protocol):
     # arrays
 
     def asarray(self, array: Array) -> Array:
-        """A host array on this backend: contiguous, dtype kept.
+        """A host array of any shape on this backend: contiguous, dtype kept.
 
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py
         """
 
     def to_numpy(self, array: Array) -> Array:
-        """And back: a NumPy array.
+        """And back: a NumPy array of the same shape.
 
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py
         """
 
     def copy(self, array: Array) -> Array:
-        """An independent copy, on this backend.
+        """An independent copy, of the same shape, on this backend.
 
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py
         """
@@ -60,13 +60,13 @@ class Operations(Protocol):
         """
 
     def sum_of_squares(self, array: Array) -> float:
-        """sum of a², for the norm of a gradient.
+        """sum of a² over an array of any shape, for the norm of a gradient.
 
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py
         """
 
     def scale_(self, array: Array, factor: float) -> None:
-        """array *= factor, in place.
+        """`array *= factor`, in place, for any shape.
 
         reference/arrays.py, cpu/arrays.py, cuda/arrays.py
         """
@@ -107,6 +107,34 @@ class Operations(Protocol):
         """dbias (F,) from dy (N, F, OH, OW).
 
         reference/conv.py, cpu/conv.py, cuda/conv.py
+        """
+
+    # general_conv
+
+    def general_conv2d_forward(
+        self, x: Batch, weight: Array, bias: Array | None, stride: Pair, pads: Pads, dilation: Pair, groups: int
+    ) -> Batch:
+        """y (N, F, OH, OW) from x (N, C, H, W), weight (F, CG, KH, KW) with CG = C / groups, and bias (F,) or None.
+
+        pads is ((top, bottom), (left, right)).
+
+        reference/general_conv.py, cpu/general_conv.py, cuda/general_conv.py
+        """
+
+    def general_conv2d_input_gradient(
+        self, dy: Batch, weight: Array, input_size: Sizes, stride: Pair, pads: Pads, dilation: Pair, groups: int
+    ) -> Batch:
+        """dx (N, C, H, W) from dy (N, F, OH, OW) and weight (F, CG, KH, KW); input_size is (H, W).
+
+        reference/general_conv.py, cpu/general_conv.py, cuda/general_conv.py
+        """
+
+    def general_conv2d_weight_gradient(
+        self, dy: Batch, x: Batch, kernel_size: Pair, stride: Pair, pads: Pads, dilation: Pair, groups: int
+    ) -> Array:
+        """dweight (F, CG, KH, KW) from dy (N, F, OH, OW) and x (N, C, H, W); kernel_size is (KH, KW).
+
+        reference/general_conv.py, cpu/general_conv.py, cuda/general_conv.py
         """
 
     # batchnorm
@@ -259,7 +287,7 @@ class Operations(Protocol):
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        """One step of SGD: param and velocity change in place.
+        """One step of SGD: param and velocity, of any shape and grad like them, change in place.
 
         reference/optim.py, cpu/optim.py, cuda/optim.py
         """
@@ -278,7 +306,7 @@ class Operations(Protocol):
         decoupled: bool,
         step: int,
     ) -> None:
-        """One step of Adam, of AdamW where weight decay is decoupled: param, m and v change in place.
+        """One step of Adam, of AdamW where weight decay is decoupled: param, m and v, of one shape, change in place.
 
         reference/optim.py, cpu/optim.py, cuda/optim.py
         """
@@ -296,7 +324,7 @@ class Operations(Protocol):
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        """`sgd_step_` for each of the params.
+        """`sgd_step_` for each of the params, of any shapes.
 
         reference/optim.py, cpu/optim.py, cuda/optim.py
         """
@@ -315,7 +343,7 @@ class Operations(Protocol):
         decoupled: bool,
         step: int,
     ) -> None:
-        """`adam_step_` for each of the params.
+        """`adam_step_` for each of the params, of any shapes.
 
         reference/optim.py, cpu/optim.py, cuda/optim.py
         """
@@ -329,6 +357,14 @@ class Operations(Protocol):
         """The Activation of one block in training, from weight (F, C, KH, KW) and bias (F,) or None.
 
         mean and var of `norm` are taken from the batch where they are None.
+
+        reference/fused.py, cpu/fused/forward.py, cuda/fused.py
+        """
+
+    def fused_renormalised(self, activation: Activation, norm: Norm) -> Activation:
+        """The activation (N, F, OH, OW) as it is with another norm, whose mean and var are given.
+
+        For a batch of which others hold the rest: mean and var are then those of the whole batch.
 
         reference/fused.py, cpu/fused/forward.py, cuda/fused.py
         """

@@ -61,14 +61,32 @@ class Evaluation:
         """(K,): of the images of a class, the share taken for it; NaN where there are none."""
         return _share(self.confusion.diagonal(), self.confusion.sum(axis=1))
 
+    @property
+    def f1(self) -> Array:
+        """(K,): 2 * right / (taken for the class + of the class), the harmonic mean of precision and recall.
+
+        NaN where there is neither.
+        """
+        return _share(2 * self.confusion.diagonal(), self.confusion.sum(axis=0) + self.confusion.sum(axis=1))
+
+    @property
+    def macro_recall(self) -> float:
+        """The mean of the classes' recall, each class counting for as much; of those that have images."""
+        return float(np.nanmean(self.recall))
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean of the classes' F1; of those that have images."""
+        return float(self.f1[self.confusion.sum(axis=1) > 0].mean())
+
     def mistakes(self) -> Array:
         """Positions of the images taken for a wrong class, the surest first."""
         wrong = np.flatnonzero(self.predicted != self.labels)
         return wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
 
 
-def evaluate(classifier: Classifier, folder: ImageFolder) -> Evaluation:
-    """The `Evaluation` of a `Classifier` on an `ImageFolder` of its number of channels.
+def evaluate(classifier: Classifier, folder: ImageFolder, mirror: bool = False) -> Evaluation:
+    """The `Evaluation` of a `Classifier` on an `ImageFolder` of its number of channels; `mirror` as for its `predict`.
 
     Classes go by their names; the folder may lack some. Bad files are left out and in `folder.problems`.
 
@@ -82,7 +100,7 @@ def evaluate(classifier: Classifier, folder: ImageFolder) -> Evaluation:
     probabilities: list[Array] = []
     for images, numbers in Loader(numbered, ByPixels(MAX_PIXELS)):
         chosen.extend(numbers.tolist())
-        probabilities.append(classifier.predict(images))
+        probabilities.append(classifier.predict(images, mirror=mirror))
     if not chosen:
         raise ValueError(f"evaluate: no image in {folder.path} could be read; {folder.summary()}")
     paths = [folder.paths[number] for number in chosen]

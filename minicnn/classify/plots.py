@@ -1,70 +1,93 @@
 """Figures of what a classifier does, drawn with matplotlib: its confusion, its mistakes, what it looked at.
 
-Each function returns a matplotlib Figure, to be shown or to be written by `save_figure`.
+What is called draw_… returns a matplotlib Figure, to be shown or to be written by `save_figure`.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minicnn.classify.evaluate import Evaluation
 from minicnn.classify.explain import Winners
-from minicnn.io.files import write_whole
+from minicnn.classify.reliability import Reliability
+from minicnn.io.figures import axes_or_new, import_matplotlib, readable, save_figure
 from minicnn.plain import Array
+
+__all__ = [
+    "draw_confusion",
+    "draw_mistakes",
+    "draw_reliability",
+    "draw_winners",
+    "import_matplotlib",
+    "interpolation",
+    "plot_confusion",
+    "save_figure",
+    "shortened",
+    "show_image",
+]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 120
 MOST_NUMBERS = 25  # classes; with more, numbers in the cells could not be read
 SMALL = 400  # pixels; an image of no more is enlarged without smoothing, so that its pixels can be seen
 
 
-def import_matplotlib() -> Any:
-    """matplotlib, imported for the first figure. Raises ImportError with the remedy."""
-    try:
-        import matplotlib.colors
-        import matplotlib.figure
-    except ImportError as error:
-        raise ImportError(
-            "figures are drawn with matplotlib, which is not installed; get it with: pip install matplotlib"
-        ) from error
-    return matplotlib
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
-    write_whole(path, content.getvalue())
-
-
 def draw_confusion(evaluation: Evaluation) -> Figure:
-    """The confusion matrix of an `Evaluation`: rows are true classes, shades are shares of the row."""
-    names, counts = [shortened(name) for name in evaluation.class_names], evaluation.confusion
-    in_row = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = min(4 + 0.45 * len(names), 20)
+    """A figure of the confusion matrix of an `Evaluation`, of a size that suits the number of classes."""
+    side = min(4 + 0.45 * len(evaluation.class_names), 20)
     figure = import_matplotlib().figure.Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    shares = axes.imshow(counts / in_row, cmap="Blues", vmin=0, vmax=1)
+    plot_confusion(evaluation, figure.subplots())
+    return figure
+
+
+def plot_confusion(evaluation: Evaluation, ax: Axes | None = None) -> Axes:
+    """The confusion matrix of an `Evaluation`: rows are true classes, shades are shares of the row.
+
+    Raises ImportError where matplotlib is not installed.
+    """
+    counts = evaluation.confusion
+    names, style = readable([shortened(name) for name in evaluation.class_names])
+    in_row = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax = axes_or_new(ax, (6, 5))
+    shares = ax.imshow(counts / in_row, cmap="Blues", vmin=0, vmax=1)
     every = max(1, math.ceil(len(names) / 60))  # of very many classes not all can be named
     places = range(0, len(names), every)
-    axes.set_xticks(places, names[::every], rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(places, names[::every], parse_math=False)
-    axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{len(evaluation.labels)} images, accuracy {evaluation.accuracy:.3f}")
+    ax.set_xticks(places, names[::every], rotation=45, ha="right", rotation_mode="anchor", **style)
+    ax.set_yticks(places, names[::every], **style)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    ax.set_title(f"{len(evaluation.labels)} images, accuracy {evaluation.accuracy:.3f}")
     if len(names) <= MOST_NUMBERS:
         for row, column in np.ndindex(counts.shape):
             colour = "white" if counts[row, column] / in_row[row, 0] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    figure.colorbar(shares, ax=axes, label="share of the true class", shrink=0.8)
+            ax.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    ax.figure.colorbar(shares, ax=ax, label="share of the true class", shrink=0.8)
+    return ax
+
+
+def draw_reliability(found: Reliability) -> Figure:
+    """A reliability diagram: how often it is right, over how sure it is; on the diagonal it is as right as it is sure.
+
+    Args:
+        found: a `minicnn.classify.reliability.Reliability`.
+    """
+    figure = import_matplotlib().figure.Figure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    widths = np.diff(found.edges)
+    above.bar(found.edges[:-1], np.nan_to_num(found.accuracy), widths, align="edge", edgecolor="white", label="right")
+    above.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="as right as it is sure")
+    above.plot(found.confidence, found.accuracy, "o", color="tab:orange", label="mean of each bin")
+    above.set(ylim=(0, 1), ylabel="share that is right")
+    above.set_title(f"{found.counts.sum()} images, calibration error {found.error:.3f}")
+    above.legend(loc="upper left", frameon=False)
+    below.bar(found.edges[:-1], found.counts, widths, align="edge", color="gray", edgecolor="white")
+    below.set(xlim=(0, 1), xlabel="probability of the likeliest class", ylabel="images")
     return figure
 
 
@@ -85,15 +108,14 @@ def draw_mistakes(evaluation: Evaluation, read: Callable[[Path], Array], most: i
     for axes in figure.subplots(rows, columns, squeeze=False).flat[len(shown) :]:
         axes.set_axis_off()
     for axes, position in zip(figure.axes, shown.tolist(), strict=False):
-        _show(axes, read(evaluation.paths[position]))
+        show_image(axes, read(evaluation.paths[position]))
         truth, guess = evaluation.labels[position], evaluation.predicted[position]
+        names = (evaluation.class_names[truth], evaluation.class_names[guess], evaluation.paths[position].name)
+        (true, said, name), style = readable([shortened(text, 26) for text in names])
         axes.set_title(
-            f"true: {shortened(evaluation.class_names[truth])}\n"
-            f"said: {shortened(evaluation.class_names[guess])} ({evaluation.probabilities[position, guess]:.0%})",
-            fontsize=9,
-            parse_math=False,
+            f"true: {true}\nsaid: {said} ({evaluation.probabilities[position, guess]:.0%})", fontsize=9, **style
         )
-        axes.set_xlabel(shortened(evaluation.paths[position].name, 26), fontsize=7, parse_math=False)
+        axes.set_xlabel(name, fontsize=7, **style)
     return figure
 
 
@@ -126,9 +148,10 @@ def draw_winners(image: Array, found: Winners, title: str) -> Figure:
         (second, 0.1, "the way backward takes: |d log p / d pixel|", 10),
     )
     for x, above, text, size in texts:
-        figure.text(*place(x, foot + panel_height + above, 0, 0)[:2], text, fontsize=size, parse_math=False)
+        (shown,), style = readable([text])
+        figure.text(*place(x, foot + panel_height + above, 0, 0)[:2], shown, fontsize=size, **style)
 
-    _show(left, image)
+    show_image(left, image)
     rows, columns = found.positions.T
     strength = np.abs(found.contributions)
     areas = 400 * strength / max(strength.max(), np.finfo(np.float32).tiny)  # in square points
@@ -146,7 +169,7 @@ def draw_winners(image: Array, found: Winners, title: str) -> Figure:
     top = change.max() or 1.0
     # With plain shades one strong pixel would hide that there are others.
     shades = matplotlib.colors.PowerNorm(0.5, vmin=0, vmax=top)
-    heat = right.imshow(change, cmap="hot_r", norm=shades, interpolation=_interpolation(image))
+    heat = right.imshow(change, cmap="hot_r", norm=shades, interpolation=interpolation(image))
     right.set(xticks=[], yticks=[])
     figure.colorbar(heat, cax=bar, orientation="horizontal", ticks=[0, top / 4, top], format="%.2g")
     return figure
@@ -167,12 +190,13 @@ def shortened(text: str, most: int = 20) -> str:
     return f"{text[:head]}…{text[-tail:]}"
 
 
-def _show(axes: Axes, image: Array) -> None:
+def show_image(axes: Axes, image: Array) -> None:
     """One image (C, H, W) from 0 to 1, grey if C is 1."""
     pixels = np.moveaxis(image, 0, 2) if len(image) == 3 else image[0]
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=_interpolation(image))
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=interpolation(image))
     axes.set(xticks=[], yticks=[])
 
 
-def _interpolation(image: Array) -> str:
+def interpolation(image: Array) -> str:
+    """matplotlib's, by which the pixels of a small image can be seen."""
     return "nearest" if max(image.shape[1:]) <= SMALL else "auto"

@@ -1,24 +1,29 @@
 """A classifier trained from a folder of images: the default settings, around `Trainer`."""
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from minicnn.classify.balanced import BalancedLoss
 from minicnn.classify.classifier import MAX_PIXELS, Classifier
 from minicnn.classify.evaluate import relabelled
 from minicnn.data.augment import color_jitter, random_flip, random_resize
 from minicnn.data.folder import ImageFolder
 from minicnn.data.loader import Augment, Loader
 from minicnn.data.order import ByCount, ByPixels
+from minicnn.images import Images
 from minicnn.io.files import require_writable
 from minicnn.losses import CrossEntropyLoss
-from minicnn.network import SimpleNet
+from minicnn.network import Sequential, SimpleNet
 from minicnn.optim import Adam
 from minicnn.plain import Array
 from minicnn.schedules import CosineAnnealingLR
+from minicnn.training.architecture import described
+from minicnn.training.group import Group
 from minicnn.training.trainer import Trainer
 
 HEAD = 2**16  # bytes of each file that are compared where a run is resumed
@@ -34,12 +39,15 @@ def train_classifier(
     order: ByCount | ByPixels | None = None,
     lr: float = 0.004,
     augment: Augment | None = None,
+    balance: bool = False,
     seed: int = 0,
+    network: Sequential | Callable[..., Sequential] = SimpleNet,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    group: Group | None = None,
 ) -> tuple[Classifier, Trainer]:
-    """Train a SimpleNet on an `ImageFolder`, and keep the weights of the epoch with the smallest validation loss.
+    """Train a network on an `ImageFolder`, and keep the weights of the epoch with the smallest validation loss.
 
     Each image is learnt at its own size, up to the `max_side` of the folder, which the classifier takes over. Adam's
     learning rate falls along half a cosine, epoch by epoch.
@@ -51,12 +59,16 @@ def train_classifier(
         order: which images stand in which batch; `default_order(train)` unless given.
         lr: the learning rate of the first epoch.
         augment: function (image, rng) -> image, as in `Loader`; `default_augment` is one.
+        balance: whether the loss is a `BalancedLoss`, so that rare classes are not passed over.
         seed: for the first weights, the order, and the augmentation.
+        network: a network, or what makes one: a function (num_classes, in_channels, rng), as `SimpleNet` is. One that
+            is given is trained on from its weights; it needs as many outputs as there are classes (`replace_head`).
         checkpoint: path of a file that is written after each epoch, and where Ctrl-C stops the run.
         resume: go on with the run in `checkpoint`, given the same arguments and images, to the same bits. They are
             compared with those that the run was begun with; of `augment` the name, of a file its name, size and
             beginning, of the images to train together also mean and standard deviation.
         overwrite: begin anew though there is a file `checkpoint`, which is replaced.
+        group: the processes that train together, as in `Trainer`.
 
     Returns:
         (classifier, trainer); `trainer.history` and `trainer.interrupted` say how it went. Where Ctrl-C ended the
@@ -70,11 +82,13 @@ def train_classifier(
         OSError: the checkpoint cannot be written.
         RuntimeError: the loss is not finite.
     """
-    _require_place(checkpoint, resume, overwrite)
+    group = group or Group()
+    group.first(lambda: _require_place(checkpoint, resume, overwrite))
     _require_images_of_each_class(train)
     validation = relabelled(validation, train.class_names)
-    mean, std = channel_statistics(train)
-    network = SimpleNet(len(train.class_names), train.channels, rng=seed)
+    mean, std = channel_statistics(train, group)
+    if not isinstance(network, Sequential):
+        network = network(len(train.class_names), train.channels, rng=seed)
     classifier = Classifier(network, train.class_names, mean, std, train.max_side)
 
     def prepared(image: Array, rng: np.random.Generator) -> Array:
@@ -97,17 +111,20 @@ def train_classifier(
         "max_side": train.max_side,
         "background": train.background,
         "classes": train.class_names,
-        "images to train": _fingerprint(train, mean, std),
-        "images to validate": _fingerprint(validation),
+        "balance": bool(balance),
+        "network": f"{type(network).__name__}, {_digest(json.dumps(described(network)))}",
+        "images to train": group.first(lambda: _fingerprint(train, mean, std)),
+        "images to validate": group.first(lambda: _fingerprint(validation)),
     }
     trainer = Trainer(
         network,
-        CrossEntropyLoss(),
+        BalancedLoss(train.labels, len(train.class_names)) if balance else CrossEntropyLoss(),
         optimizer,
         schedule=CosineAnnealingLR(optimizer, T_max=epochs),
         keep_best=True,
         checkpoint=checkpoint,
         settings=settings,
+        group=group,
     )
     if resume and checkpoint is not None:
         trainer.load(checkpoint, batches)
@@ -127,22 +144,31 @@ def default_augment(image: Array, rng: np.random.Generator) -> Array:
     return color_jitter(image, rng, brightness=0.2, contrast=0.2, saturation=0.2)
 
 
-def channel_statistics(folder: ImageFolder) -> tuple[Array, Array]:
+def channel_statistics(folder: ImageFolder, group: Group | None = None) -> tuple[Array, Array]:
     """(mean, std) of each channel over all pixels of all images, (C,) float64 each; a std of 0 is given as 1.
 
-    This decodes every image once, so that all bad files are known afterwards. Raises ValueError where none is left.
+    This decodes every image once, so that all bad files are known afterwards; a `group` shares the work.
+    Raises ValueError where none is left.
     """
-    n_pixels, total, squares = 0, np.zeros(folder.channels), np.zeros(folder.channels)
-    for images, _ in Loader(folder, ByPixels(MAX_PIXELS)):
-        n_pixels += images.pixels
-        for image in images:
-            total += image.sum(axis=(1, 2), dtype=np.float64)
-            squares += np.square(image, dtype=np.float64).sum(axis=(1, 2))
-    if not n_pixels:
+    group = group or Group()
+    batches = Loader(folder, ByPixels(MAX_PIXELS)).share(group.rank, group.size)
+    n_pixels, total, squares = group.summed(group.all(lambda: _pixel_sums(batches, folder.channels)))
+    if not n_pixels.any():
         raise ValueError(f"no image in {folder.path} could be read; {folder.summary()}")
     mean = total / n_pixels
     std = np.sqrt(np.maximum(squares / n_pixels - mean**2, 0))
     return mean, np.where(std > 0, std, 1)
+
+
+def _pixel_sums(batches: Iterable[tuple[Images | None, Array]], channels: int) -> Array:
+    """(3, C): of each channel how many pixels there are, their sum, and that of their squares."""
+    sums = np.zeros((3, channels))
+    for images, _ in batches:
+        for image in images or ():
+            sums[0] += image[0].size
+            sums[1] += image.sum(axis=(1, 2), dtype=np.float64)
+            sums[2] += np.square(image, dtype=np.float64).sum(axis=(1, 2))
+    return sums
 
 
 def _require_place(checkpoint: str | Path | None, resume: bool, overwrite: bool) -> None:
@@ -177,6 +203,10 @@ def _fingerprint(folder: ImageFolder, *statistics: Iterable[float]) -> str:
         for part in (name, str(label).encode(), str(size).encode(), head):
             digest.update(len(part).to_bytes(8, "little") + part)
     return f"{len(folder)}, with the digest {digest.hexdigest()}"
+
+
+def _digest(text: str) -> str:
+    return f"with the digest {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def _require_images_of_each_class(folder: ImageFolder) -> None:

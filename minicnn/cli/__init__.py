@@ -1,12 +1,14 @@
 """The program `minicnn`. Each sub-command is a file here, and a thin skin over public functions.
 
 program.py     the sub-commands together, and how errors are said
+sample.py      minicnn sample FOLDER
 train.py       minicnn train FOLDER --output MODEL
 evaluate.py    minicnn evaluate MODEL FOLDER
 predict.py     minicnn predict MODEL IMAGE…
 export.py      minicnn export MODEL --onnx PATH --c PATH
 inspect.py     minicnn inspect IMAGE
 compare.py     minicnn compare RECORDING
+processes.py   the ranks of an MPI job, for --distributed
 """
 
 import sys

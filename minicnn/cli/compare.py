@@ -1,14 +1,11 @@
 """minicnn compare: a network compared with a recording of PyTorch's, array by array."""
 
-import importlib.util
-import sys
-import traceback
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
+from minicnn.cli.network_file import network_in
 from minicnn.network import Sequential, SimpleNet
 from minicnn.training.checkpoint import load_weights
 from minicnn.verify.compare import compare as compared
@@ -59,7 +56,7 @@ def compare(
     trace = load(recording)
     if network is None:
         copy_weights = model is None
-    mine = _simple_net(trace, context) if network is None else _network(network, context)
+    mine = _simple_net(trace, context) if network is None else network_in(network, context)
     mine.to(dtype=trace.setup.x.dtype)
     if model is not None:
         load_weights(mine, model)
@@ -81,46 +78,3 @@ def _simple_net(trace: Trace, context: click.Context) -> Sequential:
             context,
         )
     return SimpleNet(num_classes=output.shape[1], in_channels=x.shape[1], rng=0)
-
-
-def _network(place: str, context: click.Context) -> Sequential:
-    """The network that FILE.py:NAME means."""
-    file, _, name = place.rpartition(":")
-    if not file.endswith(".py") or not name:
-        raise click.UsageError(f"--network: expected FILE.py:NAME, got {place!r}.", context)
-    if not Path(file).is_file():
-        raise click.ClickException(f"--network: no file {file}")
-    made = _made(file, name)
-    if not isinstance(made, Sequential):
-        raise click.ClickException(f"--network: expected {name} to be or to make a network, got {type(made).__name__}")
-    return made
-
-
-def _made(file: str, name: str) -> Any:
-    """What is called `name` in a Python file, or what it makes. What goes wrong in the file is told with its line."""
-    spec = importlib.util.spec_from_file_location("network_to_compare", file)
-    assert spec is not None  # since the file's name ends in .py
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    folder = str(Path(file).resolve().parent)
-    sys.modules[spec.name] = module  # as an import would, for what looks itself up there
-    sys.path.insert(0, folder)  # as python FILE.py would, for its neighbours
-    try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, name):
-            raise click.ClickException(f"--network: there is no {name} in {file}")
-        found = getattr(module, name)
-        return found if isinstance(found, Sequential) or not callable(found) else found()
-    except click.ClickException:
-        raise
-    except Exception as error:
-        raise click.ClickException(f"--network: {_where(file, spec.origin, error)}: {error}") from error
-    finally:
-        sys.path.remove(folder)
-
-
-def _where(file: str, origin: str | None, error: Exception) -> str:
-    """The file, and the last line of it that the error came through, and the error's kind."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
-    lines += [error.lineno] if isinstance(error, SyntaxError) and error.filename == origin else []
-    return f"{file}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}"

@@ -34,12 +34,12 @@ def export(
 
     The C file needs nothing but the standard headers and no malloc: its memory is for images of up to --max-height x
     --max-width pixels (else, of a model trained with --max-side, that many). It is a program, too:
-    gcc -O3 -DMINICNN_MAIN pets.c -o pets -lm && ./pets cat.ppm
+    gcc -O3 -DMINICNN_MAIN photos.c -o photos-c -lm && ./photos-c cat.ppm
 
     \b
     Examples:
-      minicnn export pets.safetensors --onnx pets.onnx
-      minicnn export pets.safetensors --c pets.c --max-height 64 --max-width 64
+      minicnn export photos.safetensors --onnx photos.onnx
+      minicnn export photos.safetensors --c photos.c --max-height 64 --max-width 64
     """
     if onnx is None and c_file is None:
         raise click.UsageError("name the file to write: --onnx PATH or --c PATH.", context)

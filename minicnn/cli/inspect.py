@@ -71,7 +71,7 @@ def inspect(
     \b
     Examples:
       minicnn inspect --digit 3
-      minicnn inspect cat.jpg --model pets.safetensors --label cat --open
+      minicnn inspect cat.jpg --model photos.safetensors --label cat --open
     """
     if (image is None) == (digit is None):
         raise click.UsageError("expected either IMAGE or --digit.", context)

@@ -11,6 +11,7 @@ from minicnn.cli.export import export
 from minicnn.cli.inspect import inspect
 from minicnn.cli.learn import learn
 from minicnn.cli.predict import predict
+from minicnn.cli.sample import sample
 from minicnn.cli.train import train
 
 
@@ -37,9 +38,10 @@ def program() -> None:
 
     \b
     A folder with a sub-folder of images for each class is all it takes:
-      minicnn train pets --output pets.safetensors
-      minicnn evaluate pets.safetensors other-pets
-      minicnn predict pets.safetensors unknown.jpg
+      minicnn sample photos                                     (or a folder of your own)
+      minicnn train photos/train --output photos.safetensors
+      minicnn evaluate photos.safetensors photos/test
+      minicnn predict photos.safetensors unknown.jpg
 
     What a network computes, and how it learns, is seen in a page:
 
@@ -48,5 +50,5 @@ def program() -> None:
     """
 
 
-for command in (train, evaluate, predict, export, inspect, compare, learn):
+for command in (sample, train, evaluate, predict, export, inspect, compare, learn):
     program.add_command(command)

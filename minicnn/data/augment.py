@@ -20,7 +20,7 @@ MAX_PIXELS = 50_000_000  # of a resized image
 
 
 def random_flip(image: Array, rng: np.random.Generator) -> Array:
-    """`image`, or with probability ½ its mirror image, left for right."""
+    """`image` (C, H, W), or with probability ½ its mirror image, left for right, a view."""
     return image[:, :, ::-1] if rng.random() < 0.5 else image
 
 
@@ -81,7 +81,7 @@ def _blend(image: Array, other: Array | float, factor: float) -> Array:
 
 
 def random_resize(image: Array, rng: np.random.Generator, scale: tuple[float, float] = (0.8, 1.25)) -> Array:
-    """The image with height and width times a factor from scale[0] to scale[1], the same for both.
+    """The image (C, H, W) with H and W times a factor from scale[0] to scale[1], the same for both.
 
     The factor's logarithm is drawn evenly, so that twice is as likely as half.
 
@@ -113,7 +113,9 @@ def resize(image: Array, size: int | Pair, max_side: int | None = None) -> Array
 
 
 def shrink(image: Array, max_side: int) -> Array:
-    """The image with its longer side at most `max_side`, the shape kept; a smaller one as it is.
+    """The image with its longer side at most `max_side`, the shape kept; a smaller one as it is (C, h, w).
+
+    Raises ImportError where it is to be shrunk and Pillow is not installed.
 
     >>> shrink(np.ones((1, 100, 30)), 10).shape, shrink(np.ones((1, 10, 3)), 10).shape
     ((1, 10, 3), (1, 10, 3))
@@ -133,6 +135,8 @@ def shrunk_size(height: int, width: int, max_side: int) -> Pair:
 
 def pad_to(image: Array, size: int | Pair) -> Array:
     """The image in the middle of zeros, at least `size`, an int or (h, w); sides that are longer stay as they are.
+
+    Raises TypeError or ValueError for a size that is not of positive integers.
 
     >>> pad_to(np.ones((1, 1, 3)), 2)
     array([[[1., 1., 1.],

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minicnn.checks import as_count, as_int, as_plain, require_entries
+from minicnn.data.order import share_of
 from minicnn.images import Images
 from minicnn.plain import Array, as_plain_array
 
@@ -63,18 +64,25 @@ class Batches:
         return -(-len(self.images) // self.batch_size)
 
     def batches_in(self, epochs: int) -> int:
-        """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun."""
+        """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun.
+
+        Raises TypeError or ValueError for a number of epochs that is no integer of at least 0.
+        """
         epochs = as_int(epochs, "Batches.batches_in: epochs", 0)
         return epochs * len(self) - (self._resume_at if epochs else 0)
 
     def __iter__(self) -> Iterator[tuple[Any, Array]]:
+        return self.share(0, 1)
+
+    def share(self, rank: int, size: int) -> Iterator[tuple[Any, Array]]:
+        """An epoch, but of each batch only the share of process `rank` of `size`: (None, no labels) if it has none."""
         self._epoch_start = self._rng.bit_generator.state
         order = self._rng.permutation(len(self.images)) if self.shuffle else np.arange(len(self.images))
         first, self._resume_at = self._resume_at, 0
         for position in range(first, len(self)):
-            chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+            chosen = share_of(order[position * self.batch_size : (position + 1) * self.batch_size], rank, size)
             self._position = position + 1
-            yield self.images[chosen], self.labels[chosen]
+            yield self.images[chosen] if len(chosen) else None, self.labels[chosen]
         self._epoch_start, self._position = self._rng.bit_generator.state, 0
 
     def state_dict(self) -> dict[str, Any]:

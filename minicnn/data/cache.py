@@ -1,5 +1,7 @@
 """Decoded images kept in memory, within a budget."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Hashable
 
@@ -25,6 +27,10 @@ class PixelCache:
         self.budget, self.bytes = budget, 0
         self._arrays: dict[Hashable, Array] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[PixelCache], tuple[int]]:
+        """Copied, or sent to another process, it is empty."""
+        return PixelCache, (self.budget,)
 
     def get(self, key: Hashable) -> Array | None:
         """The array, or None."""

@@ -59,7 +59,8 @@ class Dataset:
 def standardised(dataset: Dataset) -> Dataset:
     """The dataset with each channel shifted and scaled to mean 0 and variance 1 *over the training images*.
 
-    The test images get the same shift and scale: their own statistics are not known at the time of training.
+    The test images get the same shift and scale: their own statistics are not known at the time of training. A channel
+    that is one number everywhere is shifted only.
     """
     images = dataset.train.images
     mean, std = _pixel_statistics(images)

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -192,6 +193,11 @@ class ImageFolder:
         with self._lock:
             return sorted(self._problems.items())
 
+    def add_problems(self, problems: Sequence[tuple[Path, str]]) -> None:
+        """Leave these files out, too: pairs (path, reason), which another process has met."""
+        with self._lock:
+            self._problems.update(problems)
+
     def summary(self) -> str:
         """A sentence: how many files were left out so far, the first of them, and why."""
         problems = self.problems
@@ -210,6 +216,20 @@ class ImageFolder:
             self._problems[path] = reason
         if is_new:
             log.warning("%s is left out: %s", path, reason)
+
+    def __copy__(self) -> ImageFolder:
+        """Shares cache, problems and lock with this one, in the same process."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to read the same images. What this one has decoded stays here."""
+        return vars(self) | {"_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"ImageFolder({str(self.path)!r}: {len(self)} images of {len(self.class_names)} classes)"

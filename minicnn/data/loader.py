@@ -11,7 +11,7 @@ import numpy as np
 from minicnn.checks import as_count, as_int, require_entries
 from minicnn.data.dataset import LabelledImages
 from minicnn.data.folder import ImageFolder
-from minicnn.data.order import ByCount, ByPixels
+from minicnn.data.order import ByCount, ByPixels, share_of
 from minicnn.images import Images
 from minicnn.plain import Array
 
@@ -74,6 +74,8 @@ class Loader:
         """How many batches the next `epochs` loops give; the first may be the rest of an epoch that was begun.
 
         Exactly, but for batches that turn out to have no image left. Each epoch's order is drawn for it.
+
+        Raises TypeError or ValueError for a number of epochs that is no integer of at least 0.
         """
         epochs = as_int(epochs, "Loader.batches_in: epochs", 0)
         first, begun = self._next_loop()
@@ -85,18 +87,27 @@ class Loader:
         return (self._epoch + 1, 0) if left_early else (self._epoch, self._position)
 
     def __iter__(self) -> Iterator[tuple[Images, Array]]:
+        for images, labels in self.share(0, 1):
+            if images is not None:
+                yield images, labels
+
+    def share(self, rank: int, size: int) -> Iterator[tuple[Images | None, Array]]:
+        """An epoch, but of each batch only the share of process `rank` of `size`, no other image being read.
+
+        It is (None, no labels) where there is none, or all of it is bad files.
+        """
         self._epoch, self._position = self._next_loop()
         epoch, self._resume_at = self._epoch, 0
         pool = ThreadPoolExecutor(self.workers, "minicnn-loader")
         try:
-            coming = (pool.submit(self._load, epoch, chosen) for chosen in self._batches(epoch)[self._position :])
+            batches = self._batches(epoch)[self._position :]
+            coming = (pool.submit(self._load, epoch, share_of(chosen, rank, size)) for chosen in batches)
             ahead = deque(islice(coming, self.workers + 1))
             while ahead:
                 batch = ahead.popleft().result()
                 ahead.extend(islice(coming, 1))
                 self._position += 1
-                if batch is not None:
-                    yield batch
+                yield batch
         finally:  # also where the loop is left early: its end closes this generator
             pool.shutdown(cancel_futures=True)
         self._epoch, self._position = epoch + 1, 0
@@ -130,8 +141,8 @@ class Loader:
         rng = _generator(self._seed if seed is None else seed, epoch, 0)
         return self.order.batches(self.source.sizes, rng)
 
-    def _load(self, epoch: int, chosen: Array) -> tuple[Images, Array] | None:
-        """The batch of the images `chosen`, or None where all of them are bad files. This is what the threads do."""
+    def _load(self, epoch: int, chosen: Array) -> tuple[Images | None, Array]:
+        """The batch of the images `chosen`, without those that are bad files. This is what the threads do."""
         images, labels = [], []
         for index in chosen.tolist():
             image = self.source.image(index)
@@ -141,7 +152,7 @@ class Loader:
                 image = np.asarray(self.augment(image, _generator(self._seed, epoch, 1 + index)), image.dtype)
             images.append(image)
             labels.append(self.source.labels[index])
-        return (Images(images), np.array(labels, np.int64)) if images else None
+        return Images(images) if images else None, np.array(labels, np.int64)
 
 
 def _generator(seed: int, epoch: int, number: int) -> np.random.Generator:

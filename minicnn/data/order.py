@@ -85,6 +85,15 @@ class ByPixels:
         return _arranged(self, np.split(sequence, cuts), rng)
 
 
+def share_of(chosen: Any, rank: int, size: int) -> Any:
+    """What process `rank` of `size` has of a batch, which can be sliced: as many in a row as the others, or one more.
+
+    >>> [share_of(np.arange(5), rank, 3).tolist() for rank in range(3)]
+    [[0], [1, 2], [3, 4]]
+    """
+    return chosen[len(chosen) * rank // size : len(chosen) * (rank + 1) // size]
+
+
 def _areas(sizes: Sequence[Pair] | Array) -> Array:
     return np.asarray(sizes, np.int64).prod(axis=1)
 

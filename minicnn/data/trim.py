@@ -13,7 +13,7 @@ def trimmed(images: Array | Images) -> Images:
     Args:
         images: (N, C, H, W) or `Images`.
 
-    Returns `Images`.
+    Returns `Images`. Raises ValueError for an array that is not (N, C, H, W).
 
     >>> blank = np.zeros((1, 1, 4, 5))
     >>> blank[0, 0, 1, 1:4] = 7

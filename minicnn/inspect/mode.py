@@ -18,8 +18,8 @@ def mode_note(training: bool, trained: bool, n_images: int) -> str:
             "constants."
         )
     of = "this image alone" if n_images == 1 else f"these {n_images} images"
-    other = "those that it kept from training" if trained else "those that it was made with, for none are kept yet"
+    other = "those that were kept from training" if trained else "those of a new layer, mean 0 and variance 1"
     return (
-        f"As in a step of training, batchnorm takes the statistics of {of}, so what the network answers here is not "
-        f"what predict answers: that takes {other}."
+        f"As in a step of training, batchnorm takes the statistics of {of}; predict takes {other}, and so may answer "
+        "otherwise."
     )

@@ -3,32 +3,9 @@
 from collections.abc import Iterator
 
 from minicnn.fusion import ConvBlocks
-from minicnn.layers import (
-    AdaptiveAvgPool2d,
-    AdaptiveMaxPool2d,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Flatten,
-    Linear,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-)
+from minicnn.layers import LAYERS
 from minicnn.network import Sequential
 
-LAYERS = (
-    AdaptiveAvgPool2d,
-    AdaptiveMaxPool2d,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Flatten,
-    Linear,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-)
 ROAD = ("predict", "forward")  # the methods by which a network calls its layers
 
 

@@ -66,6 +66,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # it
         network_: the trained `Sequential`; `minicnn.save_weights` and the like take it.
         history_: of each epoch its losses and accuracies, see `Trainer`.
 
+    Raises nothing when it is made, as scikit-learn asks; `fit` checks the settings.
+
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
     >>> classifier = CNNClassifier(epochs=2, random_state=0).fit(X[:200] / 16, y[:200])
@@ -112,6 +114,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # it
         """Go on for one pass over X, from where `fit` or `partial_fit` ended. Returns the classifier.
 
         Args:
+            X, y: rows (N, D) and labels (N,), as for `fit`.
             classes: all labels there will be; needed in the first call only.
 
         Raises ValueError as `fit` does, and for labels, or `classes`, other than those of the first call.
@@ -158,8 +161,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # it
 
     def _validated(self, *data: Any, reset: bool = True) -> Any:
         """X, or X and y, as scikit-learn checks them; X as float32. With `reset` its D becomes `n_features_in_`."""
-        with np.errstate(over="ignore"):  # what is too large becomes infinity, which is refused
-            return validate_data(self, *data, dtype=np.float32, reset=reset)
+        try:
+            with np.errstate(over="ignore"):  # what is too large becomes infinity, which is refused
+                return validate_data(self, *data, dtype=np.float32, reset=reset)
+        except ValueError as error:
+            raise ValueError(f"{error}{_remedy(*data)}") from error
 
     def _begin(self, classes: Array) -> None:
         """A new network for these classes and `n_features_in_`; nothing is set before all of it is made."""
@@ -186,6 +192,18 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # it
 
     def _as_images(self, rows: Array) -> Array:
         return rows.reshape(len(rows), *self.image_shape_)
+
+
+def _remedy(X: Any, y: Any = None) -> str:
+    """What to do with images or labels of the forms that other libraries take, for an error's message."""
+    if getattr(X, "ndim", 2) in (3, 4):
+        return (
+            "\nImages (N, C, H, W) become rows by X.reshape(len(X), -1); say image_shape=(C, H, W). Those with their "
+            "channels last are turned first, by X.transpose(0, 3, 1, 2)."
+        )
+    if getattr(y, "ndim", 1) == 2 and y.shape[1] > 1:
+        return "\nOne-hot labels become classes by y.argmax(axis=1)."
+    return ""
 
 
 def _simple_net(n_classes: int, image_shape: Shape3, rng: np.random.Generator) -> Sequential:

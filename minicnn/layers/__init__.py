@@ -23,3 +23,17 @@ __all__ = [
     "MaxPool2d",
     "ReLU",
 ]
+
+# Those that can be saved, exported and converted; a network may have others of its own.
+LAYERS: tuple[type[Layer], ...] = (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+)

@@ -14,7 +14,8 @@ saliency map, say). What it remembers are arrays that were handed in or out, not
 several threads may call it at once.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,12 @@ from numpy.typing import DTypeLike
 
 from minicnn.backends import get_backend, module_of
 from minicnn.backends.copying import Copyable
-from minicnn.backends.guard import RESULTS
+from minicnn.backends.declared import RESULTS
 from minicnn.backends.own import OwnOperations
 from minicnn.backends.protocol import Operations
 from minicnn.checks import DTYPES, as_floats, kind_of, refuse_images, require_shape
 from minicnn.images import Batch, Images
+from minicnn.io.html import arrays_table, preformatted
 from minicnn.plain import Array
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 class Layer(Copyable):
     """Base of all layers.
+
+    Shapes: each layer's own; dy is like y, and dx like x. What a layer raises it says as well: TypeError for input of a
+    wrong kind or dtype, ValueError for one of a wrong shape.
 
     Attributes:
         params: dict of arrays that are learned, by name ("weight", "bias").
@@ -101,6 +106,8 @@ class Layer(Copyable):
         What an earlier `forward` remembered is dropped, and so are gradients. An optimiser made before holds
         state of the old kind: make it after moving.
 
+        Raises ValueError for an unknown backend, RuntimeError for one that cannot run, TypeError for another dtype.
+
         >>> from minicnn import Linear
         >>> Linear(2, 1).to("reference", np.float64).params["weight"].dtype
         dtype('float64')
@@ -147,7 +154,7 @@ class Layer(Copyable):
     @property
     def own_operations(self) -> dict[str, Callable[..., Any]]:
         """The functions that `use` was given, by the operation's name."""
-        return self._ops.own if isinstance(self._ops, OwnOperations) else {}
+        return getattr(self._ops, "own", {})
 
     def remember(self, y: Array | Images, /, **values: Any) -> None:
         """Keep `values` for backward, and the form of the output y, which dy must have."""
@@ -157,6 +164,8 @@ class Layer(Copyable):
         """Check dy against the output of the last forward, and hand out what that forward kept: (dy, memory).
 
         The memory is released, so that the arrays in it can be freed as backward goes.
+
+        Raises RuntimeError where no forward came first, ValueError or TypeError where dy is not like the output.
         """
         name = type(self).__name__
         if self.memory is None:
@@ -172,7 +181,10 @@ class Layer(Copyable):
         return dy, memory
 
     def as_input(self, x: Batch) -> Batch:
-        """x as an array (or `Images`) the operations take: this backend's, contiguous, of the weights' dtype."""
+        """x as an array (or `Images`) the operations take: this backend's, contiguous, of the weights' dtype.
+
+        Raises TypeError for another dtype or `Images` that it cannot take, ValueError where x is empty.
+        """
         name = type(self).__name__
         x = as_floats(self.ops, x, f"{name}: input")
         if not self.takes_images:
@@ -238,6 +250,28 @@ class Layer(Copyable):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: parameters, statistics and gradients, and how large their numbers are."""
+        gradients = {f"gradient of {key}": array for key, array in self.grads.items()}
+        arrays = {key: self.ops.to_numpy(array) for key, array in (self.params | self.state | gradients).items()}
+        title = f"{self!r}{'' if self.training else ' in evaluation mode'}"
+        return arrays_table(title, arrays) if arrays else preformatted(title)
+
 
 def _with_own(backend: Operations, own: dict[str, Callable[..., Any]]) -> Any:
     return OwnOperations(backend, own) if own else backend
+
+
+@contextlib.contextmanager
+def statistics_kept_on_error(layers: Iterable[Layer]) -> Iterator[None]:
+    """Restore the layers' statistics where the block raises: a batch that failed must not count."""
+    layers = [layer for layer in layers if layer.state]
+    before = [
+        {key: layer.ops.copy(array) for key, array in layer.state.items() if hasattr(array, "copy")} for layer in layers
+    ]
+    try:
+        yield
+    except Exception:
+        for layer, state in zip(layers, before, strict=True):
+            layer.state.update(state)
+        raise

@@ -40,6 +40,12 @@ class BatchNorm2d(Layer):
         ValueError: wrong rank or number of channels, or one value per channel in training (its variance is 0).
         TypeError: input that is not float32 or float64, or not of the weights' dtype.
 
+    >>> bn = BatchNorm2d(1, eps=0)
+    >>> bn.forward(np.float32([[[[1, 3, 1, 3]]]]))                     # mean 2, variance 1
+    array([[[[-1.,  1., -1.,  1.]]]], dtype=float32)
+    >>> bn.backward(np.float32([[[[4, 0, 0, 0]]]]))                    # what would shift or scale x is taken out of dy
+    array([[[[ 2.,  0., -2.,  0.]]]], dtype=float32)
+
     The arithmetic, in `minicnn/backends/`:
         reference/batchnorm.py    to read
         cpu/batchnorm.py          to run
@@ -48,6 +54,8 @@ class BatchNorm2d(Layer):
 
     operations = ("batchnorm",)
     takes_images = True
+    # False where a batch is shared out among processes (see `minicnn.distributed`): then the values of all are counted.
+    has_whole_batch = True
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
@@ -92,7 +100,7 @@ class BatchNorm2d(Layer):
 
     def require_several_values(self, count: int) -> None:
         """Raise ValueError where a batch has only one value per channel: its variance would be 0."""
-        if count == 1:
+        if count == 1 and self.has_whole_batch:
             raise ValueError(
                 "BatchNorm2d: expected more than one value per channel in training, got one image of one pixel; "
                 "use a larger batch or image, or eval()"

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from minicnn.backends.protocol import Operations
-from minicnn.checks import as_int, as_pair, described
+from minicnn.checks import as_int, as_pair, described, layout_remedy
 from minicnn.geometry import dilated_size, same_padding
 from minicnn.images import Batch, sizes_of
+from minicnn.layers.general import GeneralConvolution
 from minicnn.layers.initialisation import as_generator, uniform_by_fan_in
-from minicnn.layers.rearranged import Rearranged
 from minicnn.layers.spatial import SpatialLayer, batched, fixed_output_size, like_input
-from minicnn.plain import Pair, Sizes
+from minicnn.plain import Pads, Pair, Sizes
 
 
 class Conv2d(SpatialLayer):
@@ -64,10 +64,10 @@ class Conv2d(SpatialLayer):
         reference/conv.py    to read
         cpu/conv.py          to run, by `convolution/`: `winograd/`, `tile/` or `matrix.py`
         cuda/conv.py         to run on a GPU
-    and around it, for dilation, groups and uneven padding, `minicnn/layers/rearranged.py`
+        general_conv.py      in each of them, with groups, dilation or uneven padding
     """
 
-    operations = ("conv",)
+    operations: tuple[str, ...] = ("conv",)
 
     def __init__(
         self,
@@ -90,6 +90,8 @@ class Conv2d(SpatialLayer):
         self.dilation = as_pair(dilation, "Conv2d: dilation", 1)
         self.groups = as_int(groups, "Conv2d: groups", 1)
         self.pads()  # refuses what does not go together
+        if not self.is_plain:
+            self.operations = ("conv", "general_conv")
 
         rng = as_generator(rng)
         shape = self.shapes()["weight"]
@@ -125,14 +127,13 @@ class Conv2d(SpatialLayer):
         dx = ops.conv2d_input_gradient(dy, self.params["weight"], sizes_of(x), self.stride, padding)
         return like_input(dx, memory.x)
 
-    def convolution(self) -> tuple[Operations | Rearranged, Pair]:
-        """(whose convolution it is, padding): the backend's; with dilation, groups or uneven padding `Rearranged`."""
-        pads = self.pads()
-        if self.is_plain:
-            return self.ops, (pads[0][0], pads[1][0])
-        return Rearranged(self.ops, self.dilation, self.groups, pads), (0, 0)
+    def convolution(self) -> tuple[Operations | GeneralConvolution, Pair]:
+        """(the backend's plain convolution, or its general one; the padding before)."""
+        (top, _), (left, _) = pads = self.pads()
+        ops = self.ops if self._is_plain(pads) else GeneralConvolution(self.ops, pads, self.dilation, self.groups)
+        return ops, (top, left)
 
-    def pads(self) -> tuple[Pair, Pair]:
+    def pads(self) -> Pads:
         """((top, bottom), (left, right)), the padding in pixels.
 
         Checks all settings, which may have been set, and makes pairs of them as the constructor does.
@@ -148,7 +149,10 @@ class Conv2d(SpatialLayer):
     @property
     def is_plain(self) -> bool:
         """Whether it has neither dilation nor groups, nor uneven padding."""
-        (top, bottom), (left, right) = self.pads()
+        return self._is_plain(self.pads())
+
+    def _is_plain(self, pads: Pads) -> bool:
+        (top, bottom), (left, right) = pads
         return (self.dilation, self.groups, top, left) == ((1, 1), 1, bottom, right)
 
     def as_images(self, x: Batch) -> Batch:
@@ -157,6 +161,7 @@ class Conv2d(SpatialLayer):
         if x.shape[-3] != self.in_channels:
             raise ValueError(
                 f"Conv2d: expected {self.in_channels} input channels, got {x.shape[-3]} in {described(x.shape)}"
+                f"{layout_remedy(x.shape, self.in_channels)}"
             )
         self.output_size(sizes_of(x))
         return x
@@ -192,7 +197,7 @@ class Conv2d(SpatialLayer):
 @lru_cache(maxsize=1024)
 def _checked_settings(
     kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: Any, in_channels: int, out_channels: int
-) -> tuple[Pair, Pair, Pair | str, Pair, tuple[Pair, Pair]]:
+) -> tuple[Pair, Pair, Pair | str, Pair, Pads]:
     """kernel_size, stride, padding and dilation as the layer keeps them, and `Conv2d.pads`."""
     kernel_size, stride = as_pair(kernel_size, "Conv2d: kernel_size", 1), as_pair(stride, "Conv2d: stride", 1)
     dilation, groups = as_pair(dilation, "Conv2d: dilation", 1), as_int(groups, "Conv2d: groups", 1)

@@ -53,6 +53,9 @@ class _FixedWindows(Pooling):
 class MaxPool2d(_FixedWindows, MaxPooling):
     """The maximum of each window of a fixed size; `torch.nn.MaxPool2d`.
 
+        y[n, c, p, q] = max of x[n, c, r, s] over the window (p, q)
+        dx[n, c, r, s] = sum of dy[n, c, p, q] over the windows in which (r, s) is the maximum, the first if several are
+
     Shapes: x (N, C, H, W) or (C, H, W) -> y with OH = (H + 2 * ph - KH) // sh + 1, OW likewise. Padding never wins.
     For `Images` x, y is `Images`, each of its own OH_n × OW_n.
 
@@ -89,6 +92,9 @@ class MaxPool2d(_FixedWindows, MaxPooling):
 
 class AvgPool2d(_FixedWindows, AvgPooling):
     """The mean of each window of a fixed size, padding counted as zeros; `torch.nn.AvgPool2d`.
+
+        y[n, c, p, q] = sum of x[n, c, r, s] over the window (p, q), divided by its KH * KW cells
+        dx[n, c, r, s] = sum of dy[n, c, p, q] / (KH * KW) over the windows that (r, s) is in
 
     Shapes: x (N, C, H, W) or (C, H, W) -> y with OH = (H + 2 * ph - KH) // sh + 1, OW likewise.
     For `Images` x, y is `Images`, each of its own OH_n × OW_n.

@@ -31,12 +31,19 @@ class Adam(Optimizer):
         network: whose parameters are changed.
         lr, eps, weight_decay: numbers of at least 0.
         betas: (beta1, beta2), each at least 0 and below 1.
+        decay_vectors: with False weight decay leaves parameters of one axis alone: biases, and batchnorm's weight and
+            bias. In PyTorch that takes two parameter groups, of which the second has weight_decay=0.
 
     Raises ValueError for a setting out of range.
+
+    The arithmetic, in `minicnn/backends/`:
+        reference/optim.py    to read
+        cpu/optim.py          to run
+        cuda/optim.py         to run on a GPU
     """
 
     slots = ("m", "v")
-    settings = ("lr", "betas", "eps", "weight_decay")
+    settings = ("lr", "betas", "eps", "weight_decay", "decay_vectors")
     betas, eps = Setting(_two_betas), Setting(non_negative)
     decoupled = False  # whether weight decay acts on the parameter directly, and not through g
 
@@ -47,8 +54,9 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        decay_vectors: bool = True,
     ) -> None:
-        super().__init__(network, lr, weight_decay)
+        super().__init__(network, lr, weight_decay, decay_vectors)
         self.betas, self.eps = betas, eps
 
     def stays_finite(self, gradient_norm: float) -> bool:
@@ -60,20 +68,25 @@ class Adam(Optimizer):
         return bool((array >= 0).all()) if slot == "v" else super()._is_sound(slot, array)
 
     def _update(
-        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+        self,
+        ops: Operations,
+        params: Sequence[Array],
+        slots: Sequence[Sequence[Array]],
+        grads: Sequence[Array],
+        weight_decay: float,
     ) -> None:
         ms, vs = slots
-        settings = (self.lr, *self.betas, self.eps, self.weight_decay, self.decoupled, self.steps)
+        settings = (self.lr, *self.betas, self.eps, weight_decay, self.decoupled, self.steps)
         ops.foreach_adam_step_(params, ms, vs, grads, *settings)
 
 
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101); `torch.optim.AdamW`.
 
-    param *= 1 - lr * weight_decay, then Adam's step with g = grad. In Adam the decay goes through g and is divided by
+    `param *= 1 - lr * weight_decay`, then Adam's step with g = grad. In Adam the decay goes through g and is divided by
     sqrt(v_hat) like any gradient, so that weights with large gradients decay less; here all decay alike.
 
-    Args and errors as for Adam; weight_decay is 0.01 unless given.
+    Args as for Adam, but weight_decay is 0.01 unless given. Raises ValueError for a setting out of range.
     """
 
     decoupled = True
@@ -85,5 +98,6 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        decay_vectors: bool = True,
     ) -> None:
-        super().__init__(network, lr, betas, eps, weight_decay)
+        super().__init__(network, lr, betas, eps, weight_decay, decay_vectors)

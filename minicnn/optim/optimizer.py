@@ -43,12 +43,19 @@ def non_negative(value: object, what: str) -> float:
     return as_number(value, what, least=0)
 
 
+def yes_or_no(value: object, what: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 class Optimizer:
     """Base of all optimisers: a network, a learning rate, and arrays kept for each parameter.
 
     Attributes:
         lr: the learning rate; may be set between steps, which is what schedules do, and so may the other settings.
             A value that the constructor would refuse is refused then, too.
+        decay_vectors: whether weight decay acts on parameters of one axis, too: biases, and what batchnorm has.
         steps: how many steps were made, over the whole run.
         state: for each name in `slots` a dict from parameter name to array.
     """
@@ -56,14 +63,15 @@ class Optimizer:
     slots: tuple[str, ...] = ()  # the names of what is kept for each parameter
     settings: tuple[str, ...] = ()  # the names of the attributes that a run is resumed with
     lr, weight_decay = Setting(non_negative), Setting(non_negative)
+    decay_vectors = Setting(yes_or_no)
 
-    def __init__(self, network: Sequential, lr: float, weight_decay: float) -> None:
+    def __init__(self, network: Sequential, lr: float, weight_decay: float, decay_vectors: bool = True) -> None:
         name = type(self).__name__
         if not isinstance(network, Sequential):
             got = type(network).__name__
             raise TypeError(f"{name}: expected a network, got {got}; a single layer goes into a Sequential(layer)")
         self.network = network
-        self.lr, self.weight_decay = lr, weight_decay
+        self.lr, self.weight_decay, self.decay_vectors = lr, weight_decay, decay_vectors
         self.steps = 0
         self.state: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
         self._separate: list[Array] = []  # arrays of the last step, which are known to share no memory
@@ -89,14 +97,15 @@ class Optimizer:
         updates = [(name, layer, key, *self._checked(name, layer, key)) for name, layer, key in params]
         self._require_separate_memory(updates)
         self.steps += 1
-        alike: dict[tuple[Operations, Any], list[Update]] = {}
+        alike: dict[tuple[Operations, Any, bool], list[Update]] = {}
         for update in updates:
             _, layer, key, param, *_ = update
             layer.params[key] = param
-            alike.setdefault((layer.ops, param.dtype), []).append(update)
-        for (ops, _), of_ops in alike.items():
+            decays = self.decay_vectors or param.ndim > 1
+            alike.setdefault((layer.ops, param.dtype, decays), []).append(update)
+        for (ops, _, decays), of_ops in alike.items():
             _, _, _, arrays, slots, grads = zip(*of_ops, strict=True)
-            self._update(ops, arrays, list(zip(*slots, strict=True)), grads)
+            self._update(ops, arrays, list(zip(*slots, strict=True)), grads, self.weight_decay if decays else 0.0)
 
     def _checked(self, name: str, layer: Layer, key: str) -> tuple[Array, list[Array], Array]:
         """(parameter, what is kept for it, gradient) as arrays that a kernel can take."""
@@ -155,7 +164,7 @@ class Optimizer:
         return False
 
     def state_dict(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """What a run is resumed with: (arrays by "slot/parameter", a dict of numbers that JSON can hold)."""
+        """What a run is resumed with: (arrays by "slot/parameter", of its shape; a dict that JSON can hold)."""
         layers = {name: layer for name, layer, _ in self.network.named_params()}
         arrays = {
             f"{slot}/{name}": layers[name].ops.to_numpy(array).copy()
@@ -178,12 +187,13 @@ class Optimizer:
             setattr(self, name, value)
 
     def checked_state(self, arrays: Mapping[str, ArrayLike], settings: Any) -> tuple[dict[str, Array], dict[str, Any]]:
-        """(arrays, settings) as `load_state_dict` takes them over; raises what it raises."""
+        """(arrays, settings) as `load_state_dict` takes them over, shapes checked; raises what it raises."""
         name = type(self).__name__
         what = f"{name}.load_state_dict"
         require_entries(settings, ("class",), what)
         if settings["class"] != name:
             raise ValueError(f"{what}: expected the state of {name}, got that of {settings['class']!s:.200}")
+        settings = {"decay_vectors": True, **settings}  # which earlier versions of minicnn did not write
         require_entries(settings, ("steps", *self.settings), what)
         present = self.state_dict()[0]
         given = {key: as_plain_array(array, f"{what}: {key}") for key, array in arrays.items()}
@@ -211,7 +221,13 @@ class Optimizer:
         return bool(np.isfinite(array).all())
 
     def _update(
-        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+        self,
+        ops: Operations,
+        params: Sequence[Array],
+        slots: Sequence[Sequence[Array]],
+        grads: Sequence[Array],
+        weight_decay: float,
     ) -> None:
-        """Change params of one dtype, and what is kept for them: of each slot a sequence like params and grads."""
+        """Change params of one dtype, which decay alike, and what is kept for them: of each slot a sequence like
+        params and grads."""
         raise NotImplementedError

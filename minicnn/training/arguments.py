@@ -38,13 +38,30 @@ def require_settings(
         raise ValueError(f"Trainer: expected names of metrics that no other column has, got {', '.join(reserved)}")
 
 
-def require_one_network(network: Sequential, optimizer: Optimizer, schedule: Schedule | None) -> None:
-    """Raise ValueError where the optimiser is another network's, or the schedule another optimiser's."""
+def require_one_network(
+    network: Sequential, optimizer: Optimizer, schedule: Schedule | None, schedule_every: str
+) -> None:
+    """Raise ValueError for another network's optimiser, another optimiser's schedule, or one that moves otherwise."""
     its_layers = {id(layer) for _, layer in network.named_layers()}
     if not its_layers.issuperset(id(layer) for _, layer, _ in optimizer.network.named_params()):
         raise ValueError("Trainer: expected an optimiser of this network or of layers of it, got another network's")
     if schedule is not None and getattr(schedule, "optimizer", optimizer) is not optimizer:
         raise ValueError("Trainer: expected a schedule of this optimiser, got another optimiser's")
+    if schedule_every == "batch" and getattr(schedule, "asks_for_value", False):
+        raise ValueError(
+            f'Trainer: expected schedule_every "epoch" with {type(schedule).__name__}, whose values come after '
+            'epochs, got "batch"'
+        )
+
+
+def require_mode(schedule: Schedule | None, monitor: str) -> None:
+    """Raise ValueError where a schedule takes the worst values of the column `monitor` for the best."""
+    mode, expected = getattr(schedule, "mode", None), "min" if monitor.endswith("loss") else "max"
+    if mode is not None and mode != expected:
+        raise ValueError(
+            f"Trainer.fit: expected a {type(schedule).__name__} of mode {expected!r} for the column {monitor}, "
+            f"got {mode!r}"
+        )
 
 
 def as_read_back(settings: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -53,3 +70,10 @@ def as_read_back(settings: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if settings is None else json.loads(json.dumps(settings))
     except (TypeError, ValueError) as error:
         raise TypeError(f"Trainer: expected settings that JSON can hold, got others: {error}") from error
+
+
+def as_recorder(record: Any) -> Any:
+    """What `Trainer(record=…)` was given, a path or a `Recorder`, as a `Recorder`; None where nothing is recorded."""
+    from minicnn.inspect import Recorder  # here, since the inspector stands above the trainer
+
+    return record if record is None or isinstance(record, Recorder) else Recorder(record)

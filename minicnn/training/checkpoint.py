@@ -48,7 +48,7 @@ def load_weights(network: Sequential, path: str | Path) -> None:
     unexpected or misshapen arrays or arrays of another kind, or holds other things than weights; ImportError where a
     .pt or .pth file needs PyTorch. The network is then as it was.
     """
-    arrays = _read_weights(path)
+    arrays = read_weights(path)
     require_finite(arrays, path)
     try:
         network.load_state_dict(arrays)
@@ -56,7 +56,8 @@ def load_weights(network: Sequential, path: str | Path) -> None:
         raise ValueError(f"{path}: {shortened(error, 2000)}") from error
 
 
-def _read_weights(path: str | Path) -> dict[str, Array]:
+def read_weights(path: str | Path) -> dict[str, Array]:
+    """The arrays in a file of weights, of minicnn or of PyTorch. Raises FileNotFoundError, ValueError, ImportError."""
     try:
         of_pytorch = is_pytorch_file(path)
     except FileNotFoundError:
@@ -69,6 +70,20 @@ def require_finite(arrays: Mapping[str, Array], what: str | Path) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{what}: expected finite numbers, got NaN or infinity in {shortened(name)}")
+
+
+def require_state(network: Sequential, arrays: Mapping[str, Array], what: str) -> None:
+    """Raise ValueError where `arrays` are not a whole state of the network, of finite numbers."""
+    try:
+        checked = network.checked_state(arrays)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {error}") from error
+    missing = [name for name in network.state_dict() if name not in checked]
+    if missing:
+        raise ValueError(f"{what}: expected {', '.join(missing)}, got none")
+    for name, array in checked.items():
+        if not np.isfinite(array).all() or (array.dtype.kind == "i" and array.min() < 0):
+            raise ValueError(f"{what}: {name}: expected finite numbers, and counters of at least 0, got others")
 
 
 def save_run(path: str | Path, arrays: Mapping[str, Array], run: dict[str, Any]) -> None:

@@ -1,28 +1,48 @@
-"""Ctrl-C that waits for the end of a step."""
+"""Ctrl-C, and whatever else asks a run to stop, waits for the end of a step."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}  # the second is what batch systems send before they kill
+
+
+class Stop:
+    """Set where a run is to stop after the step under way; `by` says what asked for it, and is empty before."""
+
+    def __init__(self) -> None:
+        self.by = ""
+
+    def is_set(self) -> bool:
+        return bool(self.by)
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether a signal asked, and not the program itself."""
+        return self.by in SIGNALS.values()
 
 
 @contextmanager
-def ctrl_c_noted() -> Iterator[threading.Event]:
-    """Within, the first Ctrl-C sets the event that is handed out, and the second interrupts as usual.
+def signals_noted(stop: Stop) -> Iterator[Stop]:
+    """Within, the first Ctrl-C or SIGTERM sets `stop`, and the second one ends the program as usual.
 
-    So no step is left half done. Signals reach the main thread only; elsewhere the event is never set.
+    So no step is left half done. Signals reach the main thread only; elsewhere none sets it.
     """
-    event = threading.Event()
+    stop.by = ""
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield stop
         return
 
-    def note(*_: object) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
+    def note(number: int, _: object) -> None:
+        stop.by = SIGNALS[signal.Signals(number)]
+        signal.signal(number, before[number])
 
-    before = signal.signal(signal.SIGINT, note)
+    ours = [number for number in SIGNALS if signal.getsignal(number) is not None]  # else C handles it
+    before: dict[int, Any] = {number: signal.signal(number, note) for number in ours}
     try:
-        yield event
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

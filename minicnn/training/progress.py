@@ -3,15 +3,20 @@
 A reporter is notified of what happens and decides what to show:
 
     compiling(name, done, total)     a kernel is about to be compiled, or read from the cache
+    run_begins(first, last)          the numbers of the first and the last epoch to come
     epoch_begins(epoch, n_batches)
     batch_ends(loss)
+    validation_begins(n_batches)
+    validation_batch_ends()
     epoch_ends(row)                  row is the epoch's line of the history
     message(text)                    anything else
+
+How many batches there are may be unknown, None.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +24,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from minicnn.io.output import printable
+from minicnn.training.time_left import TimeLeft, in_words
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 NOTICEABLE = 0.5  # seconds; kernels that come from the cache are ready before this and need no line
+LINE_EVERY = 10.0  # seconds, of an epoch that takes longer, where there is no bar
 
 
 def epoch_line(row: dict[str, Any]) -> str:
@@ -42,41 +49,109 @@ class Reporter:
     def compiling(self, name: str, done: int, total: int) -> None:
         pass
 
+    def run_begins(self, first: int, last: int) -> None:
+        pass
+
     def epoch_begins(self, epoch: int, n_batches: int | None) -> None:
         pass
 
     def batch_ends(self, loss: float) -> None:
         pass
 
+    def validation_begins(self, n_batches: int | None) -> None:
+        pass
+
+    def validation_batch_ends(self) -> None:
+        pass
+
     def epoch_ends(self, row: dict[str, Any]) -> None:
         pass
 
     def message(self, text: str) -> None:
         pass
 
+    def validating(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches one after another, each noted once it was measured."""
+        self.validation_begins(len(batches) if isinstance(batches, Sized) else None)
+        for batch in batches:
+            yield batch
+            self.validation_batch_ends()
 
-class LineReporter(Reporter):
-    """A plain line for each epoch; while kernels are made ready, one every few seconds."""
+
+class RunReporter(Reporter):
+    """Knows where in the run it is: what is counted, and how long the rest of all epochs will take.
+
+    Of each epoch the batches are counted, and then those of the validation; `moved` is called after each of them.
+    """
+
+    def run_begins(self, first: int, last: int) -> None:
+        self.last = last
+        self.time_left = TimeLeft(last - first + 1)
+
+    def epoch_begins(self, epoch: int, n_batches: int | None) -> None:
+        self.place = f"epoch {epoch} of {self.last}"
+        self._begin("batch", n_batches)
+
+    def batch_ends(self, loss: float) -> None:
+        self.done += 1
+        self.time_left.batch_ends(self.done, self.total)
+        self.moved(f"loss {loss:.4f}")
+
+    def validation_begins(self, n_batches: int | None) -> None:
+        self._begin("validation batch", n_batches)
+
+    def validation_batch_ends(self) -> None:
+        self.done += 1
+        self.moved("")
+
+    def epoch_ends(self, row: dict[str, Any]) -> None:
+        self.time_left.epoch_ends()
+        self.message(epoch_line(row))
+
+    def _begin(self, counted: str, total: int | None) -> None:
+        self.counted, self.done, self.total = counted, 0, total
+
+    def moved(self, loss: str) -> None:
+        """Show how far the run is; `loss` in words, of a batch that was learnt."""
+
+    @property
+    def left(self) -> str:
+        """How long the rest takes, in words; empty while nothing tells."""
+        seconds = self.time_left.seconds()
+        return "" if seconds is None else f"about {in_words(seconds)} left"
+
+
+class LineReporter(RunReporter):
+    """A plain line for each epoch, and one every few seconds while one takes longer or kernels are made ready."""
 
     def __init__(self) -> None:
-        self._next_line: float | None = None
+        self._kernel_line: float | None = None
+        self._next_line = 0.0
 
     def compiling(self, name: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if self._next_line is None:
-            self._next_line = now + NOTICEABLE
-        elif now >= self._next_line:
+        if self._kernel_line is None:
+            self._kernel_line = now + NOTICEABLE
+        elif now >= self._kernel_line:
             self.message(f"kernels: {done} of {total} ready (compiled on the first run, read from disk on later ones)")
-            self._next_line = now + 4
+            self._kernel_line = now + 4
 
-    def epoch_ends(self, row: dict[str, Any]) -> None:
-        self.message(epoch_line(row))
+    def epoch_begins(self, epoch: int, n_batches: int | None) -> None:
+        super().epoch_begins(epoch, n_batches)
+        self._next_line = time.monotonic() + LINE_EVERY
+
+    def moved(self, loss: str) -> None:
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY
+            of = "" if self.total is None else f" of {self.total}"
+            parts = [f"{self.place}, {self.counted} {self.done}{of}", loss, self.left]
+            self.message(" - ".join(part for part in parts if part))
 
     def message(self, text: str) -> None:
         print(printable(text, sys.stdout), flush=True)
 
 
-class BarReporter(Reporter):
+class BarReporter(RunReporter):
     """A bar that moves with the batches, and a line that stays for each epoch."""
 
     def __init__(self) -> None:
@@ -85,6 +160,7 @@ class BarReporter(Reporter):
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=Console(),
             transient=True,
         )
@@ -100,16 +176,14 @@ class BarReporter(Reporter):
     def compiling(self, name: str, done: int, total: int) -> None:
         self._show(f"kernels: {name}", done, total)
 
-    def epoch_begins(self, epoch: int, n_batches: int | None) -> None:
-        self._show(f"epoch {epoch}", 0, n_batches)
+    def _begin(self, counted: str, total: int | None) -> None:
+        super()._begin(counted, total)
+        self._show(f"{self.place}{' - validation' if counted.startswith('validation') else ''}", 0, total)
 
-    def batch_ends(self, loss: float) -> None:
-        task = self._progress.tasks[-1]
-        name = task.description.split(" - ")[0]
-        self._progress.update(task.id, advance=1, description=f"{name} - loss {loss:.4f}")
-
-    def epoch_ends(self, row: dict[str, Any]) -> None:
-        self.message(epoch_line(row))
+    def moved(self, loss: str) -> None:
+        assert self._task is not None  # since something has begun
+        description = f"{self.place} - {loss or 'validation'}"
+        self._progress.update(self._task, advance=1, description=description, left=self.left)
 
     def message(self, text: str) -> None:
         console = self._progress.console
@@ -118,7 +192,7 @@ class BarReporter(Reporter):
     def _show(self, description: str, completed: int, total: int | None) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(description, completed=completed, total=total)
+        self._task = self._progress.add_task(description, completed=completed, total=total, left="")
 
 
 @contextmanager
@@ -126,7 +200,7 @@ def reporter(quiet: bool = False) -> Iterator[Reporter]:
     """The reporter that suits standard output: a bar on a terminal, plain lines elsewhere, nothing with `quiet`."""
     if quiet:
         yield Reporter()
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and not Console().is_dumb_terminal:  # a dumb one cannot redraw a line
         with BarReporter() as bar:
             yield bar
     else:

@@ -2,11 +2,17 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
+from minicnn.io.html import history_table
 from minicnn.plain import Array
 
-History: TypeAlias = list[dict[str, Any]]  # a row for each epoch
+
+class History(list[dict[str, Any]]):
+    """A list with a row of columns for each epoch; a notebook shows it as a table."""
+
+    def _repr_html_(self) -> str:
+        return history_table(self)
 
 
 @dataclass
@@ -26,7 +32,7 @@ class RunState:
 
     lr: float
     epoch: int = 0
-    history: History = field(default_factory=list)
+    history: History = field(default_factory=History)
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     monitor: str | None = None

@@ -4,29 +4,29 @@ What is read from a file may be anything, so every entry is checked, and nothing
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from minicnn.checks import as_count, require_entries
 from minicnn.network import Sequential
 from minicnn.optim import Optimizer
 from minicnn.plain import Array
 from minicnn.schedules import Schedule
-from minicnn.training.checkpoint import load_run, save_run
+from minicnn.training.callbacks import Callback, with_state
+from minicnn.training.checkpoint import load_run, require_state, save_run
 from minicnn.training.finite import not_finite
 from minicnn.training.metrics import IMAGES, Metric
-from minicnn.training.run_state import RunState
+from minicnn.training.run_state import History, RunState
 
 
 class SavedRun(NamedTuple):
-    """What a checkpoint holds: the arrays of network, optimiser and best epoch by name, and the numbers of the run."""
+    """What a checkpoint holds: the arrays of network, optimiser, best epoch and callbacks by name, and the numbers."""
 
     network: dict[str, Array]
     optimizer: dict[str, Array]
     best_weights: dict[str, Array]
+    callbacks: list[dict[str, Array]]
     numbers: dict[str, Any]
 
     def state(self, monitor: str | None) -> RunState:
@@ -35,10 +35,18 @@ class SavedRun(NamedTuple):
         default = "val_loss" if numbers["history"] and "val_loss" in numbers["history"][-1] else "loss"
         names = ("lr", "epoch", "history", "sums", "seconds", "best")
         state = RunState(**{name: numbers[name] for name in names}, best_weights=self.best_weights)
+        state.history = History(state.history)
         state.monitor = numbers.get("monitor", monitor or default)
         return state
 
-    def restore(self, network: Sequential, optimizer: Optimizer, schedule: Schedule | None, train: Any) -> None:
+    def restore(
+        self,
+        network: Sequential,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        train: Any,
+        callbacks: Sequence[Callback],
+    ) -> None:
         """Give them the states that were saved. Raises ValueError where schedule or batches refuse theirs."""
         # Schedule and batches check their states themselves; should the second refuse, the first is put back.
         schedule_before = schedule and schedule.state_dict()
@@ -56,6 +64,9 @@ class SavedRun(NamedTuple):
             raise
         network.load_state_dict(self.network)
         optimizer.load_state_dict(self.optimizer, self.numbers["optimizer"])  # last: the schedule has set its lr
+        states = zip(self.callbacks, self.numbers.get("callbacks", []), strict=True)
+        for callback, (arrays, numbers) in zip(with_state(callbacks), states, strict=False):  # of another process none
+            callback.load_state_dict(arrays, numbers)
 
 
 def write(
@@ -66,6 +77,7 @@ def write(
     schedule: Schedule | None,
     train: Any,
     settings: dict[str, Any] | None,
+    callbacks: Sequence[Callback],
 ) -> None:
     """Write a run to a file. Raises RuntimeError where the network has numbers that are not finite."""
     wrong = not_finite(network)
@@ -78,6 +90,11 @@ def write(
     arrays |= {f"best/{name}": array for name, array in state.best_weights.items()}
     optimizer_arrays, optimizer_numbers = optimizer.state_dict()
     arrays |= {f"optimizer/{name}": array for name, array in optimizer_arrays.items()}
+    callback_numbers = []
+    for position, callback in enumerate(with_state(callbacks)):
+        callback_arrays, numbers = callback.state_dict()
+        arrays |= {f"callback {position}/{name}": array for name, array in callback_arrays.items()}
+        callback_numbers.append({"class": type(callback).__name__, **numbers})
     run = {
         "epoch": state.epoch,
         "history": state.history,
@@ -90,6 +107,7 @@ def write(
         "schedule": None if schedule is None else schedule.state_dict(),
         "batches": train.state_dict() if hasattr(train, "state_dict") else None,
         "settings": settings,
+        "callbacks": callback_numbers,
     }
     save_run(path, arrays, run)
 
@@ -101,18 +119,26 @@ def read(
     schedule: Schedule | None,
     metrics: Mapping[str, Metric],
     settings: dict[str, Any] | None,
+    callbacks: Sequence[Callback] | None,
 ) -> SavedRun:
-    """The run in a file, all that can be checked of it checked. Raises FileNotFoundError or ValueError."""
+    """The run in a file, all that can be checked of it checked. Raises FileNotFoundError or ValueError.
+
+    Where callbacks are None they are another process's.
+    """
     arrays, run = load_run(path)
     if settings is not None:
         _require_same_settings(path, run.get("settings"), settings)
-    saved = SavedRun(_under("network/", arrays), _under("optimizer/", arrays), _under("best/", arrays), run)
     what = f"Trainer.load: {path}"
     _require_run(run, schedule, metrics, what)
-    _require_state(network, saved.network, f"{what}: network")
+    of_callbacks = [_under(f"callback {position}/", arrays) for position in range(len(run.get("callbacks", [])))]
+    parts = _under("network/", arrays), _under("optimizer/", arrays), _under("best/", arrays), of_callbacks
+    saved = SavedRun(*parts, run)
+    require_state(network, saved.network, f"{what}: network")
     if saved.best_weights:
-        _require_state(network, saved.best_weights, f"{what}: weights of the best epoch")
+        require_state(network, saved.best_weights, f"{what}: weights of the best epoch")
     optimizer.checked_state(saved.optimizer, run["optimizer"])
+    if callbacks is not None:
+        _require_callbacks(saved, callbacks, what)
     return saved
 
 
@@ -136,20 +162,22 @@ def _require_run(run: dict[str, Any], schedule: Schedule | None, metrics: Mappin
         for name in ("loss", *metrics):
             _require_number(run["sums"][name], f"{what}: sum of {name}")
         _require_number(as_count(run["sums"][IMAGES], f"{what}: {IMAGES}"), f"{what}: {IMAGES}", least=1)
+    if not isinstance(run.get("callbacks", []), list):
+        raise ValueError(f"{what}: callbacks: expected a list, got {run['callbacks']!r:.200}")
 
 
-def _require_state(network: Sequential, arrays: dict[str, Array], what: str) -> None:
-    """Raise ValueError where `arrays` are not a whole state of the network, of finite numbers."""
-    try:
-        checked = network.checked_state(arrays)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: {error}") from error
-    missing = [name for name in network.state_dict() if name not in checked]
-    if missing:
-        raise ValueError(f"{what}: expected {', '.join(missing)}, got none")
-    for name, array in checked.items():
-        if not np.isfinite(array).all() or (array.dtype.kind == "i" and array.min() < 0):
-            raise ValueError(f"{what}: {name}: expected finite numbers, and counters of at least 0, got others")
+def _require_callbacks(saved: SavedRun, callbacks: Sequence[Callback], what: str) -> None:
+    """Raise ValueError where the callbacks that have a state are not those of the run, or refuse theirs."""
+    mine, numbers = with_state(callbacks), saved.numbers.get("callbacks", [])
+    names = [type(callback).__name__ for callback in mine]
+    theirs = [entry.get("class") if isinstance(entry, dict) else entry for entry in numbers]
+    if names != theirs:
+        raise ValueError(
+            f"{what}: expected the callbacks {theirs!s:.200} that it was saved with, got {names}; one that begins now "
+            "is added after load, with trainer.callbacks.append(...)"
+        )
+    for callback, arrays, entry in zip(mine, saved.callbacks, numbers, strict=True):
+        callback.checked_state(arrays, entry)
 
 
 def _require_number(value: object, what: str, least: float | None = None) -> None:

@@ -115,6 +115,12 @@ def networks():
                 scale = test_fusion.scale_of(name, wanted)
                 test_fusion.assert_close(found[name], expected, scale, FLOAT, f"{stack}: {name}")
             yield f"fused {stack}, {'training' if training else 'evaluation'}"
+    found, wanted = (
+        ops.fused_output(ops.fused_renormalised(*test_contract.example_calls(ops, FLOAT)["fused_renormalised"]))
+        for ops in (CPU, REFERENCE)
+    )
+    checks.assert_close(found, wanted, FLOAT, "fused_renormalised")
+    yield "a block with another norm"
     for fuse in (True, False):
         np.testing.assert_allclose(_losses("cpu", fuse), _losses("reference", False), rtol=1e-4)
         yield f"steps of a trainer, {'fused' if fuse else 'plain'}"

@@ -7,11 +7,15 @@ CONTROLS = """() => [...document.querySelectorAll(
     && element.getAttribute('tabindex') !== '-1' && element.type !== 'hidden')"""
 
 
-def accessibility_problems(page):
-    """What axe-core finds on the page as it stands: names, roles, contrast, structure."""
+def accessibility_problems(page, *, preload=True):
+    """What axe-core finds on the page as it stands: names, roles, contrast, structure.
+
+    Without `preload` it does not ask for the style sheets again, of which it gets the addresses wrong where one imports
+    another from its own folder; and passes over the one rule that needs them, whether the page may be turned.
+    """
     from axe_playwright_python.sync_playwright import Axe  # here: without it the tests must still be collected
 
-    results = Axe().run(page, options={"resultTypes": ["violations"]}).response
+    results = Axe().run(page, options={"resultTypes": ["violations"], "preload": preload}).response
     return [
         f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
         for violation in results["violations"]

@@ -30,17 +30,19 @@ class Visits:
 
     A problem is: an error or a warning on the console, an exception nobody caught, a request for anything but the
     file itself (`data:` and `blob:` hold their contents in their address and are no request), a WebSocket, a
-    dialog, a second window. Requests are not only noted but refused.
+    dialog, a second window. Requests are not only noted but refused; but those of a site that is served at the address
+    `site` for what belongs to it.
     """
 
-    def __init__(self, browser):
-        self.browser = browser
+    def __init__(self, browser, site=None):
+        self.browser, self.site = browser, site
         self.contexts = []
         self.problems = []
 
-    def open(self, path, *, width=1280, height=900, color_scheme="light", **options):
-        """Open the file and wait until it is loaded."""
-        address = os.fspath(path.resolve().as_uri())
+    def open(self, place, *, width=1280, height=900, color_scheme="light", **options):
+        """Open the file, or the page of the `site`, whose address is a text, and wait until it is loaded."""
+        address = place if isinstance(place, str) else os.fspath(place.resolve().as_uri())
+        allowed = ("data:", "blob:", *filter(None, [self.site]))
         context = self.browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=color_scheme, **options
         )
@@ -49,7 +51,7 @@ class Visits:
 
         def answer(route):
             # What follows # is never sent, so a link within the page is no request.
-            if route.request.url.partition("#")[0] == address or route.request.url.startswith(("data:", "blob:")):
+            if route.request.url.partition("#")[0] == address or route.request.url.startswith(allowed):
                 route.continue_()
             else:
                 self.problems.append(f"request: {route.request.method} {route.request.url[:200]}")

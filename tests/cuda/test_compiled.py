@@ -26,11 +26,11 @@ def _tools(request):
 
 
 @pytest.fixture(scope="module")
-def everything():
-    """[(launch, {architecture: its Resources})] of every kernel that is launched."""
-    from tests.cuda.compiled import compiled
+def everything(request):
+    """[(launch, {architecture: its Resources})] of every kernel launched; with --one-in, of two architectures."""
+    from tests.cuda.compiled import compiled, two_of_them
 
-    return compiled()
+    return compiled(two_of_them) if request.config.option.one_in > 1 else compiled()
 
 
 def faults(launch, found):
@@ -54,7 +54,9 @@ def faults(launch, found):
 
 @pytest.mark.parametrize("cc", list(MULTIPROCESSORS), ids=lambda cc: ".".join(map(str, cc)))
 def test_no_kernel_has_a_fault(everything, cc):
-    assert [fault for launch, found in everything for fault in faults(launch, found[cc])] == []
+    of_this = [(launch, found[cc]) for launch, found in everything if cc in found]
+    assert len(of_this) >= len(everything) // len(MULTIPROCESSORS)
+    assert [fault for launch, found in of_this for fault in faults(launch, found)] == []
 
 
 def test_the_kernels_are_those_that_there_should_be(everything):

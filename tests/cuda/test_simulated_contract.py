@@ -208,6 +208,23 @@ def test_optimizers(name, settings, dtype):
     check_close(results, tuple(arrays[:-1]), dtype, name)
 
 
+@pytest.mark.parametrize("optimizer", [minicnn.SGD, minicnn.AdamW])
+def test_vectors_that_do_not_decay(optimizer):
+    found = []
+    for backend in ("reference", "cuda"):
+        network = minicnn.Sequential(fc=minicnn.Linear(4, 3, rng=0)).to(backend)
+        layer, step = network["fc"], optimizer(network, lr=0.1, weight_decay=0.5, decay_vectors=False)
+        layer.grads = {
+            key: layer.ops.asarray(np.zeros(param.shape, param.dtype)) for key, param in layer.params.items()
+        }
+        before = network.state_dict()
+        step.step()
+        found.append(network.state_dict())
+        assert np.array_equal(found[-1]["fc.bias"], before["fc.bias"])
+    np.testing.assert_allclose(found[1]["fc.weight"], found[0]["fc.weight"], rtol=1e-6)
+    np.testing.assert_allclose(found[1]["fc.weight"], 0.95 * before["fc.weight"], rtol=1e-6)
+
+
 def test_compile_kernels_reports_each_file_before_it():
     reports = []
     files = ("losses", "linear", "optim")

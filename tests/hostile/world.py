@@ -73,6 +73,8 @@ LAYERS = {
     "Conv2d 1 × 1": (lambda: minicnn.Conv2d(3, 4, 1), (2, 3, 4, 3)),
     "Conv2d square": (lambda: minicnn.Conv2d(3, 3, 3), (2, 3, 3, 4)),
     "Conv2d with a stride": (lambda: minicnn.Conv2d(2, 3, (3, 2), stride=2, padding=(1, 0)), (2, 2, 5, 6)),
+    "Conv2d, depthwise": (lambda: minicnn.Conv2d(3, 3, 3, padding=1, groups=3), (2, 3, 5, 4)),
+    "Conv2d, depthwise with a stride": (lambda: minicnn.Conv2d(2, 2, (3, 2), stride=(2, 1), groups=2), (2, 2, 5, 6)),
     "Conv2d, one image": (lambda: minicnn.Conv2d(2, 3, 3), (2, 5, 4)),
     "BatchNorm2d": (lambda: minicnn.BatchNorm2d(3), (2, 3, 4, 3)),
     "ReLU": (minicnn.ReLU, (2, 3, 4, 3)),

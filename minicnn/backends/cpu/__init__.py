@@ -24,6 +24,12 @@ from minicnn.backends.cpu.fused import (
     fused_output,
     fused_output_backward,
     fused_predict,
+    fused_renormalised,
+)
+from minicnn.backends.cpu.general_conv import (
+    general_conv2d_forward,
+    general_conv2d_input_gradient,
+    general_conv2d_weight_gradient,
 )
 from minicnn.backends.cpu.linear import (
     linear_bias_gradient,

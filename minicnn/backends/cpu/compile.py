@@ -13,7 +13,19 @@ from numpy.typing import DTypeLike
 
 from minicnn.backends.compile import Step, run_steps
 from minicnn.backends.contract import Activation, Block, Gradient, Norm
-from minicnn.backends.cpu import activation, arrays, batchnorm, conv, fused, linear, log_softmax, losses, optim, pooling
+from minicnn.backends.cpu import (
+    activation,
+    arrays,
+    batchnorm,
+    conv,
+    fused,
+    general_conv,
+    linear,
+    log_softmax,
+    losses,
+    optim,
+    pooling,
+)
 from minicnn.backends.cpu.runtime import helper
 from minicnn.backends.cpu.runtime.dry_run import launches_noted
 from minicnn.backends.protocol import Report
@@ -26,7 +38,7 @@ def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Colle
 
     `files` are names of the contract's files ("conv", "fused", …). `report(name, done, total)` is called before each.
     """
-    with helper.begun(dtype=np.dtype(dtype).name, files=None if files is None else sorted(files)):
+    with helper.begun(lambda: {"dtype": np.dtype(dtype).name, "files": None if files is None else sorted(files)}):
         run_steps(STEPS, dtype, report, files)
 
 
@@ -72,6 +84,14 @@ def _convolve(x: Array) -> None:
     conv.conv2d_forward(x, weight, None, once, once)
     conv.conv2d_input_gradient(x, weight, (4, 4), once, once)
     conv.conv2d_weight_gradient(x, x, (3, 3), once, once)
+
+
+def _general_convolutions(dtype: np.dtype[Any]) -> None:
+    x, weight, once = np.ones((1, 1, 4, 4), dtype), np.ones((1, 1, 3, 3), dtype), (1, 1)
+    settings = once, (once, once), once, 1
+    general_conv.general_conv2d_forward(x, weight, None, *settings)
+    general_conv.general_conv2d_input_gradient(x, weight, (4, 4), *settings)
+    general_conv.general_conv2d_weight_gradient(x, x, (3, 3), *settings)
 
 
 def _block(
@@ -186,6 +206,7 @@ STEPS: list[Step] = [
     ("pooling", _pooling),
     ("conv", _convolutions_of_few_channels),
     ("conv", _convolutions_of_many_channels),
+    ("general_conv", _general_convolutions),
     ("fused", _fused_forward),
     ("fused", _fused_backward),
     ("fused", _fused_outputs),

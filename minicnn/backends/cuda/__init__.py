@@ -24,6 +24,12 @@ from minicnn.backends.cuda.fused import (
     fused_output,
     fused_output_backward,
     fused_predict,
+    fused_renormalised,
+)
+from minicnn.backends.cuda.general_conv import (
+    general_conv2d_forward,
+    general_conv2d_input_gradient,
+    general_conv2d_weight_gradient,
 )
 from minicnn.backends.cuda.linear import (
     linear_bias_gradient,

@@ -19,6 +19,7 @@ from minicnn.backends.cuda import (
     batchnorm,
     conv,
     fused,
+    general_conv,
     linear,
     log_softmax,
     losses,
@@ -47,6 +48,7 @@ def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Colle
         ("pooling", _pooling),
         ("linear", _linear),
         ("conv", _convolutions),
+        ("general_conv", _general_convolutions),
         ("fused", _fused_forward),
         ("fused", _fused_backward),
         ("fused", _fused_outputs),
@@ -67,6 +69,15 @@ def _convolutions(dtype: np.dtype[Any]) -> None:
         x, dy = _ones(dtype, 1, columns, 1, 1), _ones(dtype, 1, rows, 1, 1)
         conv.conv2d_weight_gradient(dy, x, (1, 1), (1, 1), (0, 0))
     conv.conv2d_bias_gradient(y)
+
+
+def _general_convolutions(dtype: np.dtype[Any]) -> None:
+    """Kernels have a variant for each kernel size, stride and padding; this is the one most used."""
+    x, weight, once = _ones(dtype, 1, 1, 3, 3), _ones(dtype, 1, 1, 3, 3), (1, 1)
+    settings = once, (once, once), once, 1
+    general_conv.general_conv2d_forward(x, weight, None, *settings)
+    general_conv.general_conv2d_input_gradient(x, weight, (3, 3), *settings)
+    general_conv.general_conv2d_weight_gradient(x, x, (3, 3), *settings)
 
 
 def _block(

@@ -53,6 +53,12 @@ def fused_conv_forward(
 
 
 @guarded
+def fused_renormalised(activation: Activation, norm: Norm) -> Activation:
+    """The activation with another norm: y stays, and its coefficients are made anew."""
+    return activation._replace(y=activation.y._replace(coefficients=coefficients_of(norm)), norm=norm)
+
+
+@guarded
 def fused_predict(x: Batch, blocks: Sequence[Block], to_maximum: bool) -> Any:
     """Blocks in evaluation: the last activation, or its global maximum, (N, F). Batchnorm is folded into the
     convolution, and only relu is left for the reader."""

@@ -1,7 +1,8 @@
 """The plan of a pooling: one table of integers that its kernels look into, and how they find a cell's windows there.
 
 A plan has IMAGE numbers for each image, and then the tables of `minicnn.geometry`. To kernels an array (N, C, H, W) is
-one image of N * C channels, since the channels of a pooling know nothing of each other.
+one image of N * C channels, since the channels of a pooling know nothing of each other. A general convolution has the
+same plan without tables.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from minicnn.backends.cuda.batches import image_table
 from minicnn.backends.cuda.runtime.device import inlined
 from minicnn.backends.cuda.runtime.device_array import constant
 from minicnn.geometry import windows_over
-from minicnn.images import Images
+from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair
 
 IMAGE = 10  # numbers of an image in a plan: those of x, those of y, and where its tables begin
@@ -38,9 +39,7 @@ def plan_of(
     tables = [rows, columns]
     if backward:
         tables += [list(map(windows_over, of_axis, sizes[:, axis])) for axis, of_axis in enumerate((rows, columns))]
-    images = np.zeros((len(sizes), IMAGE), np.int64)
-    images[:, X : X + 3] = image_table(sizes)
-    images[:, Y : Y + 3] = image_table(np.column_stack([list(map(len, rows)), list(map(len, columns))]))
+    images = _images(sizes, np.column_stack([list(map(len, rows)), list(map(len, columns))]))
     parts, begin = [images.reshape(-1)], images.size
     for place, of_images in enumerate(tables, start=ROWS):
         for n, table in enumerate(of_images):
@@ -48,6 +47,18 @@ def plan_of(
             parts.append(table.reshape(-1))
             begin += table.size
     return constant(np.concatenate(parts)), n_channels, len(images)
+
+
+def images_plan(x: Batch, y: Batch) -> tuple[Array, int]:
+    """The same without windows: the plan on the device, and how many images there are."""
+    sizes, out_sizes = (batch.sizes if isinstance(batch, Images) else np.array([batch.shape[2:]]) for batch in (x, y))
+    return constant(_images(sizes, out_sizes)), len(sizes)
+
+
+def _images(sizes: Array, out_sizes: Array) -> Array:
+    images = np.zeros((len(sizes), IMAGE), np.int64)
+    images[:, X : X + 3], images[:, Y : Y + 3] = image_table(sizes), image_table(out_sizes)
+    return images
 
 
 # In kernels.

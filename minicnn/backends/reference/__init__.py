@@ -12,6 +12,7 @@ from minicnn.backends.reference.fused import (
     fused_output,
     fused_output_backward,
     fused_predict,
+    fused_renormalised,
 )
 from minicnn.backends.reference.linear import (
     linear_bias_gradient,
@@ -32,6 +33,9 @@ from minicnn.backends.reference.mixed import (
     conv2d_forward,
     conv2d_input_gradient,
     conv2d_weight_gradient,
+    general_conv2d_forward,
+    general_conv2d_input_gradient,
+    general_conv2d_weight_gradient,
     max_pool2d_backward,
     max_pool2d_forward,
     relu_backward,

@@ -58,6 +58,11 @@ def fused_conv_forward(
     return Activation(y, norm, from_batch)
 
 
+def fused_renormalised(activation: Activation, norm: Norm) -> Activation:
+    """The activation (N, F, OH, OW) with another norm (F,)."""
+    return activation._replace(norm=norm)
+
+
 def fused_predict(x: Any, blocks: Sequence[Block], to_maximum: bool) -> Any:
     """Blocks in evaluation: a (N, F, OH, OW) for x (N, C, H, W), or the maximum of each channel, y (N, F).
 

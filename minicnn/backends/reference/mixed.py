@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minicnn.backends.reference import activation, batchnorm, conv, pooling
+from minicnn.backends.reference import activation, batchnorm, conv, general_conv, pooling
 from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair
 
@@ -121,6 +121,32 @@ def conv2d_bias_gradient(dy: Batch) -> Array:
     for d in dy:
         dbias += conv.conv2d_bias_gradient(d[None])
     return dbias
+
+
+@extends(general_conv.general_conv2d_forward)
+def general_conv2d_forward(x: Batch, weight: Array, bias: Array | None, *settings: Any) -> Batch:
+    plain = general_conv.general_conv2d_forward
+    if not isinstance(x, Images):
+        return plain(x, weight, bias, *settings)
+    return Images([plain(image[None], weight, bias, *settings)[0] for image in x])
+
+
+@extends(general_conv.general_conv2d_input_gradient)
+def general_conv2d_input_gradient(dy: Batch, weight: Array, input_size: Any, *settings: Any) -> Batch:
+    plain = general_conv.general_conv2d_input_gradient
+    if not isinstance(dy, Images):
+        return plain(dy, weight, input_size, *settings)
+    pairs = zip(dy, input_size.tolist(), strict=True)
+    return Images([plain(d[None], weight, size, *settings)[0] for d, size in pairs])
+
+
+@extends(general_conv.general_conv2d_weight_gradient)
+def general_conv2d_weight_gradient(dy: Any, x: Batch, *settings: Any) -> Array:
+    plain = general_conv.general_conv2d_weight_gradient
+    if not isinstance(x, Images):
+        return plain(dy, x, *settings)
+    of_images = [plain(d[None], image[None], *settings) for d, image in zip(dy, x, strict=True)]
+    return np.sum(of_images, axis=0)
 
 
 @extends(pooling.max_pool2d_forward)

@@ -39,8 +39,9 @@ def train(context: click.Context, names: tuple[str, ...], folder: Path, epochs: 
     tasks = operations_among(tasks_called(names))
     click.echo("checking which of your functions are right …", err=True)
     wrong = {}
-    for task in tasks:
+    for number, task in enumerate(tasks, start=1):
         verdict = check(folder / TASKS[task][0].file, task)
+        click.echo(f"{number} of {len(tasks)} checked", err=True)
         if not verdict.passed:
             wrong[task] = verdict
     if names:
@@ -58,8 +59,7 @@ def train(context: click.Context, names: tuple[str, ...], folder: Path, epochs: 
             "see minicnn learn check, or name one.",
             context,
         )
-    click.echo("training twice, with your functions and without …", err=True)
-    comparison = trained(load(folder, tasks), epochs, seed)
+    comparison = trained(load(folder, tasks), epochs, seed, click.echo)
     console = Console(highlight=False)
     console.print(_epochs(comparison))
     if comparison.operations:

@@ -86,7 +86,7 @@ class Recorder:
 
     @contextmanager
     def watching(self, network: Sequential, optimizer: Optimizer, epoch: int, loss: float) -> Iterator[None]:
-        """Within, the optimiser makes its step, and is watched."""
+        """Within, the optimiser makes its step, and is watched. Raises ValueError for a step before the last one."""
         cells, numbers, arrays = self._kept_of(network)
         last = next(reversed(numbers.kept), 0)
         if optimizer.steps < last:

@@ -12,6 +12,7 @@ import numpy as np
 import minicnn
 from minicnn.learn.exercises.arguments import batchnorm, convolution, dense, pooling, training
 from minicnn.learn.exercises.arguments.case import Arguments, Case
+from minicnn.learn.exercises.arguments.training import First
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.exercises.exercise import Task
 from minicnn.plain import Array
@@ -48,6 +49,10 @@ _CASES: dict[str, Callable[[np.random.Generator], Iterator[Case]]] = {
 }
 
 
+class Unusable(TypeError):
+    """What a function returned is not of the kind that was asked for."""
+
+
 def cases(task: str, seed: int) -> list[Case]:
     """The list of (label, arguments) for a task's name and a seed; all arrays are new."""
     return list(_CASES[task](np.random.default_rng(seed)))
@@ -62,20 +67,22 @@ def by_name(task: str, arguments: Arguments) -> dict[str, Any]:
 def results(task: str, function: Callable[..., Any], arguments: Arguments) -> dict[str, Array]:
     """A dict of what `function` returned and changed, by name.
 
-    Raises TypeError where it returned another number of things than asked for, or something that is no number.
+    Raises Unusable where it returned another number of things than asked for, or something that is no number.
     """
     _, definition = TASKS[task]
     returned = _returned(function, arguments, task)
-    if not definition.outputs:
+    if not definition.outputs or _nobody_needs_it(task, arguments):
         named = {}
     elif len(definition.outputs) == 1:
         named = {definition.outputs[0]: returned}
     else:
         if not isinstance(returned, (tuple, list)) or len(returned) != len(definition.outputs):
             got = f"{len(returned)} of them" if isinstance(returned, (tuple, list)) else type(returned).__name__
-            raise TypeError(f"expected the function to return {', '.join(definition.outputs)}, got {got}")
+            raise Unusable(f"expected the function to return {', '.join(definition.outputs)}, got {got}")
         named = dict(zip(definition.outputs, returned, strict=True))
     arrays = {name: _as_numbers(value, name) for name, value in named.items()}
+    if task in ONE_WINDOW:
+        _require_indices(returned, definition.outputs[0])
     return arrays | _changed(arguments, definition)
 
 
@@ -86,16 +93,29 @@ def _returned(function: Callable[..., Any], arguments: Arguments, task: str) -> 
     return function(*arguments)
 
 
+def _nobody_needs_it(task: str, arguments: Arguments) -> bool:
+    """Whether what the function returns is of no use to anyone, so that it may be anything: dx, without need_dx."""
+    return task == "sequential_backward" and by_name(task, arguments).get("need_dx") is False
+
+
 def _as_numbers(value: Any, name: str) -> Array:
     if value is None:
-        raise TypeError(f"expected the function to return {name}, got None; is there a `return`?")
+        raise Unusable(f"expected the function to return {name}, got None; is there a `return`?")
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise TypeError(f"expected {name} to be an array, got a ragged {type(value).__name__}") from error
+        raise Unusable(f"expected {name} to be an array, got a ragged {type(value).__name__}") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"expected {name} to be an array of numbers, got {type(value).__name__} of {array.dtype}")
+        raise Unusable(f"expected {name} to be an array of numbers, got {type(value).__name__} of {array.dtype}")
     return np.array(array, dtype=np.float64, order="C")
+
+
+def _require_indices(numbers: list[Any], name: str) -> None:
+    """Raise Unusable where a number is no int, since it will be an index."""
+    for number in numbers:
+        if not isinstance(number, (int, np.integer)) or isinstance(number, bool):
+            of = type(number).__name__
+            raise Unusable(f"expected {name} to be an int, since x[{name}] must work; got {number!r}, of type {of}")
 
 
 def _changed(arguments: Arguments, definition: Task) -> dict[str, Array]:
@@ -109,5 +129,10 @@ def _changed(arguments: Arguments, definition: Task) -> dict[str, Array]:
                 for name, layer in network.named_layers()
                 for key in layer.params
                 if key in layer.grads
+            }
+            arrays |= {
+                f"need_dx as {name} was asked": np.array(float(layer.asked_for_dx))
+                for name, layer in network.named_layers()
+                if isinstance(layer, First) and layer.asked_for_dx is not None
             }
     return arrays

@@ -8,6 +8,7 @@ the framework's (`source`); here are only the instructions.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from minicnn.learn.exercises import source
 
@@ -45,12 +46,17 @@ class Task:
 
     def arguments(self) -> list[str]:
         """The names of the function's arguments."""
-        return [argument.arg for argument in source.function_in(self.solution()).args.args]
+        return list(_arguments(self))
 
     def stub(self) -> str:
         """The text of the function as the learner gets it."""
         with_blanks = source.blank if self.from_blank else source.completion
         return _renamed(with_blanks(self.module, self.function, self.docstring), self.function, self.name)
+
+
+@lru_cache(maxsize=256)
+def _arguments(task: Task) -> tuple[str, ...]:
+    return tuple(argument.arg for argument in source.function_in(task.solution()).args.args)
 
 
 @dataclass(frozen=True)

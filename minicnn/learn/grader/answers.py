@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from minicnn.learn.diagnosis.agreement import agree
 from minicnn.learn.exercises import source
 from minicnn.learn.exercises.cases import cases, results
 from minicnn.learn.exercises.catalogue import TASKS
-from minicnn.learn.grader.differences import differing
 from minicnn.learn.mistakes import Mistake, of_task
 from minicnn.plain import Array
 
@@ -65,11 +65,6 @@ def _one_alike(expected: Outcome, given: Outcome) -> bool:
     if isinstance(expected, str) or isinstance(given, str):
         return expected == given
     return expected.keys() == given.keys() and all(agree(array, given[name]) for name, array in expected.items())
-
-
-def agree(expected: Array, got: Array) -> bool:
-    """Whether two arrays have one shape and the same numbers, up to rounding; NaN and infinity in the same places."""
-    return expected.shape == got.shape and not differing(expected, got).any()
 
 
 def function(task: str, mistakes: Iterable[Mistake]) -> Callable[..., Any]:

@@ -1,9 +1,9 @@
-"""The process that runs a learner's code: `python -m minicnn.learn.grader.child TASK FOLDER SEED …`.
+"""The process that runs a learner's code: `python -m minicnn.learn.grader.child TASK FOLDER BESIDE SEED …`.
 
 It judges nothing. It calls the learner's function on the cases of each seed and writes what came out, as
 numbers, into FOLDER; whatever the function prints, breaks or ends, the grader only reads these files afterwards.
 
-    learner.py           the learner's file, a copy
+    learner.py           the learner's file, a copy; modules beside the original, in BESIDE, can be imported
     now                  what it is doing, in case it never ends
     results.safetensors  arrays "seed/case/name", and as metadata a report, see `_run`
 """
@@ -19,14 +19,14 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 import minicnn
-from minicnn.learn.exercises.cases import cases, results
+from minicnn.learn.exercises.cases import Unusable, cases, results
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader.running import LONGEST_LINE
 from minicnn.plain import Array
@@ -37,8 +37,9 @@ PACKAGE = str(Path(minicnn.__file__).parent)
 
 def main(arguments: list[str]) -> None:
     """Run a task and write its results."""
-    task, folder, seeds = arguments[0], Path(arguments[1]), [int(seed) for seed in arguments[2:]]
+    task, folder, beside, seeds = arguments[0], Path(arguments[1]), arguments[2], [int(seed) for seed in arguments[3:]]
     _limit_resources()
+    sys.path.append(beside)  # at its end: modules of the learner's, and none in place of Python's
     np.seterr(all="ignore")  # what becomes infinite is seen in the results
     arrays, report = _run(folder / "learner.py", task, folder, seeds)
     save_file(arrays, folder / "results.part", {"report": json.dumps(report)})
@@ -54,19 +55,24 @@ def _run(file: Path, task: str, folder: Path, seeds: list[int]) -> tuple[dict[st
     now = folder / "now"
     now.write_text("reading the file", "utf-8")
     process = os.getpid()
-    namespace = {"__name__": "learner", "__file__": str(file)}
+    learner = ModuleType("learner")
+    learner.__file__ = str(file)
+    namespace = vars(learner)
+    sys.modules["learner"] = learner  # where dataclasses and pickle look for what the file defines
     try:
-        exec(compile(file.read_text("utf-8"), str(file), "exec"), namespace)
+        exec(compile(file.read_text("utf-8"), str(file), "exec", dont_inherit=True), namespace)
     except BaseException as error:
         return {}, {"error": _described(error, file)}
     function = namespace.get(task)
     if not callable(function):
         return {}, {"error": f"the file has no function {task}; was it renamed? `minicnn learn stub {task}` shows it"}
     tracer = _Tracer(file, task, function)
-    arrays, outcomes, out_of_memory = {}, [], None
+    arrays: dict[str, Array] = {}
+    outcomes: list[dict[str, Any]] = []
+    out_of_memory: dict[str, str] | None = None
     for seed, position, label, args in todo:
         now.write_text(f"the case “{label}”", "utf-8")
-        outcome = {"seed": seed, "position": position, "error": None, "kind": None, "changed": []}
+        outcome: dict[str, Any] = {"seed": seed, "position": position, "error": None, "kind": None, "changed": []}
         if out_of_memory:  # once is enough: each time takes long
             outcomes.append(outcome | out_of_memory)
             continue
@@ -91,19 +97,17 @@ def _run(file: Path, task: str, folder: Path, seeds: list[int]) -> tuple[dict[st
 
 
 class _Tracer:
-    """Calls a function and notes whose code runs meanwhile: the learner's, or the framework's of the same name."""
+    """Calls what the learner's file has under the task's name, a function or anything else that can be called, and
+    notes whether the framework's function of the same name runs meanwhile."""
 
     def __init__(self, file: Path, task: str, function: Callable[..., Any]) -> None:
         self.file, self.task = str(file), task
         self.function = function
-        self.compiled = hasattr(function, "py_func")  # by Numba, so that its calls need not be seen as Python's
-        in_python = getattr(function, "py_func", function)
-        self.code: CodeType | None = getattr(inspect.unwrap(in_python), "__code__", None)
         self.calls, self.watched = 0, True
         self.ours: str | None = None
 
     def called(self, *args: Any) -> Any:
-        self.calls += self.compiled and self._is_inside()
+        self.calls += 1
         threading.setprofile(self._note)  # in threads that are started meanwhile
         sys.setprofile(self._note)
         try:
@@ -114,12 +118,8 @@ class _Tracer:
             threading.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
-        if event != "call":
-            return
         code = frame.f_code
-        if code.co_filename == self.file:
-            self.calls += code is self.code and not self.compiled
-        elif code.co_filename.startswith(PACKAGE) and self._is_the_answer(frame):
+        if event == "call" and code.co_filename.startswith(PACKAGE) and self._is_the_answer(frame):
             self.ours = self.ours or f"{code.co_name} in {Path(code.co_filename).relative_to(PACKAGE)}"
 
     def _is_the_answer(self, frame: FrameType) -> bool:
@@ -131,24 +131,24 @@ class _Tracer:
         classes = [parent.__name__ for parent in type(frame.f_locals.get("self")).__mro__]
         return name == method and owner in classes
 
-    def _is_inside(self) -> bool:
-        return self._first_line() is not None
-
     def _first_line(self) -> int | None:
-        """Where the function begins in the learner's file; None where it stands elsewhere."""
-        if self.code is None or self.code.co_filename != self.file:
-            return None
-        return self.code.co_firstlineno
+        """Where the function begins in the learner's file; None for what is no function of that file."""
+        inside = getattr(self.function, "py_func", self.function)  # of what Numba compiled
+        code = getattr(inspect.unwrap(inside), "__code__", None)
+        return code.co_firstlineno if code is not None and code.co_filename == self.file else None
 
     def report(self) -> dict[str, Any]:
         ours = self.ours or self._compiled_answer()
         return {"calls": self.calls, "first_line": self._first_line(), "ours": ours, "watched": self.watched}
 
     def _compiled_answer(self) -> str | None:
-        """The framework's function, where Numba compiled it for a call: such calls are not seen as Python's."""
+        """The framework's function, where Numba compiled it for a call, or where it is what was called: such calls are
+        not seen as Python's."""
         definition = TASKS[self.task][1]
         answer = getattr(import_module(definition.module), definition.function, None)
-        return definition.function if getattr(answer, "overloads", None) else None
+        code = getattr(getattr(self.function, "py_func", None), "__code__", None)
+        is_ours = code is not None and code.co_filename.startswith(PACKAGE)
+        return definition.function if is_ours or getattr(answer, "overloads", None) else None
 
 
 def _described(error: BaseException, file: Path) -> str:
@@ -157,11 +157,12 @@ def _described(error: BaseException, file: Path) -> str:
         return f"line {error.lineno}: {(error.text or '').strip()[:LONGEST_LINE]}\n{type(error).__name__}: {error.msg}"
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == str(file):
-            text = linecache.getline(str(file), frame.lineno or 0).strip()[:LONGEST_LINE]
-            lines.append(f"line {frame.lineno}, in {frame.name}: {text}")
+        if Path(frame.filename).parent in (file.parent, Path(sys.path[-1])):
+            text = linecache.getline(frame.filename, frame.lineno or 0).strip()[:LONGEST_LINE]
+            of = "" if frame.filename == str(file) else f" of {Path(frame.filename).name}"
+            lines.append(f"line {frame.lineno}{of}, in {frame.name}: {text}")
     shown = lines if len(lines) <= 6 else [*lines[:3], f"… {len(lines) - 6} more …", *lines[-3:]]
-    message = f"{type(error).__name__}: {error}".rstrip(": ")
+    message = str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}".rstrip(": ")
     return "\n".join([*shown, message[:2000]])
 
 

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.learn.diagnosis import Evidence, Observed, explained
+from minicnn.learn.diagnosis.agreement import agree, differing
 from minicnn.learn.exercises import source
-from minicnn.learn.exercises.cases import by_name, cases
+from minicnn.learn.exercises.cases import Unusable, by_name, cases
 from minicnn.learn.exercises.catalogue import TASKS
 from minicnn.learn.grader import answers
-from minicnn.learn.grader.differences import around, differing, digits_that_differ, patterns, worst_index
+from minicnn.learn.grader.differences import around, digits_that_differ, worst_index
 from minicnn.learn.grader.running import LONGEST_LINE, SECONDS, TEXT, Execution, Key, run
 
 PASSED, BLANK, WRONG, BROKEN = "passed", "blank", "wrong", "broken"
-SMALL = 16  # numbers in an argument, up to which it is shown
+SMALL = 24  # numbers in an argument, up to which it is shown
 LARGEST_FILE = 1 << 20  # bytes
 
 
@@ -67,10 +69,8 @@ def check(file: str | Path, task: str, seconds: float = SECONDS) -> Verdict:
     """
     exercise, _ = TASKS[task]
 
-    def verdict(
-        status: str, headline: str, *details: str, mistakes: tuple[str, ...] = (), printed: str = "", took: float = 0.0
-    ) -> Verdict:
-        return Verdict(task, exercise.name, status, headline, details, mistakes, printed, took)
+    def verdict(status: str, headline: str, *details: str) -> Verdict:
+        return Verdict(task, exercise.name, status, headline, details)
 
     text = _text(Path(file))
     if isinstance(text, tuple):
@@ -78,17 +78,21 @@ def check(file: str | Path, task: str, seconds: float = SECONDS) -> Verdict:
     before = _without_running(text, task)
     if before is not None:
         return verdict(*before)
-    ran = run(text, task, seconds)
+    return verdict_on(task, run(text, task, Path(file).resolve().parent, seconds))
+
+
+def verdict_on(task: str, ran: Execution) -> Verdict:
+    """The verdict on the results of running a task's function."""
     judged = _judged(task, ran)
-    if not judged["details"] and judged["status"] == PASSED:
-        judged["details"] = (_whose_code(task, ran),)
-    return verdict(
+    return Verdict(
+        task,
+        TASKS[task][0].name,
         judged["status"],
         judged["headline"],
-        *judged["details"],
-        mistakes=judged.get("mistakes", ()),
-        printed=ran.printed,
-        took=round(ran.seconds, 3),
+        tuple(judged["details"]),
+        tuple(judged.get("mistakes", ())),
+        ran.printed,
+        round(ran.seconds, 3),
     )
 
 
@@ -133,11 +137,8 @@ def _judged(task: str, ran: Execution) -> dict[str, Any]:
         return _broken("it gave no result", ran.broken)
     kinds = {case["kind"] for case in ran.cases.values()}
     if len(kinds) == 1 and all(case["error"] for case in ran.cases.values()):
-        return _broken("it stopped with an error", _shown(task, ran, (ran.seeds[0], 0), None))
-    if not ran.calls["calls"] and not ran.calls["ours"]:
-        return _broken(
-            "none of your code ran", f"The function {task} must be written in your own file, with `def {task}(…):`."
-        )
+        headline = "what it returns cannot be used" if kinds == {Unusable.__name__} else "it stopped with an error"
+        return _broken(headline, _shown(task, ran, (ran.seeds[0], 0), None))
     if ran.calls["ours"]:
         return _broken(
             "it was not your code that did the work",
@@ -151,7 +152,7 @@ def _judged(task: str, ran: Execution) -> dict[str, Any]:
     wrong = _first_wrong(task, ran)
     if wrong is None:
         changed = _changed_argument(task, ran)
-        return changed or {"status": PASSED, "headline": "right", "details": ()}
+        return changed or {"status": PASSED, "headline": "right", "details": (_whose_code(task, ran),)}
     together = answers.named(task, ran.outcomes())
     if together:
         details = [
@@ -167,8 +168,13 @@ def _judged(task: str, ran: Execution) -> dict[str, Any]:
             "mistakes": tuple(mistake.name for mistake in together),
         }
     error = ran.cases[wrong[0]]["error"]
-    shown = "\n".join([_shown(task, ran, *wrong), *_patterns(task, ran, *wrong)])
-    return {"status": BROKEN if error else WRONG, "headline": "not right yet", "details": (shown,)}
+    with np.errstate(all="ignore"):
+        said = explained(evidence_of(task, ran))
+    return {
+        "status": BROKEN if error else WRONG,
+        "headline": "not right yet",
+        "details": (*said, _shown(task, ran, *wrong)),
+    }
 
 
 def _broken(headline: str, *details: str) -> dict[str, Any]:
@@ -184,7 +190,7 @@ def _first_wrong(task: str, ran: Execution) -> tuple[Key, str | None] | None:
                 return key, None
             for name, array in expected.items():
                 got = ran.arrays.get((seed, position, name))
-                if got is None or not answers.agree(array, got):
+                if got is None or not agree(array, got):
                     return key, name
     return None
 
@@ -213,19 +219,16 @@ def _shown(task: str, ran: Execution, key: Key, name: str | None) -> str:
     return "\n".join(lines)
 
 
-def _patterns(task: str, ran: Execution, key: Key, name: str | None) -> list[str]:
-    """What the wrong numbers called `name` have in common, in the first wrong case and in the others."""
-    if name is None:
-        return []
-    wrong = []
+def evidence_of(task: str, ran: Execution) -> Evidence:
+    """All cases that were run, with what is right and what came out."""
+    observed = []
     for seed in ran.seeds:
-        for position, (_, arguments) in enumerate(cases(task, seed)):
-            expected, got = answers.right(task, seed)[position].get(name), ran.arrays.get((seed, position, name))
-            if (seed, position) < key or expected is None or got is None or answers.agree(expected, got):
-                continue
-            arrays = {n: value for n, value in by_name(task, arguments).items() if isinstance(value, np.ndarray)}
-            wrong.append((expected, got, name, arrays))
-    return patterns(wrong) if wrong else []
+        expected = answers.right(task, seed)
+        for position, (label, arguments) in enumerate(cases(task, seed)):
+            failed = ran.cases[seed, position]["error"]
+            got = {name: array for (*key, name), array in ran.arrays.items() if key == [seed, position]}
+            observed.append(Observed(label, arguments, expected[position], None if failed else got))
+    return Evidence(task, observed)
 
 
 def _changed_argument(task: str, ran: Execution) -> dict[str, Any] | None:
@@ -249,7 +252,8 @@ def _changed_argument(task: str, ran: Execution) -> dict[str, Any] | None:
 def _whose_code(task: str, ran: Execution) -> str:
     """The sentence that shows that it was the learner's code."""
     calls, line, many = ran.calls["calls"], ran.calls["first_line"], len(ran.cases)
-    return f"Right in all {many} cases: your {task} (line {line} of your file) was called {calls} times for them."
+    where = f" (line {line} of your file)" if line else ""
+    return f"Right in all {many} cases: your {task}{where} was called {calls} times for them."
 
 
 def _assignments(task: str, arguments: tuple[Any, ...]) -> list[str]:

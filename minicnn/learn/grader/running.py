@@ -47,8 +47,8 @@ class Execution:
         arrays: dict from (seed, position, name) to an array.
         cases: dict from (seed, position) to {"error", "kind", "changed"}: the error for the learner to read, its class,
             and the positions of the arguments that were changed.
-        calls: whose code ran: {"calls", "first_line", "ours", "watched"}, how often the learner's, where it begins, the
-            framework's function if that ran as well, and whether it was seen to the end.
+        calls: whose code ran: {"calls", "first_line", "ours", "watched"}, how often the learner's was called, where it
+            begins, the framework's function if that ran as well, and whether it was seen to the end.
         printed: what the learner's code printed.
         seconds: how long it took, the start of Python included.
     """
@@ -62,7 +62,7 @@ class Execution:
     seconds: float = 0.0
 
     def outcomes(self) -> dict[int, list[dict[str, Array] | str]]:
-        """For each seed the list of its resultss cases: a dict of arrays, or the name of an error's class."""
+        """For each seed the list of its cases: a dict of arrays, or the name of an error's class."""
         found: dict[int, list[dict[str, Array] | str]] = {seed: [] for seed in self.seeds}
         for (seed, position), case in sorted(self.cases.items()):
             arrays = {name: array for (*key, name), array in self.arrays.items() if key == [seed, position]}
@@ -70,17 +70,18 @@ class Execution:
         return found
 
 
-def run(text: str, task: str, seconds: float = SECONDS) -> Execution:
+def run(text: str, task: str, beside: Path, seconds: float = SECONDS) -> Execution:
     """Run the function of a task in a learner's file, given as text. Returns a `Execution`; whatever the code does.
 
-    The cases are those of two seeds that are always the same, and of a random one.
+    Modules in the folder `beside` can be imported, as they can where the file lies there. The cases are those of two
+    seeds that are always the same, and of a random one.
     """
     seeds = (*SEEDS, secrets.randbelow(1 << 30))
     started = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="minicnn-learn-"))
     try:
         (folder / "learner.py").write_text(text, "utf-8")
-        ended, printed = _process(task, folder, seeds, seconds)
+        ended, printed = _process(task, folder, beside, seeds, seconds)
         took = time.perf_counter() - started
         try:
             arrays, report = _results(folder / "results.safetensors", task, seeds)
@@ -94,9 +95,9 @@ def run(text: str, task: str, seconds: float = SECONDS) -> Execution:
     return Execution(seeds, None, arrays, report["cases"], report["calls"], printed, took)
 
 
-def _process(task: str, folder: Path, seeds: tuple[int, ...], seconds: float) -> tuple[int | None, str]:
+def _process(task: str, folder: Path, beside: Path, seeds: tuple[int, ...], seconds: float) -> tuple[int | None, str]:
     """(exit status, what was printed) of the learner's process; the status is None where it had to be ended."""
-    command = [sys.executable, "-m", "minicnn.learn.grader.child", task, str(folder), *map(str, seeds)]
+    command = [sys.executable, "-m", "minicnn.learn.grader.child", task, str(folder), str(beside), *map(str, seeds)]
     with open(folder / "printed", "w+b") as printed:
         process = subprocess.Popen(
             command,

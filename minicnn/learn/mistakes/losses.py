@@ -169,6 +169,29 @@ MISTAKES = (
     ),
     Mistake(
         "nll_loss_backward",
+        "softmax minus one-hot, divided by N",
+        {
+            "    return d_log_p": "    d_log_p = np.exp(log_p)\n    d_log_p[np.arange(n_images), targets] -= 1\n"
+            "    return d_log_p / n_images"
+        },
+        "This is (softmax - one-hot) / N: the gradient with respect to the scores *before* the log-softmax, "
+        "for equal class "
+        "weights and without label smoothing.",
+        "With respect to what is this gradient asked for? In the formula of the loss, what does log_p[n, 1] "
+        "stand next to?",
+    ),
+    Mistake(
+        "nll_loss_backward",
+        "neither class weights nor smoothing",
+        {
+            "    return d_log_p": "    d_log_p = np.zeros_like(log_p)\n"
+            "    d_log_p[np.arange(n_images), targets] = -1 / n_images\n    return d_log_p"
+        },
+        "This is right for equal class weights and without label smoothing only.",
+        "Which arguments of the function does your answer not use?",
+    ),
+    Mistake(
+        "nll_loss_backward",
         "class weights forgotten",
         {"(1 - label_smoothing) * target_weights\n": "(1 - label_smoothing)\n"},
         "Where all class weights are 1 you are right; with others each image counts the same.",

@@ -9,8 +9,30 @@ MISTAKES = (
         "max_pool2d_backward",
         "= for +=",
         {WIN: WIN.replace("+=", "=")},
-        "Where windows overlap, a cell that won twice keeps the gradient of its last window only.",
-        "If one cell is the maximum of two windows, by how much does the loss grow when it grows a little?",
+        "Where windows overlap, a cell that won twice keeps the gradient of its last window only: that of =, "
+        "and in NumPy "
+        "also of += with an array of indices in which a cell stands twice.",
+        "If one cell is the maximum of two windows, by how much does the loss grow when it grows a little? "
+        "And what does "
+        "NumPy's documentation say of np.add.at?",
+    ),
+    Mistake(
+        "max_pool2d_backward",
+        "all cells of the window",
+        {
+            WIN: "(top, bottom, _), (left, right, _) = rows[p], columns[q]\n"
+            "            cells = (np.arange(top, bottom)[:, None] * width + np.arange(left, right)).ravel()\n"
+            "            dx[:, :, cells] += dy[:, :, p, q, None]"
+        },
+        "Every cell of a window gets the whole of its gradient.",
+        "If a cell that did *not* win grows by a tiny bit, does the maximum change?",
+    ),
+    Mistake(
+        "max_pool2d_backward",
+        "the first cell of the window",
+        {WIN: "first = rows[p][0] * width + columns[q][0]\n            dx[:, :, first] += dy[:, :, p, q]"},
+        "The gradient of a window goes to its first cell, at the top left.",
+        "Which cell did forward take the number from? Which of the arguments remembers it?",
     ),
     Mistake(
         "max_pool2d_backward",

@@ -66,6 +66,16 @@ MISTAKES = (
     ),
     Mistake(
         "sgd_step_",
+        "the velocity as a step downhill",
+        {
+            "velocity += g": "velocity -= lr * g",
+            SGD: "param += momentum * velocity - lr * g if nesterov else velocity",
+        },
+        "Your velocity holds the learning rate and the minus: it is the step itself, as Keras has it.",
+        "Here the velocity adds up gradients. Where does lr come in, if it is changed in the middle of training?",
+    ),
+    Mistake(
+        "sgd_step_",
         "Nesterov always",
         {SGD: "param -= lr * (g + momentum * velocity)"},
         "With Nesterov you are right. Without it you still look ahead.",
@@ -221,6 +231,19 @@ MISTAKES = (
         {"first.backward(dy, need_dx=need_dx)": "first.backward(dy)"},
         "You ask the first layer for its dx even where nobody needs it.",
         "What is need_dx for, and which layer should hear of it?",
+    ),
+    Mistake(
+        "cross_entropy_loss_backward",
+        "softmax minus one-hot, divided by N",
+        {
+            "return self.ops.log_softmax_backward(d_log_p, log_p)": "softmax = math.e**log_p\n"
+            "    softmax[range(len(targets)), targets] -= 1\n    return softmax / len(targets)"
+        },
+        "This is (softmax - one-hot) / N, which is right only where all class weights are equal and nothing "
+        "is smoothed.",
+        "By what does the loss divide, where an image of a rare class counts three times? And what is asked "
+        "of the other "
+        "classes under label smoothing?",
     ),
     Mistake(
         "cross_entropy_loss_backward",

@@ -166,7 +166,8 @@ def record(
 
     Args:
         module: a `torch.nn.Module`; it stays as it is. A minicnn network is taken as well.
-        x, y, loss, optimizer, lr, training: see `compare`.
+        x, y: a batch, (N, C, H, W) or (N, D), and its labels (N,).
+        loss, optimizer, lr, training: see `compare`.
         path: where the file is written.
 
     Raises what `compare` raises, and OSError where the file cannot be written.

@@ -3,8 +3,9 @@
 An array agrees where no number is off by more than the tolerance times a scale, the largest magnitude of the other
 side's array. Where that would ask for more digits than there are, the scale is a larger one:
 
-    gradient of a parameter   the largest gradient of its layer's parameters: that of a bias before batchnorm is 0 but
-                              for rounding
+    gradient of a parameter   the largest gradient of its layer's parameters; and where a batchnorm follows, what
+                              rounding makes of a sum over all pixels of its dx, which is truly 0 for a bias
+    output of batchnorm       what rounding of x becomes in it: the pixels of a channel may differ in their last digits
     dx of batchnorm           the largest of dy * slope, slope = weight / sqrt(var + eps): it is a difference of such
     dx of log-softmax         the largest of dy, for the same reason
     gradient of the loss      1 / N
@@ -26,27 +27,14 @@ from functools import partial
 import numpy as np
 
 from minicnn.plain import Array
+from minicnn.verify.compare.difference import Difference, measured
 from minicnn.verify.compare.layers import Replay
 from minicnn.verify.compare.pairing import Ends, Segment, ends
+from minicnn.verify.compare.rounding import ROUNDINGS, floor_of_dx, floor_of_sum, largest, rounding_of_batchnorm
 from minicnn.verify.compare.trace import MaybeArray, Trace
 
 SAME, DIFFERS, FOLLOWS = "same", "differs", "follows"
-ROUNDINGS = 4  # of a parameter, that its step may add
 WINOGRAD = 3  # times the tolerance; errors of 1.1e-5 of the largest were measured
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How two arrays differ: agrees or not; the worst place with both numbers, the error there and what is allowed,
-    both relative to the scale; or, where they cannot be measured, the problem as a word and in a sentence."""
-
-    agrees: bool
-    index: tuple[int, ...] = ()
-    here: float = 0.0
-    there: float = 0.0
-    error: float = 0.0
-    allowed: float = 0.0
-    problem: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,33 +52,6 @@ class Row:
     what: str
     status: str
     difference: Difference
-
-
-def measured(here: Array, there: Array, limit: float | Array, unit: float) -> Difference:
-    """The `Difference` of two arrays that may be `limit` apart, a number or an array; errors are relative to `unit`."""
-    here, there = np.asarray(here), np.asarray(there)
-    if here.shape != there.shape:
-        return Difference(False, problem=("shape", f"its shape is {here.shape} here and {there.shape} there"))
-    a, b = here.astype(np.float64), there.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0, np.abs(a - b))
-        difference[~np.isfinite(difference)] = np.inf  # a NaN or an infinity on one side alone
-        limit = np.broadcast_to(limit, a.shape)
-        worst = np.unravel_index(np.argmax(difference - limit), a.shape)
-    off, allowed = float(difference[worst]), float(limit[worst])
-    return Difference(
-        bool((difference <= limit).all()),
-        tuple(map(int, worst)),
-        here[worst].item(),
-        there[worst].item(),
-        off / unit if unit else off and np.inf,
-        allowed / unit if unit else 0.0,
-    )
-
-
-def largest(array: Array) -> float:
-    """The largest magnitude of the finite numbers of an array."""
-    return float(np.abs(array[np.isfinite(array)]).max(initial=0))
 
 
 def judged(here: Trace, there: Trace, segments: list[Segment], replay: Replay, tolerance: float) -> list[Row]:
@@ -181,7 +142,9 @@ class _Judge:
         if here.y is None:
             yield self._failed(position, name, "output", lambda: self.replay.segment(segment, there).y)
             return
-        yield self._row(position, name, "output", here.y, there.y, lambda: self._alone(segment, there, "y", there.y))
+        alone = lambda: self._alone(segment, there, "y", there.y)  # noqa: E731
+        floor = rounding_of_batchnorm(self._kind(segment), there) / self.tolerance
+        yield self._row(position, name, "output", here.y, there.y, alone, floor=floor)
         for mine, other in segment.arrays.items():
             if mine in self.here.statistics and other in self.there.statistics:
                 yield self._of_array(position, segment, there, mine, "statistics")
@@ -209,7 +172,15 @@ class _Judge:
         if here.dx is None:
             yield self._failed(position, name, "dx", lambda: self.replay.segment(segment, there).dx)
         elif there.dx is not None:
-            yield self._row(position, name, "dx", here.dx, there.dx, alone, floor=self._floor_of_dx(segment, there))
+            yield self._row(
+                position,
+                name,
+                "dx",
+                here.dx,
+                there.dx,
+                alone,
+                floor=floor_of_dx(self._kind(segment), there, self.tolerance),
+            )
         elif there.dy is not None:
             yield Row(position, name, "dx", DIFFERS, _problem("missing", "no gradient comes back from it there"))
 
@@ -217,7 +188,8 @@ class _Judge:
         other = segment.arrays[mine]
         if mine in self.here.grads and other in self.there.grads:
             gradients = [self.there.grads[name] for name in segment.arrays.values() if name in self.there.grads]
-            yield self._of_array(position, segment, there, mine, "grads", max(map(largest, gradients)))
+            floor = max(*map(largest, gradients), self._floor_of_sum(position, there, other))
+            yield self._of_array(position, segment, there, mine, "grads", floor)
         elif mine in self.here.grads:
             problem = "it has no gradient there: it is not learned (requires_grad), or does not lead to the loss"
             yield Row(
@@ -271,15 +243,17 @@ class _Judge:
         problem = _problem("fails", f"it fails here with {type(failure.error).__name__}: {failure.error}")
         return Row(layer, name, what, DIFFERS if alone() is None else FOLLOWS, problem)
 
-    def _floor_of_dx(self, segment: Segment, there: Ends) -> float:
-        kind = self.there.calls[segment.there.start].kind if segment.is_pair else None
-        if there.dy is None or kind not in ("BatchNorm2d", "LogSoftmax"):
-            return 0.0
-        slope = 1.0
-        if kind == "BatchNorm2d" and there.x.ndim == 4:
-            x, y = (array.astype(np.float64).std(axis=(0, 2, 3)) for array in (there.x, there.y))
-            slope = (y[x > 0] / x[x > 0]).max(initial=0)
-        return largest(there.dy) * slope
+    def _kind(self, segment: Segment) -> str | None:
+        return self.there.calls[segment.there.start].kind if segment.is_pair else None
+
+    def _floor_of_sum(self, position: int, there: Ends, name: str) -> float:
+        _, segment, *_ = self.segments[position]
+        after, after_ends = None, None
+        if position + 1 < len(self.segments):
+            _, following, _, after_ends = self.segments[position + 1]
+            after = self._kind(following)
+        floor = floor_of_sum(self._kind(segment), there, after, after_ends, self.tolerance)
+        return floor * (largest(there.x) if self.there.before[name].ndim > 1 else 1.0)
 
     def _name(self, segment: Segment) -> str:
         return segment_name(self.here, self.there, segment)

@@ -68,10 +68,24 @@ def calls_of(network: Sequential) -> tuple[list[LayerCall], list[Layer]]:
         }
         kind = next((kind for kind, cls in KINDS.items() if isinstance(layer, cls)), type(layer).__name__)
         is_network = isinstance(layer, Sequential)
-        text = type(layer).__name__ if is_network else repr(layer)
+        text = type(layer).__name__ if is_network else _text(layer)
         calls.append(LayerCall(name, kind, kind not in KINDS and not is_network, text, owns))
         layers.append(layer)
     return calls, layers
+
+
+# Settings of layers that change the numbers and that a repr leaves out where they are the usual ones.
+LEFT_OUT = ("groups", "dilation", "ceil_mode", "count_include_pad")
+
+
+def _text(layer: Layer) -> str:
+    """A layer's repr, and with it the settings that it leaves out."""
+    text = repr(layer)
+    left_out = [f"{name}={getattr(layer, name)}" for name in LEFT_OUT if hasattr(layer, name)]
+    if isinstance(layer, library.BatchNorm2d):
+        left_out.append("training mode" if layer.training else "evaluation mode")
+    shown = [setting for setting in left_out if setting not in text]
+    return f"{text} [{', '.join(shown)}]" if shown else text
 
 
 def traced(network: Sequential, setup: Setup, loss: ClassificationLoss, optimizer: Optimizer) -> Trace:

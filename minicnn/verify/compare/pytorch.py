@@ -22,6 +22,9 @@ from minicnn.verify.compare.setup import Setup, made_loss
 from minicnn.verify.compare.trace import LayerCall, Trace
 from minicnn.verify.isolate import own_copy
 
+# Settings of layers of torch.nn that change the numbers and that a repr may leave out.
+LEFT_OUT = ("groups", "dilation", "padding_mode", "ceil_mode", "count_include_pad", "divisor_override")
+
 
 def traced(module: torch.nn.Module, setup: Setup, who: str) -> Trace:
     """The `Trace` of one training step of a copy of `module`; it stays as it is, and so do PyTorch's random numbers.
@@ -86,7 +89,13 @@ def _optimizer_step(trace: Trace, module: torch.nn.Module) -> None:
     params = dict(module.named_parameters(remove_duplicate=False))
     if params:
         name, settings = trace.setup.optimizer
-        getattr(torch.optim, name)(module.parameters(), **settings).step()
+        settings = dict(settings)
+        groups: Any = module.parameters()
+        if not settings.pop("decay_vectors", True):
+            vectors = [param for param in module.parameters() if param.ndim < 2]
+            others = [param for param in module.parameters() if param.ndim >= 2]
+            groups = [{"params": others}, {"params": vectors, "weight_decay": 0.0}]
+        getattr(torch.optim, name)(groups, **settings).step()
     trace.after = {name: _numpy(param) for name, param in params.items()}
 
 
@@ -108,6 +117,7 @@ class _Call:
     given: torch.Tensor
     clone: torch.Tensor
     version: int  # of the clone before; another one after says that the layer works in place
+    text: str = ""
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def note_gradient(self, key: str, tensor: torch.Tensor) -> None:
@@ -134,7 +144,7 @@ class _Watch:
             call = None
             if len(args) == 1 and not kwargs and _is_plain(args[0]):
                 clone = args[0].clone()
-                call = _Call(name, module, args[0], clone, clone._version, {"x": _numpy(clone)})
+                call = _Call(name, module, args[0], clone, clone._version, _text(module), {"x": _numpy(clone)})
                 call.note_gradient("dx", clone)
                 args = (clone,)
             else:
@@ -176,8 +186,18 @@ class _Watch:
             owns = {key: f"{prefix}{key}" for key in keys if f"{prefix}{key}" in kept}
             name = call.name if number == 1 else f"{call.name} (call {number})"
             kind, own = _kind(call.module)
-            found.append(LayerCall(name, kind, own, repr(call.module), owns, **call.arrays))
+            found.append(LayerCall(name, kind, own, call.text, owns, **call.arrays))
         return found
+
+
+def _text(module: torch.nn.Module) -> str:
+    """A module's repr, and with it the settings that PyTorch leaves out of it."""
+    left_out = [f"{name}={getattr(module, name)}" for name in LEFT_OUT if hasattr(module, name)]
+    if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+        left_out.append("training mode" if module.training else "evaluation mode")
+    text = repr(module)
+    shown = [setting for setting in left_out if setting not in text]
+    return f"{text} [{', '.join(shown)}]" if shown else text
 
 
 def _is_plain(value: object) -> bool:

@@ -7,6 +7,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from minicnn.io.html import preformatted
 from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, Row, segment_name
 from minicnn.verify.compare.pairing import Segment, ends, same
 from minicnn.verify.compare.trace import Trace
@@ -53,6 +54,9 @@ class Comparison:
             return f"Comparison({len(self.rows)} arrays agree)"
         return f"Comparison(first divergence: {_array_in_words(self.first)})"
 
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
+
     def __rich__(self) -> Group:
         words: list[Text | Table] = [Text(_headline(self)), _table(self), Text(_legend(self), style="dim")]
         words += [Text(_verdict(self), style=COLOURS[SAME] if self else "bold red")]
@@ -61,7 +65,8 @@ class Comparison:
 
 def _headline(comparison: Comparison) -> str:
     setup = comparison.here.setup
-    settings = ", ".join(f"{name}={value}" for name, value in setup.optimizer.settings.items() if value)
+    given = {name: value for name, value in setup.optimizer.settings.items() if value or name == "decay_vectors"}
+    settings = ", ".join(f"{name}={value}" for name, value in given.items())
     mode = "training" if setup.training else "evaluation"
     return (
         f"here: minicnn    there: {comparison.there.source}    x {setup.x.shape} {setup.x.dtype}, {mode} mode, "

@@ -88,6 +88,8 @@ def optimizer_spec(optimizer: object, who: str) -> Spec:
     for kind in OPTIMIZERS:
         if isinstance(optimizer, kind):
             settings = {name: getattr(optimizer, name) for name in kind.settings}
+            if settings["decay_vectors"]:
+                del settings["decay_vectors"]  # as before, which earlier recordings do not name
             return Spec(kind.__name__, {n: list(v) if isinstance(v, tuple) else v for n, v in settings.items()})
     names = ", ".join(kind.__name__ for kind in OPTIMIZERS)
     raise TypeError(

@@ -14,16 +14,19 @@ from minicnn.layers.initialisation import as_generator
 from minicnn.losses import Loss
 from minicnn.network import Sequential
 from minicnn.plain import Array
-from minicnn.verify.gradcheck.arrays import flat, require_finite, rms
-from minicnn.verify.gradcheck.passes import backend_of, both_passes, float64_copy, params_of, parts_of
+from minicnn.verify.gradcheck.arrays import flat, like, require_finite, rms
+from minicnn.verify.gradcheck.passes import backend_of, both_passes, float64_copy, memories, params_of, parts_of, redraw
 from minicnn.verify.gradcheck.quotients import Function
-from minicnn.verify.gradcheck.report import GradientReport
+from minicnn.verify.gradcheck.report import WRONG, GradientReport
 from minicnn.verify.gradcheck.verdict import checked_array
 from minicnn.verify.isolate import own_copy
 
 # Gradients up to this part of |dy| * rms(y) are near zero; of numbers a above 1, up to this part of it divided by a,
 # since y changes in proportion. Rounding makes some 1e-11 of it where the truth is 0.
 NEARLY_ZERO = 1e-6
+
+# What a second x has among its numbers: this share of them, of a magnitude between these.
+SHARE_OF_LARGE, LARGE = 0.25, (6.5, 12.0)
 
 # And up to this part of a loss above 1. One near 0 is mostly the log of 1 and some, and moves in steps of 1e-16.
 NEARLY_ZERO_OF_LOSS = 1e-9
@@ -48,6 +51,11 @@ def gradcheck(
     A gradient that is near zero on both sides shows nothing, nor do many kinks, nor very few elements: such a check is
     refused, not passed. In a network a single parameter may be near zero if another of the same layer passes, as the
     bias of a convolution before batchnorm must be.
+
+    The contract of a layer is held as well: x and dy are not written to, gradients are assigned and not added to, and
+    nothing is kept of an earlier pass. And what passes is tried once more with less for a mistake to hide in:
+    parameters whose numbers are all alike, as the weights 1 of a new batchnorm, are drawn anew; one image becomes two;
+    and among the numbers of x are some beyond ±6. Where that finds a mistake, the report is of that check.
 
     The check is of this x and this mode. Best is a small x that no mistake can hide in: several images, H ≠ W, more
     than one channel, random numbers of about 1. What it cannot see is a forward and a backward that are wrong together.
@@ -112,7 +120,36 @@ def gradcheck(
 
         few_threads = one_thread()  # for thousands of small passes the others cost more than they do
     with few_threads, np.errstate(all="ignore"):  # what is not finite is found below, and is said with its place
-        return _checked(layer, x, y, loss, elements, rng)
+        report = _checked(layer, x, y, loss, elements, rng)
+        found = _wider(layer, x, y, loss, elements, rng) if report else None
+        return report if found is None else found
+
+
+def _wider(
+    layer: Layer, x: Array | Images, labels: Any, loss: Loss | None, elements: int, rng: np.random.Generator
+) -> GradientReport | None:
+    """The report of a check that finds a mistake which this x hides; None where it finds none.
+
+    With parameters whose numbers are not all alike, with two images where x has one, and with numbers beyond ±6 among
+    those of x, where a clipped activation shows. Whatever cannot take such an x is not asked for more than it can.
+    """
+    wide = flat(x).copy()
+    some = rng.random(wide.size) < SHARE_OF_LARGE
+    wide[some] = np.sign(wide[some]) * rng.uniform(*LARGE, int(some.sum()))
+    wider = like(x, wide)
+    if isinstance(wider, np.ndarray) and len(wider) == 1 and wider.ndim > 1:
+        wider = np.concatenate([wider, rng.permutation(flat(x)).reshape(x.shape)])
+        labels = None if labels is None else np.concatenate([labels, labels])
+    redraw(layer, rng)
+    for another in (like(x, flat(x).copy()), wider):
+        try:
+            of_another = None if labels is None else labels[: len(another)]
+            report = _checked(layer, another, of_another, loss, elements, rng)
+        except Exception:  # this is more than was asked for: an x out of a layer's range, or of another size
+            continue
+        if report.verdict == WRONG:
+            return report
+    return None
 
 
 def _checked(
@@ -123,7 +160,8 @@ def _checked(
     states = [(f"state {key!r}", array) for part in parts_of(layer) for key, array in part.state.items()]
     for name, array in [("x", x), *params.items(), *states]:
         require_finite(array, name)
-    output, dy, gradients = both_passes(layer, x, labels, loss, params, rng)
+    fresh = float64_copy(layer)
+    output, dy, gradients, breaches = both_passes(layer, x, labels, loss, params, rng)
     near_zero = NEARLY_ZERO * np.linalg.norm(flat(dy)) * rms(flat(output))
     function = Function(layer, x, labels, loss, dy)
     if loss is not None:
@@ -133,12 +171,19 @@ def _checked(
             f"gradcheck: {type(layer).__name__}.forward gave another output the second time, for the same input; "
             "there is no derivative of a function that changes. Fix its random numbers, or whatever it alters"
         )
+    breaches += memories(layer, fresh, x, dy, gradients, rng)
     arrays = [
         checked_array(function, name, array, gradients[name], near_zero, elements, rng)
         for name, array in [("x", x), *params.items()]
     ]
     names = tuple(name for name, _ in layer.named_layers()) if isinstance(layer, Sequential) else ()
-    return GradientReport(_described(layer, x, loss), tuple(arrays), names)
+    return GradientReport(_described(layer, x, loss), tuple(arrays), names, tuple(breaches), _is_random(x))
+
+
+def _is_random(x: Array | Images) -> bool:
+    """Whether x is as it should be: numbers of about 1, no two alike."""
+    numbers = flat(x)
+    return bool(len(np.unique(numbers)) == numbers.size and 0.1 <= rms(numbers) <= 10)
 
 
 def _described(layer: Layer, x: Array | Images, loss: Loss | None) -> str:

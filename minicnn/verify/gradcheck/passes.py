@@ -61,23 +61,89 @@ def both_passes(
     loss: Loss | None,
     params: dict[str, Array],
     rng: np.random.Generator,
-) -> tuple[Array | Images, Array | Images, dict[str, Array | Images]]:
-    """(output, dy, gradients by name) of one forward and one backward."""
-    name = type(layer).__name__
-    output = checked_copy(layer.forward(checked_copy(x)), f"gradcheck: the output of {name}.forward")
+) -> tuple[Array | Images, Array | Images, dict[str, Array | Images], list[str]]:
+    """(output, dy, gradients by name, breaches) of one forward and one backward. The breaches are sentences: what was
+    written to that is not the layer's own."""
+    name, breaches = type(layer).__name__, []
+    given = checked_copy(x)
+    output = checked_copy(layer.forward(given), f"gradcheck: the output of {name}.forward")
+    if not np.array_equal(flat(given), flat(x)):
+        breaches.append(f"{name}.forward writes into its input x, which is the output of the layer before")
     require_finite(output, f"the output of {name}.forward")
     if loss is None:
         dy = like(output, rng.standard_normal(flat(output).size))
     else:
         loss.forward(checked_copy(output), labels)
         dy = checked_copy(loss.backward(), f"gradcheck: the gradient of {type(loss).__name__}.backward", output)
-    gradients = {"x": checked_copy(layer.backward(checked_copy(dy)), f"gradcheck: dx of {name}.backward", x)}
+    given = checked_copy(dy)
+    gradients = {"x": checked_copy(layer.backward(given), f"gradcheck: dx of {name}.backward", x)}
+    if not np.array_equal(flat(given), flat(dy), equal_nan=True):
+        breaches.append(f"{name}.backward writes into dy, which others may need")
     grads = grads_of(layer)
     for key, param in params.items():
         if grads.get(key) is None:
             raise ValueError(f"gradcheck: expected {name}.backward to assign a gradient of {key!r}, got none")
         gradients[key] = checked_copy(grads[key], f"gradcheck: the gradient of {key!r} of {name}.backward", param)
-    return output, dy, gradients
+    return output, dy, gradients, breaches
+
+
+def memories(
+    layer: Layer,
+    fresh: Layer,
+    x: Array | Images,
+    dy: Array | Images,
+    gradients: dict[str, Array | Images],
+    rng: np.random.Generator,
+) -> list[str]:
+    """The sentences about what a layer keeps of earlier passes.
+
+    `gradients` are those of its first pass, for this x and dy: the same pass once more doubles those that are added to.
+    `fresh` is a copy that has made no pass: given another x, it says what the layer should give, which has.
+    """
+    again = _gradients(layer, x, dy)
+    changed = [name for name, first in gradients.items() if not _are(flat(first), again[name])]
+    added = [name for name in changed if _are(2 * flat(gradients[name]), again[name])]
+    of_others = 0.9 * flat(x) if isinstance(x, Images) or len(x) < 2 else flat(x[::-1].copy())
+    other, other_dy = like(x, of_others), like(dy, rng.permutation(flat(dy)))
+    expected, got = _gradients(fresh, other, other_dy), _gradients(layer, other, other_dy)
+    kept = [name for name in gradients if name not in added and not _are(expected[name], got[name])]
+    return [
+        *(
+            f"backward adds to the gradient of {name} that stands there from the pass before; a layer assigns its "
+            "gradients, = and not +="
+            for name in added
+        ),
+        *(
+            f"after a pass on another x the gradient of {name} is not what a new copy of the layer gives; look for "
+            "what forward keeps of an earlier pass, such as the first x in place of the last"
+            for name in kept
+        ),
+    ]
+
+
+def _gradients(layer: Layer, x: Array | Images, dy: Array | Images) -> dict[str, Array]:
+    """The gradients by name of one more pass, each as all its numbers in a row."""
+    layer.forward(checked_copy(x))
+    grads = {"x": checked_copy(layer.backward(checked_copy(dy)))}
+    grads |= {name: checked_copy(grad) for name, grad in grads_of(layer).items() if grad is not None}
+    return {name: flat(array).copy() for name, array in grads.items()}
+
+
+def _are(expected: Array, got: Array) -> bool:
+    """Whether these are the same numbers, up to rounding of the largest, or of sums that are truly 0."""
+    scale = np.abs(expected).max(initial=0)
+    return bool(np.allclose(got, expected, rtol=0, atol=1e-9 * max(scale, 1e-3), equal_nan=True))
+
+
+def redraw(layer: Layer, rng: np.random.Generator) -> None:
+    """Give parameters and statistics whose numbers are all alike others: a weight that is 1 hides that it was
+    forgotten, and a bias or a mean that is 0 as well."""
+    for part in parts_of(layer):
+        for arrays in (part.params, part.state):
+            for array in arrays.values():
+                if array.dtype.kind == "f" and array.size > 1 and np.ptp(array) == 0:
+                    drawn = 0.5 * rng.standard_normal(array.shape)
+                    array[...] = array * rng.uniform(0.5, 1.5, array.shape) if array.any() else drawn
 
 
 def checked_copy(array: object, what: str = "", expected: Array | Images | None = None) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from minicnn.io.html import preformatted
+
 # What is said of an array. Of the last two, nothing is shown: neither that backward is right nor that it is wrong.
 PASSED, WRONG, NEAR_ZERO, KINKS = "passed", "WRONG", "near zero", "too many kinks"
 
@@ -48,16 +50,21 @@ class GradientReport:
         subject: what was checked, and how.
         arrays: an `ArrayCheck` for the input and each parameter.
         layers: the names of a network's layers, in forward order; none of a single layer.
+        breaches: sentences about what a layer must not do, whatever its numbers: write into x or dy, add to gradients,
+            keep what belongs to an earlier pass.
+        x_is_random: whether the numbers of x are of about 1 and no two alike, so that another x is no remedy.
     """
 
     subject: str
     arrays: tuple[ArrayCheck, ...]
     layers: tuple[str, ...] = ()
+    breaches: tuple[str, ...] = ()
+    x_is_random: bool = False
 
     @property
     def verdict(self) -> str:
         """ "passed", "WRONG", or "refused" where too little is shown."""
-        if self._all(WRONG):
+        if self._all(WRONG) or self.breaches:
             return WRONG
         return "refused" if self._refusal() else PASSED
 
@@ -76,11 +83,16 @@ class GradientReport:
     def __str__(self) -> str:
         return "\n".join([f"gradcheck of {self.subject}", "", *_table(self.arrays), "", self.sentence])
 
+    def _repr_html_(self) -> str:
+        return preformatted(str(self))
+
     @property
     def sentence(self) -> str:
         """The verdict, and what to look at first where it is not "passed"."""
         if self._all(WRONG):
             return f"WRONG: {self._where_to_look()}"
+        if self.breaches:
+            return f"WRONG: {self.breaches[0]}."
         if self._refusal():
             return f"Refused: {self._refusal()}"
         near_zero = [row.name for row in self._all(NEAR_ZERO)]
@@ -99,25 +111,33 @@ class GradientReport:
             return (
                 "the gradient of x is near zero, where a backward that is wrong may well give 0 too. Look for what "
                 "keeps x from the output, such as a ReLU without a positive input; or for a loss that weighs all "
-                "outputs alike, which batchnorm does not pass on. Then try another x."
+                f"outputs alike, which batchnorm does not pass on. {self._remedy()}"
             )
         if self._all(KINKS):
             row = self._all(KINKS)[0]
             return (
                 f"at {row.kinks} of {row.tried} elements of {row.name} the slope jumps within the smallest step, as "
-                f"at {row.index}, or rounding drowns it. Try an x of random numbers of about 1, so that no input of a "
-                "ReLU is 0 and no two cells of a max pooling are alike, or a smaller one; with a loss, other labels if "
-                "the network fits these already."
+                f"at {row.index}, or rounding drowns it. No input of a ReLU should be 0, and no two cells of a max "
+                f"pooling alike. {self._remedy()} With a loss, try other labels if the network fits these already."
             )
         if empty:
             return (
                 f"the gradient of {_listed(empty)} is near zero, where a backward that is wrong "
-                "may well give 0 too. Try an x that makes the output depend on it."
+                f"may well give 0 too. {self._remedy()}"
             )
         compared = sum(row.tried - row.kinks for row in self._all(PASSED))
         if compared < FEWEST:
             return f"elements compared: {compared}, and few mistakes show in so few. Try a larger x."
         return None
+
+    def _remedy(self) -> str:
+        """What to change, so that the check can show something."""
+        if self.x_is_random:
+            return (
+                "x is random already: change the parameters, such as weights that are 0 or alike, or biases so far "
+                "from 0 that a ReLU never opens."
+            )
+        return "Try an x of random numbers of about 1, or a smaller one."
 
     def _where_to_look(self) -> str:
         """Of a network, the wrong layer nearest to the output: what it hands down makes those before it wrong, too."""

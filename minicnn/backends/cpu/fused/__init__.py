@@ -29,7 +29,7 @@ Who owns what: as in the kernels; a sink writes its window of the output and its
 """
 
 from minicnn.backends.cpu.fused.backward import fused_conv_backward
-from minicnn.backends.cpu.fused.forward import fused_conv_forward
+from minicnn.backends.cpu.fused.forward import fused_conv_forward, fused_renormalised
 from minicnn.backends.cpu.fused.maximum import fused_max, fused_max_backward
 from minicnn.backends.cpu.fused.output import fused_output, fused_output_backward
 from minicnn.backends.cpu.fused.prediction import fused_predict
@@ -42,4 +42,5 @@ __all__ = [
     "fused_output",
     "fused_output_backward",
     "fused_predict",
+    "fused_renormalised",
 ]

@@ -1,6 +1,6 @@
 """A block in training: y is stored, and the sums behind mean and var are taken."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ def fused_conv_forward(
 ) -> Activation:
     """One block forward. Where `norm.mean` is None, mean and var are taken from the batch."""
     from_batch = norm.mean is None
-    with _training_begun(below, weight) if from_batch and not isinstance(below, Activation) else nullcontext():
+    begins = from_batch and not isinstance(below, Activation)
+    with helper.begun(lambda: _training_step(below, weight)) if begins else nullcontext():
         convolution = planned(below, weight, stride, padding)
         pieces, padded = convolution.plan.pieces, convolution.padded
         raw = empty((convolution.plan.layout.pixels, padded), weight.dtype)
@@ -50,12 +51,19 @@ def fused_conv_forward(
         return Activation(stored, norm, from_batch)
 
 
-def _training_begun(x: Any, weight: Array) -> AbstractContextManager[None]:
-    """Of the first block of a step: where its kernels are missing, those of the next operations are."""
+@guarded
+def fused_renormalised(activation: Activation, norm: Norm) -> Activation:
+    """The activation with another norm: y stays, and its coefficients are made anew."""
+    stored = activation.y
+    return activation._replace(y=stored._replace(coefficients=coefficients_of(norm, stored.raw)), norm=norm)
+
+
+def _training_step(x: Any, weight: Array) -> dict[str, Any]:
+    """What tells the helper of the step that begins with this block: where its kernels are missing, others are."""
     height, width = sizes_table(x).max(axis=0, initial=0).tolist()
     # Larger batches need no other kernels.
     blocks = min(len(x), 32), x.shape[1], min(height, 64), min(width, 64), len(weight)
-    return helper.begun(dtype=x.dtype.name, blocks=blocks)
+    return {"dtype": x.dtype.name, "blocks": blocks}
 
 
 @by_pointer

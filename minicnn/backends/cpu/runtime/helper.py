@@ -22,9 +22,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from minicnn.backends.cpu.runtime.claims import CAN_CLAIM
 from minicnn.backends.cpu.runtime.numba_internals import most_threads
@@ -44,16 +44,18 @@ from minicnn.backends.cpu.compile import help_to_compile
 help_to_compile(**request)
 """
 
+Work: TypeAlias = Callable[[], dict[str, Any]]
+
 _imported_by = os.getpid()
-_begun: dict[str, Any] | None = None
+_begun: Work | None = None
 _helper: subprocess.Popen[str] | None = None
 
 
 @contextlib.contextmanager
-def begun(**work: Any) -> Iterator[None]:
-    """Where a kernel is missing meanwhile, more will be: those of `help_to_compile(**work)`, see `cpu.compile`.
+def begun(work: Work) -> Iterator[None]:
+    """Where a kernel is missing meanwhile, more will be: those of `help_to_compile(**work())`, see `cpu.compile`.
 
-    Within another, the outer one counts.
+    `work` is called only then. Within another, the outer one counts.
     """
     global _begun
     before, _begun = _begun, _begun or work
@@ -69,7 +71,7 @@ def kernel_is_missing() -> None:
     if _helper is not None or _begun is None or not _can_help():
         return
     path = [entry for entry in sys.path if isinstance(entry, str)]  # others are passed over by `import`, too
-    request = json.dumps({**_begun, "path": path, "parent": os.getpid()})
+    request = json.dumps({**_begun(), "path": path, "parent": os.getpid()})
     atexit.register(_end)
     try:
         _helper = subprocess.Popen(

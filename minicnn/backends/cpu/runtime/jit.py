@@ -38,6 +38,7 @@ from minicnn.backends.cpu.runtime.device import require_device
 from minicnn.backends.cpu.runtime.numba_internals import (
     Disk,
     compiles_nothing,
+    forget_other_threads,
     keep_on_disk,
     most_threads,
     release_locks,
@@ -154,6 +155,7 @@ def _after_fork() -> None:
 
 def _in_forked_child() -> None:
     global _lost_its_threads
+    forget_other_threads()
     _after_fork()
     with contextlib.suppress(ValueError):  # no threads were started
         layer = numba.threading_layer()  # type: ignore[attr-defined] # documented, not in __all__

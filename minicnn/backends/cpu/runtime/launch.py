@@ -220,10 +220,9 @@ def _find_arrays(slots: Array, given: tuple[Array, ...], memory: Array) -> int:
     start = np.int64(0)
     while memory[start:].ctypes.data % ALIGNED != 0 and start < memory.size:
         start += 1
-    for slot in range(len(slots)):
-        if slot < ARRAYS:
-            slots[slot, ADDRESS], slots[slot, SIZE] = np.int64(given[slot].ctypes.data), given[slot].size
-        elif slots[slot, IN_MEMORY]:
+    note_addresses(slots, given)
+    for slot in range(ARRAYS, len(slots)):
+        if slots[slot, IN_MEMORY]:
             slots[slot, ADDRESS] += np.int64(memory[start:].ctypes.data)
     return start
 

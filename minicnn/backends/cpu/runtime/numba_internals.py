@@ -46,6 +46,18 @@ def release_locks() -> None:
     _held_for_fork.close()
 
 
+def forget_other_threads() -> None:
+    """In a forked child: the lock that processes share while they start Numba's threads is held by none of its own.
+
+    `multiprocessing`, whose lock it is, copies the count of the thread that held it, and does this after its own forks;
+    after `os.fork` the child's last release would be none, and every other process would wait for ever. Uses
+    `numba.np.ufunc.parallel._backend_init_process_lock`.
+    """
+    shared: Any = threads._backend_init_process_lock
+    if hasattr(shared, "_semlock"):
+        shared._semlock._after_fork()
+
+
 # Settings, which Numba takes from the environment. `numba.config` is documented, but not for reading.
 
 

@@ -12,6 +12,9 @@ def _batchnorm_sizes(rng: np.random.Generator) -> Iterator[tuple[str, Array, Arr
     """(label, dy, x, weight)"""
     x = np.array([[[[1.0, 3], [5, 7]]]])
     yield "one image of 2 × 2", np.array([[[[1.0, 0], [0, 2]]]]), x, np.array([2.0])
+    yield "2 images of 1 × 2", np.array([[[[1.0, 0]]], [[[-2, 3]]]]), x.reshape(2, 1, 1, 2), np.array([3.0])
+    two = np.array([[[[1.0, 2, 6]], [[4, 0, 2]]]])
+    yield "2 channels of 1 × 3", np.array([[[[1.0, 0, 2]], [[-1, 3, 0]]]]), two, np.array([2.0, -3.0])
     for shape in ((3, 2, 4, 5), (4, 3, 2, 2)):
         dy, x = rng.standard_normal(shape), 3 * rng.standard_normal(shape) + 1
         yield f"shape {shape}", dy, x, rng.uniform(0.5, 2, shape[1])

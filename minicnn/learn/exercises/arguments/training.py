@@ -35,12 +35,14 @@ def _float64(network: minicnn.Sequential) -> minicnn.Sequential:
     return network.to("reference", np.float64)
 
 
-class _First(minicnn.Linear):
-    """A first layer whose dx is 0, and not left out, where nobody needs it: so it shows what it was asked."""
+class First(minicnn.Linear):
+    """A first layer that remembers whether it was asked for dx, and gives none where it was not."""
+
+    asked_for_dx: bool | None = None
 
     def backward(self, dy: Array, need_dx: bool = True) -> Any:
-        dx = super().backward(dy)
-        return dx if need_dx else 0 * dx
+        self.asked_for_dx = need_dx
+        return super().backward(dy, need_dx=need_dx)
 
 
 def sequential_backward(rng: np.random.Generator) -> Iterator[Case]:
@@ -57,7 +59,7 @@ def sequential_backward(rng: np.random.Generator) -> Iterator[Case]:
         yield label, (network, rng.standard_normal(y.shape))
     alone = _float64(minicnn.Sequential(a=minicnn.Linear(3, 2, rng=seed)))
     yield "one layer", (alone, rng.standard_normal(alone.forward(rng.standard_normal((4, 3))).shape))
-    first_asked = _float64(minicnn.Sequential(a=_First(3, 3, rng=seed), b=minicnn.Linear(3, 2, rng=seed)))
+    first_asked = _float64(minicnn.Sequential(a=First(3, 3, rng=seed), b=minicnn.Linear(3, 2, rng=seed)))
     y = first_asked.forward(rng.standard_normal((4, 3)))
     yield "need_dx is False", (first_asked, rng.standard_normal(y.shape), False)
 
@@ -75,13 +77,17 @@ def cross_entropy_loss_backward(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def clip_gradients(rng: np.random.Generator) -> Iterator[Case]:
-    for label, scale, max_norm in (
-        ("a norm that is too large", 5, 2.5),
-        ("a norm that is small enough", 0.01, 0.5),
-        ("nothing but 0", 0, 0.5),
+    for label, scale, of_last, max_norm in (
+        ("a norm that is too large", 5, 1, 2.5),
+        ("a norm that is too large, and a small max_norm", 5, 1, 0.5),
+        ("the last layer's gradients the largest", 1, 30, 2.5),
+        ("a norm that is small enough", 0.1, 1, 2.5),
+        ("a norm that is small enough, and a small max_norm", 0.01, 1, 0.5),
+        ("nothing but 0", 0, 1, 0.5),
     ):
         seed = int(rng.integers(1 << 30))
         network = _float64(minicnn.Sequential(a=minicnn.Linear(3, 2, rng=seed), b=minicnn.Linear(2, 2, rng=seed)))
         for _, layer, key in network.named_params():
-            layer.grads[key] = scale * rng.standard_normal(layer.params[key].shape)
+            larger = of_last if layer is network["b"] else 1
+            layer.grads[key] = scale * larger * rng.standard_normal(layer.params[key].shape)
         yield label, (network, max_norm)

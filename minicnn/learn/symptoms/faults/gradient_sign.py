@@ -13,7 +13,12 @@ from minicnn.plain import Array
 
 class AscendingSGD(SGD):
     def _update(
-        self, ops: Operations, params: Sequence[Array], slots: Sequence[Sequence[Array]], grads: Sequence[Array]
+        self,
+        ops: Operations,
+        params: Sequence[Array],
+        slots: Sequence[Sequence[Array]],
+        grads: Sequence[Array],
+        weight_decay: float,
     ) -> None:
         (velocities,) = slots
         for param, velocity, grad in zip(params, velocities, grads, strict=True):
