@@ -22,6 +22,11 @@ def pytest_addoption(parser):
     parser.addoption("--one-in", type=int, default=1, metavar="N", help=help)
 
 
+def pytest_configure(config):
+    if config.option.one_in < 1:
+        raise pytest.UsageError(f"--one-in: expected an integer from 1 on, got {config.option.one_in}")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     for item in items:  # before -m is asked which tests to leave out

@@ -1,7 +1,6 @@
 """Every known mistake, handed in as a learner's file: rejected, and named. The table of it all is docs/mistakes.md."""
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,23 +24,28 @@ def handed_in(mistake, folder):
     return check(path, mistake.task)
 
 
-def assert_rejected_and_named(mistakes, folder):
-    with ThreadPoolExecutor(2) as pool:
-        verdicts = list(pool.map(lambda mistake: handed_in(mistake, folder), mistakes))
-    for mistake, verdict in zip(mistakes, verdicts, strict=True):
-        assert verdict.status == "wrong", f"{mistake.task}, {mistake.name}: {verdict}"
-        assert verdict.mistakes == (mistake.name,), f"{mistake.task}, {mistake.name}: {verdict.mistakes}"
-        assert mistake.message in verdict.details
-        assert f"Ask yourself: {mistake.hint}" in verdict.details
+def assert_rejected_and_named(mistake, folder):
+    verdict = handed_in(mistake, folder)
+    assert verdict.status == "wrong", verdict
+    assert verdict.mistakes == (mistake.name,)
+    assert mistake.message in verdict.details
+    assert f"Ask yourself: {mistake.hint}" in verdict.details
 
 
-def test_some_mistakes_are_rejected_and_named_in_a_process_of_their_own(tmp_path):
-    assert_rejected_and_named(random.Random(0).sample(MISTAKES, 6), tmp_path)
+def each(mistakes):
+    ids = [f"{mistake.task}-{of_task(mistake.task).index(mistake)}" for mistake in mistakes]
+    return pytest.mark.parametrize("mistake", mistakes, ids=ids)
+
+
+@each(random.Random(0).sample(MISTAKES, 6))
+def test_some_mistakes_are_rejected_and_named_in_a_process_of_their_own(mistake, tmp_path):
+    assert_rejected_and_named(mistake, tmp_path)
 
 
 @pytest.mark.slow
-def test_every_mistake_is_rejected_and_named_in_a_process_of_its_own(tmp_path):
-    assert_rejected_and_named(MISTAKES, tmp_path)
+@each(MISTAKES)
+def test_every_mistake_is_rejected_and_named_in_a_process_of_its_own(mistake, tmp_path):
+    assert_rejected_and_named(mistake, tmp_path)
 
 
 @pytest.mark.quick
