@@ -25,8 +25,8 @@ from minicnn.verify.isolate import own_copy
 # since y changes in proportion. Rounding makes some 1e-11 of it where the truth is 0.
 NEARLY_ZERO = 1e-6
 
-# What a second x has among its numbers: this share of them, of a magnitude between these.
-SHARE_OF_LARGE, LARGE = 0.25, (6.5, 12.0)
+# What a second x has among its numbers: this share of them, of magnitudes that lie evenly between these.
+SHARE_OF_LARGE, LARGE = 0.25, (2.0, 12.0)
 
 # And up to this part of a loss above 1. One near 0 is mostly the log of 1 and some, and moves in steps of 1e-16.
 NEARLY_ZERO_OF_LOSS = 1e-9
@@ -52,10 +52,11 @@ def gradcheck(
     refused, not passed. In a network a single parameter may be near zero if another of the same layer passes, as the
     bias of a convolution before batchnorm must be.
 
-    The contract of a layer is held as well: x and dy are not written to, gradients are assigned and not added to, and
-    nothing is kept of an earlier pass. And what passes is tried once more with less for a mistake to hide in:
-    parameters whose numbers are all alike, as the weights 1 of a new batchnorm, are drawn anew; one image becomes two;
-    and among the numbers of x are some beyond ±6. Where that finds a mistake, the report is of that check.
+    The contract of a layer is held as well: x, dy and parameters are not written to, gradients are assigned and not
+    added to, they are the same with need_dx=False, and nothing is kept of an earlier pass, on another x and with other
+    parameters. Buffers of its own a layer may write to. And what passes is tried once more with less for a mistake to
+    hide in: parameters whose numbers are all alike, as the weights 1 of a new batchnorm, are drawn anew; one image
+    becomes two; and among the numbers of x are some up to ±12. Where that finds a mistake, the report is of that check.
 
     The check is of this x and this mode. Best is a small x that no mistake can hide in: several images, H ≠ W, more
     than one channel, random numbers of about 1. What it cannot see is a forward and a backward that are wrong together.
@@ -76,8 +77,8 @@ def gradcheck(
         `GradientReport`: true if all is shown to be right; printed, a table; `require()` raises where it is not true.
 
     Raises:
-        TypeError: not a layer, y without loss or the reverse, x that is not of floats; a forward, or a backward, that
-            gives no float64 arrays for a float64 input.
+        TypeError: not a layer, y without loss or the reverse, x or a parameter that is not of floats; a forward, or a
+            backward, that gives no float64 arrays for a float64 input.
         ValueError: numbers in x, parameters or output that are not finite; gradients that backward left out or that
             have another shape; a forward that gives another output the second time, with random numbers of its own.
         RuntimeError: a layer that cannot be copied.
@@ -130,26 +131,37 @@ def _wider(
 ) -> GradientReport | None:
     """The report of a check that finds a mistake which this x hides; None where it finds none.
 
-    With parameters whose numbers are not all alike, with two images where x has one, and with numbers beyond ±6 among
+    With parameters whose numbers are not all alike, with two images where x has one, and with numbers up to ±12 among
     those of x, where a clipped activation shows. Whatever cannot take such an x is not asked for more than it can.
     """
-    wide = flat(x).copy()
-    some = rng.random(wide.size) < SHARE_OF_LARGE
-    wide[some] = np.sign(wide[some]) * rng.uniform(*LARGE, int(some.sum()))
-    wider = like(x, wide)
-    if isinstance(wider, np.ndarray) and len(wider) == 1 and wider.ndim > 1:
-        wider = np.concatenate([wider, rng.permutation(flat(x)).reshape(x.shape)])
-        labels = None if labels is None else np.concatenate([labels, labels])
     redraw(layer, rng)
-    for another in (like(x, flat(x).copy()), wider):
-        try:
-            of_another = None if labels is None else labels[: len(another)]
-            report = _checked(layer, another, of_another, loss, elements, rng)
-        except Exception:  # this is more than was asked for: an x out of a layer's range, or of another size
-            continue
-        if report.verdict == WRONG:
-            return report
+    wide = like(x, _with_large(flat(x), rng))
+    for others in ([like(x, flat(x).copy())], [_twice(wide, rng), wide]):
+        for another in others:
+            of_another = labels if labels is None or len(another) == len(x) else np.concatenate([labels, labels])
+            try:
+                report = _checked(layer, another, of_another, loss, elements, rng)
+            except Exception:  # this is more than was asked for: an x out of a layer's range, or of another size
+                continue
+            if report.verdict == WRONG:
+                return report
+            break
     return None
+
+
+def _with_large(numbers: Array, rng: np.random.Generator) -> Array:
+    """The numbers (n,), some of them of a magnitude as `LARGE` says, with the signs that they had."""
+    wide, some = numbers.copy(), rng.random(numbers.size) < SHARE_OF_LARGE
+    wide[some] = np.sign(wide[some]) * rng.permutation(np.linspace(*LARGE, int(some.sum())))
+    return wide
+
+
+def _twice(x: Array | Images, rng: np.random.Generator) -> Array | Images:
+    """x, and if it is one image that with one of the same numbers in another order."""
+    if len(x) != 1 or (isinstance(x, np.ndarray) and x.ndim < 2):
+        return x
+    other = rng.permutation(flat(x)).reshape(x[0].shape)
+    return Images([x[0], other]) if isinstance(x, Images) else np.stack([x[0], other])
 
 
 def _checked(
@@ -160,18 +172,23 @@ def _checked(
     states = [(f"state {key!r}", array) for part in parts_of(layer) for key, array in part.state.items()]
     for name, array in [("x", x), *params.items(), *states]:
         require_finite(array, name)
+        if name in params and array.dtype != np.float64:
+            raise TypeError(
+                f"gradcheck: expected the parameter {name!r} of {type(layer).__name__} as floats, which can be moved a "
+                f"little, got {array.dtype}; make it with dtype=np.float32"
+            )
     fresh = float64_copy(layer)
     output, dy, gradients, breaches = both_passes(layer, x, labels, loss, params, rng)
     near_zero = NEARLY_ZERO * np.linalg.norm(flat(dy)) * rms(flat(output))
     function = Function(layer, x, labels, loss, dy)
     if loss is not None:
         near_zero = max(near_zero, NEARLY_ZERO_OF_LOSS * max(1, abs(function.here)))
-    if not np.array_equal(flat(output), function.output()):
+    if not breaches and not np.array_equal(flat(output), function.output()):
         raise ValueError(
             f"gradcheck: {type(layer).__name__}.forward gave another output the second time, for the same input; "
             "there is no derivative of a function that changes. Fix its random numbers, or whatever it alters"
         )
-    breaches += memories(layer, fresh, x, dy, gradients, rng)
+    breaches = breaches or memories(layer, fresh, x, dy, gradients, rng)
     arrays = [
         checked_array(function, name, array, gradients[name], near_zero, elements, rng)
         for name, array in [("x", x), *params.items()]

@@ -13,6 +13,9 @@ PASSED, WRONG, NEAR_ZERO, KINKS = "passed", "WRONG", "near zero", "too many kink
 # Fewer elements than this in all show nothing: a flipped, transposed or averaged array of so few is often the same one.
 FEWEST = 4
 
+# What to do where a layer takes out again what an earlier one has learnt.
+TAKEN_OUT = "as a second batchnorm does with what the first has learnt, check the earlier layer without the later one"
+
 
 @dataclass(frozen=True)
 class ArrayCheck:
@@ -50,8 +53,8 @@ class GradientReport:
         subject: what was checked, and how.
         arrays: an `ArrayCheck` for the input and each parameter.
         layers: the names of a network's layers, in forward order; none of a single layer.
-        breaches: sentences about what a layer must not do, whatever its numbers: write into x or dy, add to gradients,
-            keep what belongs to an earlier pass.
+        breaches: sentences about what a layer must not do, whatever its numbers: write into x, dy or parameters, add to
+            gradients, keep what belongs to an earlier pass.
         x_is_random: whether the numbers of x are of about 1 and no two alike, so that another x is no remedy.
     """
 
@@ -89,10 +92,11 @@ class GradientReport:
     @property
     def sentence(self) -> str:
         """The verdict, and what to look at first where it is not "passed"."""
+        if self.breaches:
+            also = " Numbers are WRONG as well, maybe by that: mend it first." if self._all(WRONG) else ""
+            return f"WRONG: {self.breaches[0]}.{also}"
         if self._all(WRONG):
             return f"WRONG: {self._where_to_look()}"
-        if self.breaches:
-            return f"WRONG: {self.breaches[0]}."
         if self._refusal():
             return f"Refused: {self._refusal()}"
         near_zero = [row.name for row in self._all(NEAR_ZERO)]
@@ -119,19 +123,24 @@ class GradientReport:
                 f"at {row.kinks} of {row.tried} elements of {row.name} the slope jumps within the smallest step, as "
                 f"at {row.index}, or rounding drowns it. No input of a ReLU should be 0, and no two cells of a max "
                 f"pooling alike. {self._remedy()} With a loss, try other labels if the network fits these already."
+                + ("" if not self.layers or row is x else f" Where a later layer takes {row.name} out, {TAKEN_OUT}.")
             )
         if empty:
             return (
-                f"the gradient of {_listed(empty)} is near zero, where a backward that is wrong "
-                f"may well give 0 too. {self._remedy()}"
+                f"the gradient of {_listed(empty)} is near zero, where a backward that is wrong may well give 0 too. "
+                f"{self._remedy(taken_out=bool(self.layers))}"
             )
         compared = sum(row.tried - row.kinks for row in self._all(PASSED))
         if compared < FEWEST:
             return f"elements compared: {compared}, and few mistakes show in so few. Try a larger x."
         return None
 
-    def _remedy(self) -> str:
-        """What to change, so that the check can show something."""
+    def _remedy(self, taken_out: bool = False) -> str:
+        """What to change, so that the check can show something; where parameters alone, and not x, are without effect,
+        they may have been `taken_out` by a later layer of the network."""
+        if taken_out:
+            or_x = "" if self.x_is_random else "; or try an x of random numbers of about 1"
+            return f"Look for a later layer that takes it out again, {TAKEN_OUT}{or_x}."
         if self.x_is_random:
             return (
                 "x is random already: change the parameters, such as weights that are 0 or alike, or biases so far "
