@@ -3,9 +3,12 @@
 An array agrees where no number is off by more than the tolerance times a scale, the largest magnitude of the other
 side's array. Where that would ask for more digits than there are, the scale is a larger one:
 
-    gradient of a parameter   the largest gradient of its layer's parameters; and where a batchnorm follows, what
-                              rounding makes of a sum over all pixels of its dx, which is truly 0 for a bias
+    gradient of a parameter   the largest gradient of its layer's parameters; and where a batchnorm follows, at once or
+                              behind relus and poolings, what rounding makes of a sum over all pixels of its dx, which
+                              is truly 0 for a bias
+    running mean              the same: it is truly 0 behind another batchnorm
     output of batchnorm       what rounding of x becomes in it: the pixels of a channel may differ in their last digits
+    output of avg pooling     what rounding of x makes of a mean, which is truly 0 over all pixels behind a batchnorm
     dx of batchnorm           the largest of dy * slope, slope = weight / sqrt(var + eps): it is a difference of such
     dx of log-softmax         the largest of dy, for the same reason
     gradient of the loss      1 / N
@@ -30,7 +33,15 @@ from minicnn.plain import Array
 from minicnn.verify.compare.difference import Difference, measured
 from minicnn.verify.compare.layers import Replay
 from minicnn.verify.compare.pairing import Ends, Segment, ends
-from minicnn.verify.compare.rounding import ROUNDINGS, floor_of_dx, floor_of_sum, largest, rounding_of_batchnorm
+from minicnn.verify.compare.rounding import (
+    PASSING,
+    ROUNDINGS,
+    floor_of_dx,
+    floor_of_mean,
+    floor_of_output,
+    floor_of_sum,
+    largest,
+)
 from minicnn.verify.compare.trace import MaybeArray, Trace
 
 SAME, DIFFERS, FOLLOWS = "same", "differs", "follows"
@@ -143,11 +154,12 @@ class _Judge:
             yield self._failed(position, name, "output", lambda: self.replay.segment(segment, there).y)
             return
         alone = lambda: self._alone(segment, there, "y", there.y)  # noqa: E731
-        floor = rounding_of_batchnorm(self._kind(segment), there) / self.tolerance
+        floor = floor_of_output(self._kinds(segment), there, self.tolerance)
         yield self._row(position, name, "output", here.y, there.y, alone, floor=floor)
         for mine, other in segment.arrays.items():
             if mine in self.here.statistics and other in self.there.statistics:
-                yield self._of_array(position, segment, there, mine, "statistics")
+                floor = floor_of_mean(there, self.tolerance) if mine.endswith("running_mean") else 0.0
+                yield self._of_array(position, segment, there, mine, "statistics", floor)
 
     def _loss(self) -> Iterator[Row]:
         here, there = self.here, self.there
@@ -246,12 +258,16 @@ class _Judge:
     def _kind(self, segment: Segment) -> str | None:
         return self.there.calls[segment.there.start].kind if segment.is_pair else None
 
+    def _kinds(self, segment: Segment) -> set[str]:
+        return {self.here.calls[i].kind for i in segment.here} | {self.there.calls[j].kind for j in segment.there}
+
     def _floor_of_sum(self, position: int, there: Ends, name: str) -> float:
         _, segment, *_ = self.segments[position]
         after, after_ends = None, None
-        if position + 1 < len(self.segments):
-            _, following, _, after_ends = self.segments[position + 1]
-            after = self._kind(following)
+        for _, following, _, following_ends in self.segments[position + 1 :]:
+            after, after_ends = self._kind(following), following_ends
+            if not self._kinds(following) <= PASSING:
+                break
         floor = floor_of_sum(self._kind(segment), there, after, after_ends, self.tolerance)
         return floor * (largest(there.x) if self.there.before[name].ndim > 1 else 1.0)
 

@@ -7,6 +7,13 @@ from minicnn.verify.compare.pairing import Ends
 
 ROUNDINGS = 4  # of a number, that a step or a sum may add
 
+# Layers that hand dy down as it is, in parts or in sums: what a batchnorm takes out behind them is out before them, too.
+AVERAGING = {"AvgPool2d", "AdaptiveAvgPool2d"}
+PASSING = AVERAGING | {"ReLU", "MaxPool2d", "AdaptiveMaxPool2d", "Identity"}
+
+# weight / sqrt(var + eps) of a channel that is constant, by PyTorch's usual weight and eps, 1 and 1e-5.
+SLOPE_OF_CONSTANT = 1e-5**-0.5
+
 
 def largest(array: Array) -> float:
     """The largest magnitude of the finite numbers of an array."""
@@ -28,12 +35,26 @@ def floor_of_dx(kind: str | None, there: Ends, tolerance: float) -> float:
     return largest(there.dy) * slope * (1 + rounding_of_batchnorm(kind, there) / tolerance)
 
 
+def floor_of_output(kinds: set[str], there: Ends, tolerance: float) -> float:
+    """The scale of the output of layers of these kinds: of a batchnorm, from what rounding of x becomes in it; of an
+    average pooling, from the rounding of a mean, which is truly 0 over all pixels behind a batchnorm."""
+    if kinds == {"BatchNorm2d"}:
+        return rounding_of_batchnorm("BatchNorm2d", there) / tolerance
+    return floor_of_mean(there, tolerance) if kinds & AVERAGING else 0.0
+
+
+def floor_of_mean(there: Ends, tolerance: float) -> float:
+    """The scale of means of x, from its rounding: they may be truly 0."""
+    return ROUNDINGS * float(np.finfo(there.x.dtype).eps) * largest(there.x) / tolerance
+
+
 def floor_of_sum(kind: str | None, there: Ends, kind_after: str | None, after: Ends | None, tolerance: float) -> float:
-    """The scale of the gradient of a bias, a sum of dy over all pixels, which is truly 0 before a batchnorm; and of a
-    batchnorm's own parameters, from what rounding makes of its output."""
+    """The scale of the gradient of a bias, a sum of dy over all pixels, which is truly 0 before a batchnorm, also where
+    layers that are `PASSING` lie between them; and of a batchnorm's own parameters, from what rounding makes of its
+    output."""
     if there.dy is None or there.dy.ndim != 4:
         return 0.0
-    pixels = there.dy.size / there.dy.shape[1]
+    pixels = max(ends.dy.size / ends.dy.shape[1] for ends in (there, after) if ends is not None and ends.dy is not None)
     own = rounding_of_batchnorm(kind, there) / tolerance * largest(there.dy)
     roundings = ROUNDINGS * float(np.finfo(there.dy.dtype).eps) / tolerance
     of_after = 0.0 if after is None else roundings * floor_of_dx(kind_after, after, tolerance)
@@ -43,4 +64,7 @@ def floor_of_sum(kind: str | None, there: Ends, kind_after: str | None, after: E
 def _slope(there: Ends) -> float:
     """By how much a batchnorm stretches a channel: weight / sqrt(var + eps), the largest of them."""
     x, y = (array.astype(np.float64).std(axis=(0, 2, 3)) for array in (there.x, there.y))
-    return float((y[x > 0] / x[x > 0]).max(initial=0))
+    magnitude = np.abs(there.x.astype(np.float64)).max(axis=(0, 2, 3))
+    varies = x > 1e-15 * magnitude
+    constant = SLOPE_OF_CONSTANT if (magnitude[~varies] > 0).any() else 0.0
+    return float((y[varies] / x[varies]).max(initial=constant))
