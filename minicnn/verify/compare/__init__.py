@@ -1,5 +1,6 @@
 """A network compared with the same network elsewhere: every array of a training step, and the first divergence.
 
+settings.py   the settings of a layer on either side in one form
 setup.py      what both sides do: a batch, a loss, one step of an optimiser
 trace.py      the arrays of one training step
 layers.py     those of a minicnn network, and its layers run alone on the other side's numbers
@@ -7,6 +8,7 @@ pytorch.py    those of a live PyTorch module
 recording.py  those in a file
 pairing.py    which layer belongs to which
 judgement.py  what agrees, what differs by itself, and what only follows
+causes.py     why, where no setting differs and what is known of the numbers leaves no other reason
 report.py     the table and the words
 """
 
@@ -26,7 +28,8 @@ from minicnn.network import Sequential
 from minicnn.optim import SGD, Optimizer
 from minicnn.plain import Array
 from minicnn.verify.compare import recording
-from minicnn.verify.compare.judgement import Row, judged
+from minicnn.verify.compare.causes import cause
+from minicnn.verify.compare.judgement import DIFFERS, Row, judged
 from minicnn.verify.compare.layers import Replay, calls_of, load, places
 from minicnn.verify.compare.layers import traced as traced_layers
 from minicnn.verify.compare.pairing import array_pairs, segments
@@ -146,7 +149,10 @@ def compare(
     here = traced_layers(copy, setup, loss, optimizer_here)
     found = segments(here, there)
     tolerance = TOLERANCE[setup.x.dtype] if tolerance is None else float(tolerance)
-    return Comparison(here, there, found, judged(here, there, found, replay, tolerance), tolerance)
+    rows = judged(here, there, found, replay, tolerance)
+    first = next((row for row in rows if row.status == DIFFERS), None)
+    why = "" if first is None else cause(first, found, here, there, replay, tolerance)
+    return Comparison(here, there, found, rows, tolerance, why)
 
 
 def record(

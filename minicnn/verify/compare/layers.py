@@ -14,6 +14,7 @@ from minicnn.network import Sequential
 from minicnn.optim import Optimizer
 from minicnn.plain import Array
 from minicnn.verify.compare.pairing import Ends, Segment
+from minicnn.verify.compare.settings import settings_of
 from minicnn.verify.compare.setup import ClassificationLoss, Setup
 from minicnn.verify.compare.trace import Failure, LayerCall, MaybeArray, Trace
 from minicnn.verify.isolate import flattened
@@ -69,7 +70,8 @@ def calls_of(network: Sequential) -> tuple[list[LayerCall], list[Layer]]:
         kind = next((kind for kind, cls in KINDS.items() if isinstance(layer, cls)), type(layer).__name__)
         is_network = isinstance(layer, Sequential)
         text = type(layer).__name__ if is_network else _text(layer)
-        calls.append(LayerCall(name, kind, kind not in KINDS and not is_network, text, owns))
+        settings = settings_of(layer, kind, "bias" in layer.params)
+        calls.append(LayerCall(name, kind, kind not in KINDS and not is_network, text, owns, settings=settings))
         layers.append(layer)
     return calls, layers
 

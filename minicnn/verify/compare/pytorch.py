@@ -18,6 +18,7 @@ import torch
 from minicnn.checks import DTYPES
 from minicnn.plain import Array
 from minicnn.verify.compare.layers import KINDS
+from minicnn.verify.compare.settings import settings_of
 from minicnn.verify.compare.setup import Setup, made_loss
 from minicnn.verify.compare.trace import LayerCall, Trace
 from minicnn.verify.isolate import own_copy
@@ -118,6 +119,7 @@ class _Call:
     clone: torch.Tensor
     version: int  # of the clone before; another one after says that the layer works in place
     text: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
 
     def note_gradient(self, key: str, tensor: torch.Tensor) -> None:
@@ -144,7 +146,9 @@ class _Watch:
             call = None
             if len(args) == 1 and not kwargs and _is_plain(args[0]):
                 clone = args[0].clone()
-                call = _Call(name, module, args[0], clone, clone._version, _text(module), {"x": _numpy(clone)})
+                settings = settings_of(module, _kind(module)[0], getattr(module, "bias", None) is not None)
+                told, arrays = (_text(module), settings), {"x": _numpy(clone)}
+                call = _Call(name, module, args[0], clone, clone._version, *told, arrays)
                 call.note_gradient("dx", clone)
                 args = (clone,)
             else:
@@ -186,7 +190,7 @@ class _Watch:
             owns = {key: f"{prefix}{key}" for key in keys if f"{prefix}{key}" in kept}
             name = call.name if number == 1 else f"{call.name} (call {number})"
             kind, own = _kind(call.module)
-            found.append(LayerCall(name, kind, own, call.text, owns, **call.arrays))
+            found.append(LayerCall(name, kind, own, call.text, owns, settings=call.settings, **call.arrays))
         return found
 
 

@@ -41,6 +41,7 @@ def save(trace: Trace, path: str | Path) -> None:
         "loss": trace.setup.loss,
         "optimizer": trace.setup.optimizer,
         "steps": [{key: getattr(call, key) for key in ("name", "kind", "own", "text", "owns")} for call in trace.calls],
+        "settings": [call.settings for call in trace.calls],
         "left_out": trace.left_out,
         "equal": equal,
     }
@@ -77,9 +78,10 @@ def _as_trace(arrays: dict[str, Array], description: Any) -> Trace:
         Spec(*description["optimizer"]),
     )
     calls = []
+    settings = description.get("settings") or [{} for _ in description["steps"]]  # recordings of before 0.5 have none
     for number, told in enumerate(description["steps"]):
         found: dict[str, Any] = {which: arrays.get(f"step/{number}/{which}") for which in OF_CALL}
-        calls.append(LayerCall(**told, **found))
+        calls.append(LayerCall(**told, settings=settings[number], **found))
     by_name: dict[str, Any] = {
         which: {name.removeprefix(f"{which}/"): array for name, array in arrays.items() if name.startswith(f"{which}/")}
         for which in BY_NAME
@@ -106,7 +108,7 @@ def _require_fitting(trace: Trace) -> None:
         raise ValueError(f"expected x of floats, got {x.dtype} of shape {x.shape}")
     texts = [trace.source, *trace.left_out]
     for call in trace.calls:
-        texts += [call.name, call.kind, call.text, *call.owns.values()]
+        texts += [call.name, call.kind, call.text, *call.owns.values(), *call.settings, *call.settings.values()]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("expected texts as names and kinds of the calls")
     made_loss(trace.setup.loss).to("reference").forward(trace.output, labels)

@@ -10,6 +10,7 @@ from rich.text import Text
 from minicnn.io.html import preformatted
 from minicnn.verify.compare.judgement import DIFFERS, FOLLOWS, SAME, Row, segment_name
 from minicnn.verify.compare.pairing import Segment, ends, same
+from minicnn.verify.compare.settings import differences
 from minicnn.verify.compare.trace import Trace
 
 FIRST = "first"
@@ -31,11 +32,14 @@ class Comparison:
         faults: all such rows. Where the first is mended the others remain, unlike those that only follow.
         here, there: the two traces. segments: which of their layers belong together.
         tolerance: relative to the largest number of an array.
+        cause: why the first differs, a sentence; "" where no cause is certain.
     """
 
-    def __init__(self, here: Trace, there: Trace, segments: list[Segment], rows: list[Row], tolerance: float) -> None:
+    def __init__(
+        self, here: Trace, there: Trace, segments: list[Segment], rows: list[Row], tolerance: float, cause: str = ""
+    ) -> None:
         self.here, self.there, self.segments, self.rows = here, there, segments, rows
-        self.tolerance = tolerance
+        self.tolerance, self.cause = tolerance, cause
         self.faults = [row for row in rows if row.status == DIFFERS]
         self.first = self.faults[0] if self.faults else None
 
@@ -159,15 +163,35 @@ def _details(comparison: Comparison) -> Iterator[str]:
     if first is not None:
         yield _numbers(first)
         yield _where_to_look(comparison, first)
+        if comparison.cause:
+            yield f"  {comparison.cause}"
         yield from _both_layers(comparison, first)
         others = [row for row in comparison.faults if row is not first]
         if others:
             yield f"Differ by themselves as well: {_several(others)}."
+    yield from _settings(comparison)
     failure = comparison.here.failure
     if failure is not None:
         yield f"The {failure.phase} pass ended there, with {type(failure.error).__name__}: {failure.error}"
     for layer in comparison.there.left_out:
         yield f"Not compared by itself, {layer}."
+
+
+def _settings(comparison: Comparison) -> Iterator[str]:
+    """The settings, and kinds, that differ: of the layer of the first divergence, and elsewhere."""
+    elsewhere = []
+    for position, segment in enumerate(comparison.segments):
+        if not segment.is_pair:
+            continue
+        here = comparison.here.calls[segment.here.start]
+        differ = differences(here, comparison.there.calls[segment.there.start])
+        if differ and comparison.first is not None and comparison.first.layer == position:
+            yield f"  Settings that differ: {', '.join(differ)}."
+        elif differ:
+            elsewhere.append(f"{here.name}: {', '.join(differ)}")
+    if elsewhere:
+        where = "without effect on these numbers" if comparison.first is None else "elsewhere"
+        yield f"Settings that differ {where}: {'; '.join(elsewhere)}."
 
 
 def _array_in_words(row: Row) -> str:

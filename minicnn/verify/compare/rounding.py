@@ -7,7 +7,7 @@ from minicnn.verify.compare.pairing import Ends
 
 ROUNDINGS = 4  # of a number, that a step or a sum may add
 
-# Layers that hand dy down as it is, in parts or in sums: what a batchnorm takes out behind them is out before them, too.
+# Layers that hand dy down as it is, in parts or in sums: what a batchnorm behind them takes out is missing before them.
 AVERAGING = {"AvgPool2d", "AdaptiveAvgPool2d"}
 PASSING = AVERAGING | {"ReLU", "MaxPool2d", "AdaptiveMaxPool2d", "Identity"}
 

@@ -21,6 +21,7 @@ class LayerCall:
     name: of the layer, dotted; kind: of its class, or of the framework's class that this inherits from.
     own: whether the framework has no such class. text: the layer's repr.
     owns: of its parameters and statistics the full names, by short name: {"weight": "conv1.weight"}.
+    settings: by name, as text, what changes the numbers of a layer of this kind; empty where they are not known.
     Arrays are None where the call did not get so far, or no gradient came.
     """
 
@@ -33,6 +34,7 @@ class LayerCall:
     y: MaybeArray = None
     dy: MaybeArray = None
     dx: MaybeArray = None
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
