@@ -121,14 +121,14 @@ def _of_statistics(
 ) -> Iterator[str]:
     """Of the running statistics of a batchnorm: the momentum, and by what the variance is divided."""
     x, before = ends(there, segment.there, segment.is_pair).x, there.before[segment.arrays[row.name]]
-    if x.ndim != 4 or not row.name.endswith(("running_mean", "running_var")):
+    if x.ndim != 4 or before.shape != (x.shape[1],) or not row.name.endswith(("running_mean", "running_var")):
         return
     x, count = x.astype(np.float64), x.size // x.shape[1]
     targets = {"": x.mean(axis=(0, 2, 3))}
     if row.name.endswith("running_var"):
         biased = x.var(axis=(0, 2, 3))
         targets = {"": biased * count / max(count - 1, 1), ", with a variance divided by n and not n - 1": biased}
-    found = {}
+    found: dict[str, str] = {}
     for side, after in (("here", mine), ("there", theirs)):
         for how, target in targets.items():
             way = target - before
@@ -170,9 +170,8 @@ def _result(layer: Layer, kind: str, at: Ends, what: str, key: str, change: Call
     """The output, dx or gradient of the framework's own layer with the settings and arrays of `layer`, changed before
     forward where the output is asked for, else before backward. None where it fails."""
     own: Any = KINDS[kind].__new__(KINDS[kind])
-    own.__dict__.update(own_copy(layer, "compare", kind).__dict__)
-    own.params, own.state = dict(own.params), dict(own.state)
     try:
+        own.__dict__.update(own_copy(layer, "compare", kind).__dict__)
         if change is not None and what == "output":
             change(own)
         y = own.forward(own.ops.asarray(at.x.copy()))
@@ -194,18 +193,19 @@ def _changes(kind: str, layer: Layer, at: Ends, target: Array, what: str) -> Cha
     if kind == "Linear":
         found["its weight is transposed"] = lambda own: own.params.update(weight=own.params["weight"].T.copy())
     if kind == "Conv2d":
-        for words, how in {
-            "its kernel is flipped": "flipped along its last two axes",
-            "rows and columns of its kernel are exchanged": "with its last two axes exchanged",
-            "its input channels are taken in reverse order": "with its channels in reverse order",
-        }.items():
-            turned = TURNED[how]
-            found[words] = lambda own, turned=turned: own.params.update(
-                weight=np.ascontiguousarray(turned(own.params["weight"]))
-            )
+        found["its kernel is flipped"] = _turning("flipped along its last two axes")
+        found["rows and columns of its kernel are exchanged"] = _turning("with its last two axes exchanged")
+        found["its input channels are taken in reverse order"] = _turning("with its channels in reverse order")
     if kind == "BatchNorm2d":
         found |= _of_batchnorm(layer, at, target, what)
     return found
+
+
+def _turning(how: str) -> Callable[[Any], None]:
+    def turn(own: Any) -> None:
+        own.params["weight"] = np.ascontiguousarray(TURNED[how](own.params["weight"]))
+
+    return turn
 
 
 def _of_batchnorm(layer: Any, at: Ends, target: Array, what: str) -> Changes:
