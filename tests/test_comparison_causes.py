@@ -66,6 +66,20 @@ def test_equal_pairs_agree_at_every_scale(torch, kind, seed):
     assert "Settings that differ" not in str(comparison)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", [0.0, 1e-3, 0.7, 300.0])
+def test_images_of_one_number(torch, number, dtype):
+    """Every channel before batchnorm is constant then: what it makes of x is rounding, divided by the root of eps."""
+    from minicnn.interop.torch import to_torch
+
+    layers = {"conv": minicnn.Conv2d(2, 3, 1, rng=0), "bn": minicnn.BatchNorm2d(3), "relu": minicnn.ReLU()}
+    layers |= {"flatten": minicnn.Flatten(), "fc": minicnn.Linear(105, 4, rng=1)}
+    network = minicnn.Sequential(**layers).to("reference", dtype)
+    x = np.full((3, 2, 5, 7), number, dtype)
+    comparison = compare(network, to_torch(network, x.shape[1:]), x, [0, 1, 2])
+    assert comparison, str(comparison)
+
+
 def test_how_many_equal_pairs_there_are():
     assert len(EQUAL) >= 40
 

@@ -62,9 +62,11 @@ def floor_of_sum(kind: str | None, there: Ends, kind_after: str | None, after: E
 
 
 def _slope(there: Ends) -> float:
-    """By how much a batchnorm stretches a channel: weight / sqrt(var + eps), the largest of them."""
+    """By how much a batchnorm stretches a channel: weight / sqrt(var + eps), the largest of them. Of a channel that is
+    constant, which shows no such number, a usual one, and more where many numbers are summed."""
     x, y = (array.astype(np.float64).std(axis=(0, 2, 3)) for array in (there.x, there.y))
     magnitude = np.abs(there.x.astype(np.float64)).max(axis=(0, 2, 3))
     varies = x > 1e-15 * magnitude
-    constant = SLOPE_OF_CONSTANT if (magnitude[~varies] > 0).any() else 0.0
+    count = there.x.size / len(magnitude)  # of x - mean nothing is left there but the rounding of the mean's sum
+    constant = SLOPE_OF_CONSTANT * max(1.0, np.sqrt(count) / 2) if (magnitude[~varies] > 0).any() else 0.0
     return float((y[varies] / x[varies]).max(initial=constant))
