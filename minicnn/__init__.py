@@ -48,6 +48,7 @@ from minicnn.layers import (
 from minicnn.losses import CrossEntropyLoss, NLLLoss
 from minicnn.network import Sequential, SimpleNet
 from minicnn.optim import SGD, Accumulate, Adam, AdamW
+from minicnn.residual import Residual
 from minicnn.schedules import (
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
@@ -100,6 +101,7 @@ __all__ = [
     "ReLU",
     "Recorder",
     "ReduceLROnPlateau",
+    "Residual",
     "Sequential",
     "SequentialLR",
     "SimpleNet",

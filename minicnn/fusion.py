@@ -15,6 +15,7 @@ from minicnn.images import Batch, Images, sizes_of
 from minicnn.layers import AdaptiveMaxPool2d, BatchNorm2d, Conv2d, Layer, ReLU
 from minicnn.network import Sequential
 from minicnn.plain import Array, Pair, Sizes
+from minicnn.residual import SHORTCUT, Residual
 
 LONGEST_SIDE = 1 << 24  # up to which every integer is a float32
 
@@ -153,7 +154,7 @@ def fuse(network: Sequential) -> Sequential:
     The layers are shared with `network`, and so are names and `state_dict`. Returns a Sequential; where there is
     nothing to fuse it does what the plain one does. A layer of a subclass, or with operations of its own (see
     `Layer.use`), is left as it is, and so is a convolution with dilation, groups or uneven padding. Raises TypeError
-    for anything but a Sequential.
+    for anything but a Sequential. Within a `Residual` both ways are rewritten, and the sum is as it was.
 
     >>> import minicnn
     >>> list(fuse(minicnn.SimpleNet(rng=0)).children)
@@ -161,10 +162,18 @@ def fuse(network: Sequential) -> Sequential:
     """
     if not isinstance(network, Sequential):
         raise TypeError(f"fuse: expected a Sequential network, got {type(network).__name__}")
-    if any(
-        getattr(type(network), name) is not getattr(Sequential, name) for name in ("predict", "forward", "backward")
-    ):
+    plain = Residual if isinstance(network, Residual) else Sequential
+    if any(getattr(type(network), name) is not getattr(plain, name) for name in ("predict", "forward", "backward")):
         return network  # it computes in another way, as ConvBlocks does
+    if not isinstance(network, Residual):
+        return Sequential(**_fused(network.children))
+    shortcut = network.shortcut
+    around = {} if shortcut is None else {SHORTCUT: fuse(shortcut) if isinstance(shortcut, Sequential) else shortcut}
+    return Residual(**_fused(network.path), **around)
+
+
+def _fused(children: dict[str, Layer]) -> dict[str, Layer]:
+    """Layers that follow each other, by name, with the blocks among them in `ConvBlocks`."""
     fused: dict[str, Layer] = {}
     run: dict[str, Layer] = {}
 
@@ -174,7 +183,7 @@ def fuse(network: Sequential) -> Sequential:
             fused[f"{first}_to_{last}"] = ConvBlocks(**run)
             run.clear()
 
-    names, layers = list(network.children), list(network.children.values())
+    names, layers = list(children), list(children.values())
     position = 0
     while position < len(layers):
         block = layers[position : position + 3]
@@ -191,7 +200,7 @@ def fuse(network: Sequential) -> Sequential:
         close_run()
         fused[name] = fuse(layer) if isinstance(layer, Sequential) else layer
     close_run()
-    return Sequential(**fused)
+    return fused
 
 
 def _is_block(layers: Sequence[Any]) -> bool:

@@ -76,6 +76,7 @@ def example_calls(ops, dtype, size=1, features=700):
         "batchnorm2d_train_backward": (dy_like_x, x, scale, mean, var, 1e-5),
         "batchnorm2d_eval_backward": (dy_like_x, x, scale, mean, var, 1e-5),
         "update_running_statistics_": (mean, var, scale, shift**2, 12, 0.1),
+        "add": (x, dy_like_x),
         "relu_forward": (x,),
         "relu_backward": (dy_like_x, x),
         "max_pool2d_forward": (x, rows, columns),
@@ -149,6 +150,7 @@ def examples_with_images(ops, dtype, size=1):
         "batchnorm2d_forward": lambda: (x, scale, shift, mean, var, 1e-5),
         "batchnorm2d_train_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
         "batchnorm2d_eval_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
+        "add": lambda: (x, dy_like_x),
         "relu_forward": lambda: (x,),
         "relu_backward": lambda: (dy_like_x, x),
         "max_pool2d_forward": lambda: (x, rows, columns),
@@ -181,6 +183,7 @@ WITH_IMAGES = {
     "batchnorm2d_forward": [Images],
     "batchnorm2d_train_backward": [Images, np.ndarray, np.ndarray],
     "batchnorm2d_eval_backward": [Images, np.ndarray, np.ndarray],
+    "add": [Images],
     "relu_forward": [Images],
     "relu_backward": [Images],
     "max_pool2d_forward": [Images, Images],
@@ -300,7 +303,7 @@ def flattened(value):
 
 
 def test_every_operation_on_images_of_different_sizes_has_an_example():
-    files = ("conv", "general_conv", "batchnorm", "activation", "pooling", "fused")
+    files = ("conv", "general_conv", "batchnorm", "activation", "addition", "pooling", "fused")
     expected = {name for name in OPERATIONS if getattr(REFERENCE, name).__module__.endswith(files)}
     assert set(examples_with_images(REFERENCE, np.float32)) == expected - {"update_running_statistics_"}
     assert set(WITH_IMAGES) == expected - {"update_running_statistics_"} - OPAQUE

@@ -38,6 +38,7 @@ CONTRACT = {
     "-> dx: N C H W, dweight: C, dbias: C",
     "update_running_statistics_": "running_mean!: C, running_var!: C, mean float: C, var float: C, count, momentum "
     "-> None",
+    "add": "x: ..., other: ... -> y: ...",
     "relu_forward": "x: ... -> y: ...",
     "relu_backward": "dy: ..., y: ... -> dx: ...",
     "max_pool2d_forward": "x: N C H W, rows, columns -> y: N C OH OW, argmax int32: N C OH OW",

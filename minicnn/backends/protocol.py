@@ -193,6 +193,14 @@ class Operations(Protocol):
         reference/activation.py, cpu/activation.py, cuda/activation.py
         """
 
+    # where paths meet
+
+    def add(self, x: Batch, other: Batch) -> Batch:
+        """x + other, all of one shape.
+
+        reference/addition.py, cpu/addition.py, cuda/addition.py
+        """
+
     # pooling: rows (OH, 3) and columns (OW, 3) are tables of windows, with start, stop and extent
 
     def max_pool2d_forward(self, x: Batch, rows: Windows, columns: Windows) -> tuple[Batch, Batch]:

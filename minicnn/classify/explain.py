@@ -15,13 +15,15 @@ the backend "reference"; Winograd's convolution on "cpu" leaves rounding errors 
 """
 
 import copy
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.layers import AdaptiveMaxPool2d, Flatten, Linear, LogSoftmax
+from minicnn.layers import AdaptiveMaxPool2d, Flatten, Layer, Linear, LogSoftmax
 from minicnn.network import Sequential
 from minicnn.plain import Array
+from minicnn.residual import Residual
 
 TAIL = (AdaptiveMaxPool2d, Flatten, Linear, LogSoftmax)
 
@@ -72,9 +74,7 @@ def winners(network: Sequential, image: Array, k: int) -> Winners:
     (True, True)
     """
     # The same weights in layers of our own: what they remember and the gradients they get are nobody else's.
-    layers: list[Any] = [copy.copy(layer) for _, layer in network.named_layers()]
-    for layer in layers:
-        layer.grads, layer.memory = {}, None
+    layers: list[Any] = [_own(layer) for layer in _one_after_another(network)]
     last = layers[-len(TAIL) :]
     if tuple(map(type, last)) != TAIL or last[0].output_size != (1, 1):
         raise TypeError(
@@ -101,3 +101,22 @@ def winners(network: Sequential, image: Array, k: int) -> Winners:
     positions = np.stack(np.divmod(first, features.shape[2]), axis=1)
     contributions = network.ops.to_numpy(fc.params["weight"])[k] * cells[np.arange(len(cells)), first]
     return Winners(positions, contributions, gradient)
+
+
+def _one_after_another(network: Sequential) -> Iterator[Layer]:
+    """Its layers, those of networks within it too; a `Residual`, which is no chain, is one of them."""
+    for layer in network:
+        if isinstance(layer, Sequential) and not isinstance(layer, Residual):
+            yield from _one_after_another(layer)
+        else:
+            yield layer
+
+
+def _own(layer: Layer) -> Layer:
+    """A layer with the same weights, whose memory and gradients are its own."""
+    if isinstance(layer, Sequential):
+        kind = Residual if isinstance(layer, Residual) else Sequential
+        return kind(**{name: _own(child) for name, child in layer.children.items()})
+    layer = copy.copy(layer)
+    layer.grads, layer.memory = {}, None
+    return layer

@@ -17,16 +17,17 @@ from minicnn.checks import as_pair, as_plain, require_entries, shortened
 from minicnn.layers import LAYERS, BatchNorm2d, Conv2d, Layer, Linear
 from minicnn.network import Sequential, SimpleNet
 from minicnn.plain import Array
+from minicnn.residual import Residual
 
 BY_NAME = {layer.__name__: layer for layer in LAYERS}
-NETWORKS: dict[str, type[Sequential]] = {"Sequential": Sequential, "SimpleNet": SimpleNet}
+NETWORKS: dict[str, type[Sequential]] = {"Sequential": Sequential, "SimpleNet": SimpleNet, "Residual": Residual}
 OWN_ROAD = ("predict", "forward", "backward")  # what a chain of layers does not override
 
 
 def described(layer: Layer, own_layers: bool = False, place: str = "the network") -> dict[str, Any]:
     """A layer, or a network, as a dict that JSON can hold.
 
-    A network of one's own class is a Sequential where it computes as that does.
+    A network of one's own class is a Sequential, or a Residual, where it computes as that does.
 
     Raises TypeError, which says where and what to do, for what the dict cannot say: a layer of one's own without
     `own_layers` or without the attributes, a network with a forward of its own, functions given to `use`.
@@ -39,12 +40,13 @@ def described(layer: Layer, own_layers: bool = False, place: str = "the network"
         )
     if isinstance(layer, Sequential):
         kind = type(layer)
-        if any(getattr(kind, name) is not getattr(Sequential, name) for name in OWN_ROAD):
+        plain = Residual if isinstance(layer, Residual) else Sequential
+        if any(getattr(kind, name) is not getattr(plain, name) for name in OWN_ROAD):
             raise TypeError(
                 f"{place} is a {kind.__name__}, which computes in a way of its own; expected layers one after another. "
                 "Of a network that minicnn.fuse made, take the one that it was made from"
             )
-        name = kind.__name__ if kind in NETWORKS.values() else "Sequential"
+        name = kind.__name__ if kind in NETWORKS.values() else plain.__name__
         inner = "" if place == "the network" else f"{place}."
         children = {key: described(child, own_layers, f"{inner}{key}") for key, child in layer.children.items()}
         return {"class": name, "children": children}
@@ -64,7 +66,8 @@ def built(description: Any, arrays: Mapping[str, Array], own_layers: bool = Fals
         require_entries(description, ("children",), what)
         children = dict(description["children"])
         network = NETWORKS[name].__new__(NETWORKS[name])
-        Sequential.__init__(
+        plain = Residual if name == "Residual" else Sequential  # a SimpleNet takes no layers
+        plain.__init__(
             network, **{key: built(child, arrays, own_layers, f"{prefix}{key}.") for key, child in children.items()}
         )
         return network

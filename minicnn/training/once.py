@@ -1,5 +1,7 @@
 """What a run says of itself once: what it computes together, and that its schedule has ended."""
 
+from collections.abc import Iterator
+
 from minicnn.fusion import ConvBlocks
 from minicnn.network import Sequential
 from minicnn.schedules import Schedule
@@ -20,9 +22,17 @@ class Once:
 
 def what_is_fused(computed: Sequential) -> str:
     """Which layers a run computes together; empty where it is none."""
-    blocks = [name for name, child in computed.children.items() if isinstance(child, ConvBlocks)]
-    names = ", ".join(name.replace("_to_", " to ") for name in blocks)
-    return f"fused: {names} (minicnn.fuse); with Trainer(fuse=False) every layer is on its own" if blocks else ""
+    names = ", ".join(_blocks(computed))
+    return f"fused: {names} (minicnn.fuse); with Trainer(fuse=False) every layer is on its own" if names else ""
+
+
+def _blocks(network: Sequential, prefix: str = "") -> Iterator[str]:
+    """Which layers each block has, "conv1 to relu1"; also those in networks within the network."""
+    for name, child in network.children.items():
+        if isinstance(child, ConvBlocks):
+            yield prefix + name.replace("_to_", " to ")
+        elif isinstance(child, Sequential):
+            yield from _blocks(child, f"{prefix}{name}.")
 
 
 def move_on(schedule: Schedule, value: float | None = None) -> str:

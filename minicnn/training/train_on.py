@@ -16,6 +16,7 @@ from minicnn.checks import as_int
 from minicnn.layers import Conv2d, Layer, Linear
 from minicnn.layers.initialisation import as_generator
 from minicnn.network import Sequential
+from minicnn.residual import SHORTCUT, Residual
 from minicnn.training.checkpoint import read_weights, require_finite
 
 
@@ -88,17 +89,22 @@ def replace_head(network: Sequential, num_classes: int, rng: np.random.Generator
         num_classes: K, at least 1.
         rng: a Generator or a seed for the first weights of the new layer.
 
-    Raises ValueError where there is no such layer.
+    Raises ValueError where there is no such layer, or it is part of a `Residual`, whose sum needs the channels it has.
     """
     as_int(num_classes, "replace_head: num_classes", 1)
     network = copy.deepcopy(network)
     last = None
-    for parent, name, layer in _places(network):
+    for parent, name, layer, is_in_a_sum in _places(network):
         if isinstance(layer, (Linear, Conv2d)):
-            last = parent, name, layer
+            last = parent, name, layer, is_in_a_sum
     if last is None:
         raise ValueError("replace_head: expected a network with a Linear or a Conv2d at its end, got neither")
-    parent, name, old = last
+    parent, name, old, is_in_a_sum = last
+    if is_in_a_sum:
+        raise ValueError(
+            f"replace_head: expected a Linear or a Conv2d behind the last Residual, got {name} within it, whose outputs "
+            "are added to others; end the network with a Linear of its own"
+        )
     bias, rng = "bias" in old.params, as_generator(rng)
     new: Layer
     if isinstance(old, Linear):
@@ -149,14 +155,17 @@ def _without(network: Sequential, names: set[str], prefix: str) -> dict[str, Lay
         if not isinstance(child, Sequential):
             kept[name] = child
         elif inner := _without(child, names, f"{prefix}{name}."):
-            kept[name] = Sequential(**inner)
+            # Where all of f is frozen, what is left of a Residual is its shortcut, and no sum.
+            kept[name] = (Residual if isinstance(child, Residual) and inner.keys() - {SHORTCUT} else Sequential)(**inner)
     return kept
 
 
-def _places(network: Sequential) -> Iterator[tuple[Sequential, str, Any]]:
-    """(its network, its name there, layer) of every layer that is no network, in forward order."""
+def _places(network: Sequential, is_in_a_sum: bool = False) -> Iterator[tuple[Sequential, str, Any, bool]]:
+    """(its network, its name there, layer, whether it is in a `Residual`) of every layer that is no network, in forward
+    order."""
+    is_in_a_sum = is_in_a_sum or isinstance(network, Residual)
     for name, child in network.children.items():
         if isinstance(child, Sequential):
-            yield from _places(child)
+            yield from _places(child, is_in_a_sum)
         else:
-            yield network, name, child
+            yield network, name, child, is_in_a_sum

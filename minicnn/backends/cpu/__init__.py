@@ -1,6 +1,7 @@
 """The CPU backend: Numba, written to be run. Shapes and meanings: see `minicnn.backends`."""
 
 from minicnn.backends.cpu.activation import relu_backward, relu_forward
+from minicnn.backends.cpu.addition import add
 from minicnn.backends.cpu.arrays import asarray, copy, prefetch, scale_, sum_of_squares, to_numpy
 from minicnn.backends.cpu.batchnorm import (
     batchnorm2d_eval_backward,

@@ -15,6 +15,7 @@ from minicnn.backends.compile import Step, run_steps
 from minicnn.backends.contract import Activation, Block, Gradient, Norm
 from minicnn.backends.cpu import (
     activation,
+    addition,
     arrays,
     batchnorm,
     conv,
@@ -153,6 +154,11 @@ def _relu(dtype: np.dtype[Any]) -> None:
     activation.relu_backward(x, activation.relu_forward(x))
 
 
+def _addition(dtype: np.dtype[Any]) -> None:
+    x = np.ones(1, dtype)
+    addition.add(x, x)
+
+
 def _pooling(dtype: np.dtype[Any]) -> None:
     x, window = np.ones((1, 1, 2, 2), dtype), adaptive_windows(2, 1)
     y, argmax = pooling.max_pool2d_forward(x, window, window)
@@ -202,6 +208,7 @@ STEPS: list[Step] = [
     ("optim", _adam),
     ("arrays", _arrays),
     ("activation", _relu),
+    ("addition", _addition),
     ("batchnorm", _batchnorm),
     ("pooling", _pooling),
     ("conv", _convolutions_of_few_channels),

@@ -1,6 +1,7 @@
 """The cuda backend: kernels in Python for NVIDIA GPUs, by numba-cuda. Shapes and meanings: see `minicnn.backends`."""
 
 from minicnn.backends.cuda.activation import relu_backward, relu_forward
+from minicnn.backends.cuda.addition import add
 from minicnn.backends.cuda.arrays import asarray, copy, prefetch, scale_, sum_of_squares, to_numpy
 from minicnn.backends.cuda.batchnorm import (
     batchnorm2d_eval_backward,

@@ -15,6 +15,7 @@ from minicnn.backends.compile import run_steps
 from minicnn.backends.contract import Block, Norm
 from minicnn.backends.cuda import (
     activation,
+    addition,
     arrays,
     batchnorm,
     conv,
@@ -44,6 +45,7 @@ def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Colle
         ("optim", _optimizers),
         ("arrays", _arrays),
         ("activation", _relu),
+        ("addition", _addition),
         ("batchnorm", _batchnorm),
         ("pooling", _pooling),
         ("linear", _linear),
@@ -138,6 +140,11 @@ def _batchnorm(dtype: np.dtype[Any]) -> None:
 def _relu(dtype: np.dtype[Any]) -> None:
     x = _ones(dtype, 1)
     activation.relu_backward(x, activation.relu_forward(x))
+
+
+def _addition(dtype: np.dtype[Any]) -> None:
+    x = _ones(dtype, 1)
+    addition.add(x, x)
 
 
 def _pooling(dtype: np.dtype[Any]) -> None:

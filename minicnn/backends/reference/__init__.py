@@ -23,6 +23,7 @@ from minicnn.backends.reference.linear import (
 from minicnn.backends.reference.log_softmax import log_softmax_backward, log_softmax_forward
 from minicnn.backends.reference.losses import nll_loss_backward, nll_loss_forward
 from minicnn.backends.reference.mixed import (
+    add,
     avg_pool2d_backward,
     avg_pool2d_forward,
     batchnorm2d_eval_backward,

@@ -1,9 +1,9 @@
-"""Images of different sizes: the operations of conv, batchnorm, activation and pooling, on arrays and on `Images`.
+"""Images of different sizes: the operations on images, for arrays and for `Images`.
 
 These are the functions that the backend exports. An array goes straight to the function of the same name in the file
 beside this one, where the arithmetic is; `Images` reach it in a form that it takes:
 
-    relu             the flat array of all numbers
+    relu, addition   the flat array of all numbers
     batchnorm        all images side by side, pixel after pixel, as one image (1, C, 1, P), since it does not matter
                      where a pixel lies; what comes out is cut apart again
     conv, pooling    one image after another, each as a batch of its own; they share the weights of a convolution, so
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minicnn.backends.reference import activation, batchnorm, conv, general_conv, pooling
+from minicnn.backends.reference import activation, addition, batchnorm, conv, general_conv, pooling
 from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair
 
@@ -49,6 +49,13 @@ def relu_backward(dy: Batch, y: Any) -> Batch:
     if not isinstance(dy, Images):
         return activation.relu_backward(dy, y)
     return dy.like(activation.relu_backward(dy.data, y.data))
+
+
+@extends(addition.add)
+def add(x: Batch, other: Any) -> Batch:
+    if not isinstance(x, Images):
+        return addition.add(x, other)
+    return x.like(addition.add(x.data, other.data))
 
 
 @extends(batchnorm.batchnorm2d_statistics)

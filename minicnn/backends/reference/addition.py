@@ -1,0 +1,11 @@
+"""Addition, where two paths of a network meet, and where the gradients of both meet on the way back.
+
+    y = x + other
+"""
+
+from minicnn.plain import Array
+
+
+def add(x: Array, other: Array) -> Array:
+    """The sum of two arrays of one shape, a new array."""
+    return x + other
