@@ -13,6 +13,7 @@ from minicnn.layers import (
     AdaptiveMaxPool2d,
     BatchNorm2d,
     Conv2d,
+    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -25,6 +26,9 @@ from minicnn.plain import Array, as_plain_array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+MAY_BE_MISSING = ("num_batches_tracked", "seed", "step")  # states that a file need not have
 
 
 class Sequential(Layer):
@@ -62,6 +66,9 @@ class Sequential(Layer):
         every_layer = [layer for _, layer in self.named_layers()]
         if len({id(layer) for layer in every_layer}) < len(every_layer):
             raise ValueError("Sequential: the same layer object stands in two places; make one for each place")
+        seeds = [layer.seed for layer in every_layer if isinstance(layer, Dropout)]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("Sequential: two Dropout layers have the same seed, so the same masks; give each its own")
 
     @property
     def ops(self) -> Operations:
@@ -150,7 +157,7 @@ class Sequential(Layer):
 
         Everything is checked before anything is changed: where this raises, the network is as it was.
         The dtype of the network stays; float values are converted to it. Files from the time before PyTorch 0.4.1 have
-        no `num_batches_tracked`; where it is missing it stays as it is, as in PyTorch.
+        no `num_batches_tracked`, and PyTorch's have no seed and step of a `Dropout`; what is missing stays as it is.
 
         Raises:
             ValueError: keys missing or unexpected, an array of another shape, or numbers too large for the dtype;
@@ -168,7 +175,7 @@ class Sequential(Layer):
         problems = [
             f"missing {name}"
             for name, (_, key, _) in targets.items()
-            if name not in state_dict and key != "num_batches_tracked"
+            if name not in state_dict and key not in MAY_BE_MISSING
         ]
         problems += [f"unexpected {name}" for name in state_dict if name not in targets]
         loaded = {}

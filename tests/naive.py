@@ -132,6 +132,29 @@ def relu_backward(dy, x):
     return dx
 
 
+def philox(counter, key):
+    """Philox4x32-10 in Python's integers: four words for a counter of four words and a key of two."""
+    (c0, c1, c2, c3), (k0, k1) = counter, key
+    for _ in range(10):
+        high0, low0 = divmod(0xD2511F53 * c0, 2**32)
+        high1, low1 = divmod(0xCD9E8D57 * c2, 2**32)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return c0, c1, c2, c3
+
+
+def dropout(x, p, seed, step, first_image):
+    """A list of images of any shapes -> y alike: the word of each number says whether it stays."""
+    result = []
+    for n, image in enumerate(x):
+        y = np.zeros(image.size)
+        for t, number in enumerate(image.flat):
+            words = philox((t // 4, first_image + n, step % 2**32, step // 2**32), (seed % 2**32, seed // 2**32))
+            y[t] = number / (1 - p) if words[t % 4] >= p * 2**32 else 0.0
+        result.append(y.reshape(image.shape))
+    return result
+
+
 def add(x, other):
     """Two arrays of one shape -> y alike."""
     y = np.zeros(x.shape)

@@ -77,6 +77,7 @@ def example_calls(ops, dtype, size=1, features=700):
         "batchnorm2d_eval_backward": (dy_like_x, x, scale, mean, var, 1e-5),
         "update_running_statistics_": (mean, var, scale, shift**2, 12, 0.1),
         "add": (x, dy_like_x),
+        "dropout": (x, 0.4, 12345678901234567, 3, 2),
         "relu_forward": (x,),
         "relu_backward": (dy_like_x, x),
         "max_pool2d_forward": (x, rows, columns),
@@ -151,6 +152,7 @@ def examples_with_images(ops, dtype, size=1):
         "batchnorm2d_train_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
         "batchnorm2d_eval_backward": lambda: (dy_like_x, x, scale, mean, var, 1e-5),
         "add": lambda: (x, dy_like_x),
+        "dropout": lambda: (x, 0.4, 12345678901234567, 3, 2),
         "relu_forward": lambda: (x,),
         "relu_backward": lambda: (dy_like_x, x),
         "max_pool2d_forward": lambda: (x, rows, columns),
@@ -184,6 +186,7 @@ WITH_IMAGES = {
     "batchnorm2d_train_backward": [Images, np.ndarray, np.ndarray],
     "batchnorm2d_eval_backward": [Images, np.ndarray, np.ndarray],
     "add": [Images],
+    "dropout": [Images],
     "relu_forward": [Images],
     "relu_backward": [Images],
     "max_pool2d_forward": [Images, Images],
@@ -303,7 +306,7 @@ def flattened(value):
 
 
 def test_every_operation_on_images_of_different_sizes_has_an_example():
-    files = ("conv", "general_conv", "batchnorm", "activation", "addition", "pooling", "fused")
+    files = ("conv", "general_conv", "batchnorm", "activation", "addition", "dropout", "pooling", "fused")
     expected = {name for name in OPERATIONS if getattr(REFERENCE, name).__module__.endswith(files)}
     assert set(examples_with_images(REFERENCE, np.float32)) == expected - {"update_running_statistics_"}
     assert set(WITH_IMAGES) == expected - {"update_running_statistics_"} - OPAQUE
@@ -433,7 +436,7 @@ def test_the_table_holds_every_layer_and_loss():
         if inspect.isclass(getattr(minicnn, name))
         and (issubclass(getattr(minicnn, name), minicnn.Layer) or name.endswith("Loss"))
     }
-    layers -= {"Layer", "Sequential", "SimpleNet"}
+    layers -= {"Layer", "Sequential", "SimpleNet", "Residual", "Dropout"}  # the last two have tests of their own
     assert {case.layer for case in cases.ALL} == layers
     assert {case.layer for case in cases.ALL if case.numeric} == layers
     assert {name for name, _ in cases.OPTIMIZERS} == {"SGD", "Adam", "AdamW"}

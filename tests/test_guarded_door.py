@@ -450,6 +450,7 @@ OWN = {
     "general_conv2d_weight_gradient": (lambda: Conv2d(2, 2, 3, groups=2, rng=0), (2, 2, 5, 6)),
     "relu_forward": (ReLU, (4, 5)),
     "relu_backward": (ReLU, (4, 5)),
+    "dropout": (lambda: minicnn.Dropout(0.5, seed=0), (4, 5)),
     "add": (lambda: minicnn.Residual(Linear(5, 5, rng=0)), (4, 5)),
     "batchnorm2d_forward": (lambda: BatchNorm2d(3), (4, 3, 2, 5)),
     "log_softmax_forward": (minicnn.LogSoftmax, (4, 5)),

@@ -39,6 +39,7 @@ CONTRACT = {
     "update_running_statistics_": "running_mean!: C, running_var!: C, mean float: C, var float: C, count, momentum "
     "-> None",
     "add": "x: ..., other: ... -> y: ...",
+    "dropout": "x: ..., p, seed, step, first_image -> y: ...",
     "relu_forward": "x: ... -> y: ...",
     "relu_backward": "dy: ..., y: ... -> dx: ...",
     "max_pool2d_forward": "x: N C H W, rows, columns -> y: N C OH OW, argmax int32: N C OH OW",

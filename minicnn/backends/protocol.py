@@ -201,6 +201,16 @@ class Operations(Protocol):
         reference/addition.py, cpu/addition.py, cuda/addition.py
         """
 
+    # dropout
+
+    def dropout(self, x: Batch, p: float, seed: int, step: int, first_image: int) -> Batch:
+        """x of any shape with an axis of images, times the mask of the numbers: 0 for a share p, 1 / (1 - p) elsewhere.
+
+        seed and step are integers from 0 below 2 ** 63; first_image says where in its batch the first of x stands.
+
+        reference/dropout.py, cpu/dropout.py, cuda/dropout.py
+        """
+
     # pooling: rows (OH, 3) and columns (OW, 3) are tables of windows, with start, stop and extent
 
     def max_pool2d_forward(self, x: Batch, rows: Windows, columns: Windows) -> tuple[Batch, Batch]:

@@ -1,7 +1,7 @@
 """DataParallel: a network whose batches are shared out among the ranks."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,7 +11,7 @@ from minicnn.distributed.gradients import GradientSums
 from minicnn.distributed.ranks import Ranks
 from minicnn.distributed.shares import Share, share_of_batch
 from minicnn.fusion import ConvBlocks
-from minicnn.layers import Layer
+from minicnn.layers import Dropout, Layer
 from minicnn.network import Sequential
 from minicnn.plain import Array
 
@@ -50,7 +50,7 @@ class DataParallel:
     def forward(self, x: Any) -> Array:
         share = share_of_batch(x, self.ranks)
         counts: dict[int, tuple[Array, int]] = {}
-        with self._batchnorm(share, counts):
+        with self._batchnorm(share, counts), _images_from(self.network, share.rows.start):
             output = self.network.forward(share.x)
         self._memory = _Memory(share, output.shape, counts)
         return self._outputs_of_all(output, share)
@@ -91,6 +91,20 @@ class DataParallel:
                 if host.dtype.kind == "f":
                     mean = self.ranks.summed(host.astype(np.float64) * weight)
                     layer.state[key] = layer.ops.asarray(mean.astype(host.dtype))
+
+
+@contextmanager
+def _images_from(network: Sequential, first: int) -> Iterator[None]:
+    """Meanwhile the images that the network is given are those of the batch from the place `first` on: each gets the
+    dropout that it would get from one process."""
+    dropouts = [layer for _, layer in network.named_layers() if isinstance(layer, Dropout)]
+    try:
+        for dropout in dropouts:
+            dropout.first_image = first
+        yield
+    finally:
+        for dropout in dropouts:
+            del dropout.first_image
 
 
 def _backward(child: Layer, dy: Any, need_dx: bool, send: Callable[..., None]) -> Any:

@@ -4,6 +4,7 @@ from minicnn.layers.activation import ReLU
 from minicnn.layers.base import Layer
 from minicnn.layers.batchnorm import BatchNorm2d
 from minicnn.layers.conv import Conv2d
+from minicnn.layers.dropout import Dropout
 from minicnn.layers.fixed_pooling import AvgPool2d, MaxPool2d
 from minicnn.layers.flatten import Flatten
 from minicnn.layers.linear import Linear
@@ -16,6 +17,7 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm2d",
     "Conv2d",
+    "Dropout",
     "Flatten",
     "Layer",
     "Linear",
@@ -31,6 +33,7 @@ LAYERS: tuple[type[Layer], ...] = (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Dropout,
     Flatten,
     Linear,
     LogSoftmax,

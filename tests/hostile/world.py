@@ -87,6 +87,7 @@ LAYERS = {
     "Linear square": (lambda: minicnn.Linear(4, 4), (3, 4)),
     "Flatten": (minicnn.Flatten, (2, 3, 4, 3)),
     "LogSoftmax": (minicnn.LogSoftmax, (4, 5)),
+    "Dropout": (lambda: minicnn.Dropout(0.3, seed=5), (2, 3, 4, 3)),
     "Residual": (lambda: minicnn.Residual(minicnn.ReLU(), shortcut=minicnn.AvgPool2d(1)), (2, 3, 4, 3)),
 }
 ON_IMAGES = [name for name, (make, shape) in LAYERS.items() if make().takes_images and len(shape) == 4]

@@ -17,6 +17,7 @@ from minicnn.backends.cpu.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
+from minicnn.backends.cpu.dropout import dropout
 from minicnn.backends.cpu.fused import (
     fused_conv_backward,
     fused_conv_forward,

@@ -19,6 +19,7 @@ from minicnn.backends.cpu import (
     arrays,
     batchnorm,
     conv,
+    dropout,
     fused,
     general_conv,
     linear,
@@ -159,6 +160,10 @@ def _addition(dtype: np.dtype[Any]) -> None:
     addition.add(x, x)
 
 
+def _dropout(dtype: np.dtype[Any]) -> None:
+    dropout.dropout(np.ones(1, dtype), 0.5, 0, 0, 0)
+
+
 def _pooling(dtype: np.dtype[Any]) -> None:
     x, window = np.ones((1, 1, 2, 2), dtype), adaptive_windows(2, 1)
     y, argmax = pooling.max_pool2d_forward(x, window, window)
@@ -209,6 +214,7 @@ STEPS: list[Step] = [
     ("arrays", _arrays),
     ("activation", _relu),
     ("addition", _addition),
+    ("dropout", _dropout),
     ("batchnorm", _batchnorm),
     ("pooling", _pooling),
     ("conv", _convolutions_of_few_channels),

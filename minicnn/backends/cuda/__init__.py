@@ -17,6 +17,7 @@ from minicnn.backends.cuda.conv import (
     conv2d_input_gradient,
     conv2d_weight_gradient,
 )
+from minicnn.backends.cuda.dropout import dropout
 from minicnn.backends.cuda.fused import (
     fused_conv_backward,
     fused_conv_forward,

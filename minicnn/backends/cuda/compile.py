@@ -19,6 +19,7 @@ from minicnn.backends.cuda import (
     arrays,
     batchnorm,
     conv,
+    dropout,
     fused,
     general_conv,
     linear,
@@ -46,6 +47,7 @@ def compile_kernels(dtype: DTypeLike, report: Report | None = None, files: Colle
         ("arrays", _arrays),
         ("activation", _relu),
         ("addition", _addition),
+        ("dropout", _dropout),
         ("batchnorm", _batchnorm),
         ("pooling", _pooling),
         ("linear", _linear),
@@ -145,6 +147,10 @@ def _relu(dtype: np.dtype[Any]) -> None:
 def _addition(dtype: np.dtype[Any]) -> None:
     x = _ones(dtype, 1)
     addition.add(x, x)
+
+
+def _dropout(dtype: np.dtype[Any]) -> None:
+    dropout.dropout(_ones(dtype, 1), 0.5, 0, 0, 0)
 
 
 def _pooling(dtype: np.dtype[Any]) -> None:

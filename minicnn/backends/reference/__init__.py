@@ -37,6 +37,7 @@ from minicnn.backends.reference.mixed import (
     general_conv2d_forward,
     general_conv2d_input_gradient,
     general_conv2d_weight_gradient,
+    dropout,
     max_pool2d_backward,
     max_pool2d_forward,
     relu_backward,

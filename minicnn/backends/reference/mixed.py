@@ -6,6 +6,7 @@ beside this one, where the arithmetic is; `Images` reach it in a form that it ta
     relu, addition   the flat array of all numbers
     batchnorm        all images side by side, pixel after pixel, as one image (1, C, 1, P), since it does not matter
                      where a pixel lies; what comes out is cut apart again
+    dropout          one image after another, each by its place in the batch
     conv, pooling    one image after another, each as a batch of its own; they share the weights of a convolution, so
                      the gradient of the weights is the sum over the images
 
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minicnn.backends.reference import activation, addition, batchnorm, conv, general_conv, pooling
+from minicnn.backends.reference import activation, addition, batchnorm, conv, dropout as dropping, general_conv, pooling
 from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair
 
@@ -56,6 +57,13 @@ def add(x: Batch, other: Any) -> Batch:
     if not isinstance(x, Images):
         return addition.add(x, other)
     return x.like(addition.add(x.data, other.data))
+
+
+@extends(dropping.dropout)
+def dropout(x: Batch, p: float, seed: int, step: int, first_image: int) -> Batch:
+    if not isinstance(x, Images):
+        return dropping.dropout(x, p, seed, step, first_image)
+    return Images([dropping.dropout(image[None], p, seed, step, first_image + n)[0] for n, image in enumerate(x)])
 
 
 @extends(batchnorm.batchnorm2d_statistics)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.checks import require_shape
 from minicnn.images import Images
-from minicnn.layers import Layer
+from minicnn.layers import Dropout, Layer
 from minicnn.losses import Loss
 from minicnn.network import Sequential
 from minicnn.plain import Array
@@ -27,6 +27,9 @@ def float64_copy(layer: Layer) -> Layer:
         if isinstance(part.memory, SimpleNamespace):
             instead[id(part.memory)] = SimpleNamespace()
     copied = own_copy(layer, "gradcheck", type(layer).__name__, instead)
+    for part in parts_of(copied):
+        if isinstance(part, Dropout):
+            part.counts_steps = False  # every forward has the same mask, and so a derivative
     return copied.to("cpu" if backend_of(layer) == "cuda" else None, np.float64)
 
 
