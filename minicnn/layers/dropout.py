@@ -29,7 +29,7 @@ class Dropout(Layer):
 
     The seed tells one layer's masks from another's: those of a network need different ones, which Sequential checks.
 
-    Shapes: any with an axis of images, y and dx like x; or `Images`.
+    Shapes: any, the first axis that of images; y and dx like x; or `Images`.
 
     Args:
         p: the share of numbers that is left out, from 0 to below 1.
@@ -41,7 +41,7 @@ class Dropout(Layer):
             none, they stay as they are.
 
     Raises:
-        ValueError: p outside [0, 1), a seed or step out of range, an empty input or one without axes.
+        ValueError: p outside [0, 1), a seed or step out of range, an empty input.
         TypeError: input that is not float32 or float64.
 
     >>> dropout, x = Dropout(0.5, seed=0), np.ones((2, 4), np.float32)
@@ -83,10 +83,10 @@ class Dropout(Layer):
         return int(self.state["seed"])
 
     def predict(self, x: Batch) -> Batch:
-        return self._as_batch(x)
+        return self.as_input(x)
 
     def forward(self, x: Batch) -> Batch:
-        x = self._as_batch(x)
+        x = self.as_input(x)
         if not self.training:
             self.remember(x, mask=None)
             return x
@@ -100,12 +100,6 @@ class Dropout(Layer):
     def backward(self, dy: Batch, need_dx: bool = True) -> Batch:
         dy, memory = self.recall(dy)
         return dy if memory.mask is None else self.ops.dropout(dy, *memory.mask)
-
-    def _as_batch(self, x: Batch) -> Batch:
-        x = self.as_input(x)
-        if x.ndim == 0:
-            raise ValueError("Dropout: expected input with an axis of images, (N, …), got shape ()")
-        return x
 
     def _counter(self, key: str) -> int:
         """The integer that the state has, which users may set."""

@@ -35,7 +35,8 @@ def _ends(x: Array | Images) -> Array:
     """(N,): where in flat memory each image ends."""
     if isinstance(x, Images):
         return x.channels * (x.starts + x.sizes.prod(axis=1))
-    return np.arange(1, len(x) + 1) * (x.size // len(x))
+    n_images = len(x) if x.ndim else 1
+    return np.arange(1, n_images + 1) * (x.size // n_images)
 
 
 @parallel

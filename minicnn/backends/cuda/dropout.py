@@ -29,7 +29,7 @@ _philox = inlined(philox)
 @guarded
 def dropout(x: Batch, p: float, seed: int, step: int, first_image: int) -> Batch:
     y, starts, real = empty_like(x), _starts(x), real_of(x)
-    blocks = len(x), min(blocks_for(-(-int(np.diff(starts).max()) // 4)), MOST_BLOCKS)
+    blocks = len(starts) - 1, min(blocks_for(-(-int(np.diff(starts).max()) // 4)), MOST_BLOCKS)
     settings = limit(p), real(1) / real(1 - p), np.uint64(first_image), *halves(step), *halves(seed)
     launch(_dropout(real), blocks, THREADS, flat(x), flat(y), constant(starts), *settings)
     return y
@@ -39,7 +39,8 @@ def _starts(x: Array | Images) -> Array:
     """(N + 1,): where in flat memory each image begins, and where the last ends."""
     if isinstance(x, Images):
         return x.channels * np.append(x.starts, x.pixels)
-    return np.arange(len(x) + 1) * (x.size // len(x))
+    n_images = len(x) if x.ndim else 1
+    return np.arange(n_images + 1) * (x.size // n_images)
 
 
 @lru_cache

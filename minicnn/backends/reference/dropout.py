@@ -13,7 +13,8 @@ from minicnn.plain import Array
 
 def dropout(x: Array, p: float, seed: int, step: int, first_image: int) -> Array:
     """x times the mask of this seed and step, for images first_image, first_image + 1, … of a batch, (N, …)."""
-    words = _words(len(x), x[0].size, seed, step, first_image)
+    n_images = len(x) if x.ndim else 1
+    words = _words(n_images, x.size // n_images, seed, step, first_image)
     one = x.dtype.type(1)
     mask = np.where(words < limit(p), x.dtype.type(0), one / x.dtype.type(1 - p))
     with np.errstate(invalid="ignore"):  # said above
