@@ -375,3 +375,56 @@ def test_pytorch_has_the_same_numbers(training):
         np.testing.assert_allclose(found[f"d {name}"], parameter.grad.numpy(), rtol=1e-8, atol=1e-8, err_msg=name)
     for name, tensor in theirs.state_dict().items():
         np.testing.assert_allclose(found[name], tensor.numpy(), rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.torch
+def test_to_pytorch_and_back():
+    import torch
+
+    from minicnn.interop.torch import from_torch, to_torch
+    from minicnn.interop.torch_residual import Residual as TorchResidual
+
+    net = network()
+    net.forward(images())
+    net["first"]["bn1"].eval()
+    net["head"].children["1"] = minicnn.Dropout(0.25, seed=7).eval()
+    for given in (net, minicnn.fuse(net)):
+        module = to_torch(given)
+        assert isinstance(module.first, TorchResidual)
+        assert isinstance(module.head.get_submodule("2"), TorchResidual)
+        assert list(module.state_dict()) == [name for name in net.state_dict() if not name.startswith("head.1")]
+    module.eval()
+    with torch.no_grad():
+        expected = module(torch.tensor(images())).numpy()
+    np.testing.assert_allclose(net.predict(images()), expected, rtol=1e-4, atol=1e-5)
+    again = from_torch(to_torch(net))
+    assert list(again.state_dict()) == list(net.state_dict())
+    assert [layer.training for _, layer in again.named_layers()] == [layer.training for _, layer in net.named_layers()]
+    assert isinstance(again["second"]["down"], Residual)
+    np.testing.assert_array_equal(again.predict(images()), net.predict(images()))
+    assert isinstance(from_torch(TorchResidual(torch.nn.Linear(3, 3)))["0"], Residual)
+
+
+@pytest.mark.torch
+def test_what_pytorchs_residual_cannot_have_is_said_by_name():
+    import torch
+
+    from minicnn.interop.torch import from_torch
+    from minicnn.interop.torch_residual import Residual as TorchResidual
+
+    module = torch.nn.Sequential(TorchResidual(torch.nn.GELU(), torch.nn.Sequential(torch.nn.Identity())))
+    with pytest.raises(ValueError, match=r"0\.0: GELU is no layer of minicnn.*0\.1\.0: expected a layer .* leave it out"):
+        from_torch(module)
+
+
+@pytest.mark.torch
+def test_it_compares_with_pytorch():
+    from minicnn.interop.torch import to_torch
+
+    net, labels = network(), [0, 1, 2, 0]
+    module = to_torch(net)
+    assert minicnn.compare(net, module, images(), labels)
+    net["second"]["down"].children["relu"] = Wrong()
+    report = minicnn.compare(net, module, images(), labels)
+    assert not report
+    assert "second.down" in str(report)

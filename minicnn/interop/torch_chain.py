@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from minicnn.interop.torch_residual import Residual
+
 
 def chain_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """(name, layer) in the order of the forward; a layer without a module of its own is named as `torch.fx` does.
@@ -33,9 +35,12 @@ def chain_of(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 class _Tracer(fx.Tracer):
-    """Notes with each step in which submodule's forward it stands."""
+    """Notes with each step in which submodule's forward it stands. Our residual is one step."""
 
     within = ""  # the submodule's name
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Residual) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -82,7 +87,10 @@ def _off_the_chain(node: fx.Node, last: fx.Node | None) -> str:
     if node.op == "get_attr":
         return f"the tensor {node.target} beside the layers"
     names = ", ".join(given.name for given in node.all_input_nodes)
-    return f"{node.name}({names}) where {last} was the last step; a Sequential has no branches or sums"
+    return (
+        f"{node.name}({names}) where {last} was the last step; a Sequential has no branches or sums, but for those of a "
+        "minicnn.interop.torch_residual.Residual"
+    )
 
 
 # What a function does, as the layer that does it; the arguments are the function's, but for the first.

@@ -14,6 +14,7 @@ from minicnn.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+NOT_OF_TORCH = ("seed", "step")  # argument and state of our Dropout, whose masks PyTorch draws from its one generator
+
+
 @dataclass(frozen=True)
 class Kind:
     """A layer that both have, and of PyTorch's arguments that ours lacks the values that do what ours does."""
@@ -36,7 +40,7 @@ class Kind:
     @property
     def arguments(self) -> list[str]:
         """The arguments of ours that go over; on both sides they are attributes of the same name."""
-        return [name for name in inspect.signature(self.ours).parameters if name not in ("bias", "rng")]
+        return [name for name in inspect.signature(self.ours).parameters if name not in ("bias", "rng", *NOT_OF_TORCH)]
 
 
 # By the name of PyTorch's class.
@@ -46,6 +50,7 @@ KINDS = {
     "AvgPool2d": Kind(AvgPool2d),
     "BatchNorm2d": Kind(BatchNorm2d, {"affine": (True,), "track_running_stats": (True,)}),
     "Conv2d": Kind(Conv2d, {"padding_mode": ("zeros",)}),
+    "Dropout": Kind(Dropout),
     "Flatten": Kind(Flatten, {"start_dim": (1,), "end_dim": (-1,)}),
     "Linear": Kind(Linear),
     "LogSoftmax": Kind(LogSoftmax, {"dim": (1, -1)}),
@@ -53,7 +58,7 @@ KINDS = {
     "ReLU": Kind(ReLU),
 }
 WITH_BIAS = ("Conv2d", "Linear")  # the argument `bias` says whether there is one, and the attribute is the bias
-NOTHING_IN_EVALUATION = ("Identity", "Dropout", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout")
+NOTHING_IN_EVALUATION = ("Identity", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout")
 
 
 def not_of_minicnn(name: str, theirs: nn.Module) -> Iterator[str]:
@@ -63,8 +68,8 @@ def not_of_minicnn(name: str, theirs: nn.Module) -> Iterator[str]:
         yield f"{name}: {kind} is no layer of minicnn; there are {', '.join(KINDS)}"
     elif kind in NOTHING_IN_EVALUATION and theirs.training and kind != "Identity" and theirs.p:
         yield (
-            f"{name}: {kind}(p={theirs.p}) in training mode, and minicnn has no dropout; take it out, or convert "
-            "module.eval(), which computes without it"
+            f"{name}: {kind}(p={theirs.p}) in training mode, and minicnn has no dropout but Dropout; take it out, or "
+            "convert module.eval(), which computes without it"
         )
     elif kind in KINDS:
         for argument, values in KINDS[kind].others.items():
@@ -72,12 +77,14 @@ def not_of_minicnn(name: str, theirs: nn.Module) -> Iterator[str]:
                 yield f"{name}: {kind}({argument}={value!r}) is not in minicnn, which has {argument}={values[0]!r}"
 
 
-def as_layer(theirs: Any) -> Layer:
-    """Our layer with the arguments of one of PyTorch's. Raises what our layer raises."""
+def as_layer(theirs: Any, seed: int) -> Layer:
+    """Our layer with the arguments of one of PyTorch's, a Dropout with this seed. Raises what our layer raises."""
     kind = KINDS[type(theirs).__name__]
     arguments = {argument: getattr(theirs, argument) for argument in kind.arguments}
     if type(theirs).__name__ in WITH_BIAS:
         arguments |= {"bias": theirs.bias is not None, "rng": 0}
+    if kind.ours is Dropout:
+        arguments["seed"] = seed
     return kind.ours(**arguments)
 
 
