@@ -201,6 +201,67 @@ def test_convolutions_by_hand(tmp_path):
                 np.testing.assert_array_equal(found, np.ravel(formula(x)), err_msg=f"{name}, {x.shape}")
 
 
+def residual_networks():
+    """Sums in sums, and where their input, their layers' output or both have to be kept meanwhile."""
+
+    def block(channels, filters, stride=1, **shortcut):
+        first = minicnn.Conv2d(channels, filters, 3, stride, 1, rng=channels)
+        second = minicnn.Conv2d(filters, filters, 3, 1, 1, rng=filters)
+        bn1, bn2 = minicnn.BatchNorm2d(filters), minicnn.BatchNorm2d(filters)
+        return minicnn.Residual(conv1=first, bn1=bn1, relu=minicnn.ReLU(), conv2=second, bn2=bn2, **shortcut)
+
+    def head(features):
+        return {
+            "pool": minicnn.AdaptiveMaxPool2d(1),
+            "flatten": minicnn.Flatten(),
+            "sum": minicnn.Residual(minicnn.ReLU(), minicnn.Residual(minicnn.Linear(features, features, rng=3))),
+            "drop": minicnn.Dropout(0.5),
+            "fc": minicnn.Linear(features, 4, rng=4),
+        }
+
+    projection = minicnn.Sequential(conv=minicnn.Conv2d(3, 5, 1, 2, rng=0), bn=minicnn.BatchNorm2d(5))
+    inner = minicnn.Residual(
+        block(3, 3), minicnn.ReLU(), block(3, 3), shortcut=minicnn.Residual(minicnn.Conv2d(3, 3, 1, rng=8))
+    )
+    nothing = minicnn.Residual(minicnn.Dropout(0.3), shortcut=minicnn.Residual(minicnn.Dropout(0.2)))
+    return [
+        minicnn.Sequential(down=block(3, 5, 2, shortcut=projection), relu=minicnn.ReLU(), plain=block(5, 5), **head(5)),
+        minicnn.Sequential(inner=inner, relu=minicnn.ReLU(), nothing=nothing, **head(3)),
+        minicnn.Sequential(
+            first=minicnn.Residual(minicnn.ReLU(), minicnn.BatchNorm2d(3)),
+            second=minicnn.Residual(minicnn.ReLU(), shortcut=minicnn.ReLU()),
+            **head(3),
+        ),
+    ]
+
+
+@pytest.mark.quick
+def test_sums(tmp_path, rng):
+    networks = [with_statistics(network, rng) for network in residual_networks()]
+    networks += [minicnn.fuse(networks[0])]
+    models = Models(tmp_path, [exported(network, tmp_path / f"{n}.c", 40, 40) for n, network in enumerate(networks)])
+    for number, network in enumerate(networks):
+        images = [image(rng, 3, *size) for size in SIZES]
+        for x, found in zip(images, models.predict(number, *images), strict=True):
+            assert difference(network.predict(x[None])[0], found) < 1e-5
+
+
+@pytest.mark.quick
+def test_a_sum_that_fits_some_images_only_refuses_the_others(tmp_path, rng):
+    """Of even sizes the pooling makes as much as the convolution with a stride, of uneven ones it does not."""
+    network = minicnn.Sequential(
+        sum=minicnn.Residual(minicnn.MaxPool2d(2), shortcut=minicnn.Conv2d(1, 1, 1, 2, rng=0)),
+        pool=minicnn.AdaptiveMaxPool2d(1),
+        flatten=minicnn.Flatten(),
+    )
+    models = Models(tmp_path, [exported(network, tmp_path / "net.c", 8, 8)])
+    found, refused = models.predict(0, x := image(rng, 1, 6, 8), image(rng, 1, 7, 8))
+    assert difference(network.predict(x[None])[0], found) < 1e-5
+    assert refused == WRONG_SIZE
+    with pytest.raises(ValueError, match=r"export_c: sum, given \(1, 7, 8\) for an image of 7 × 8: Residual: expected"):
+        network.export_c(tmp_path / "net.c", 7, 8)
+
+
 @pytest.mark.quick
 def test_uneven_windows(tmp_path):
     """Of each size from 1 to 14 on both axes, those with more outputs than cells too; means and maxima by hand."""

@@ -34,7 +34,7 @@ def with_statistics(network, seed=0):
     """The network with running statistics that are no new layer's."""
     rng = np.random.default_rng(seed)
     for _, layer in network.named_layers():
-        if layer.state:
+        if "running_var" in layer.state:
             n = layer.num_features
             layer.state["running_mean"] = rng.standard_normal(n).astype(np.float32)
             layer.state["running_var"] = rng.uniform(0.5, 2, n).astype(np.float32)
@@ -187,6 +187,56 @@ def test_a_fused_or_nested_network_is_written_as_its_layers(tmp_path, fold):
     nested = minicnn.Sequential(features=minicnn.fuse(network), scores=minicnn.Sequential(minicnn.ReLU()))
     nested.export_onnx(tmp_path / "nested.onnx", fold)
     assert_agree(nested, tmp_path / "nested.onnx", images(2, 3, 9, 8))
+
+
+@needs_onnx
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_sums_are_written_as_add_and_dropout_as_nothing(tmp_path, fused, fold):
+    network = with_statistics(residual_network())
+    export_onnx(minicnn.fuse(network) if fused else network, tmp_path / "net.onnx", fold_batchnorm=fold)
+    assert operators(tmp_path / "net.onnx").count("Add") == 3
+    assert not {"Dropout", "Identity"} & set(operators(tmp_path / "net.onnx"))
+    assert ("BatchNormalization" in operators(tmp_path / "net.onnx")) == (not fold)
+    assert_agree(network, tmp_path / "net.onnx", *(images(n, 3, h, w) for n, h, w in SIZES))
+
+
+@needs_onnx
+def test_a_residual_by_itself_and_one_of_dropout_alone(tmp_path):
+    for network in (minicnn.Residual(minicnn.Conv2d(3, 3, 3, padding=1)), minicnn.Sequential(minicnn.Residual(minicnn.Dropout()))):
+        export_onnx(network, tmp_path / "net.onnx")
+        assert_agree(network, tmp_path / "net.onnx", images(2, 3, 6, 5))
+
+
+@needs_onnx
+def test_a_sum_of_what_does_not_fit_is_refused_by_name(tmp_path):
+    network = minicnn.Sequential(block=minicnn.Residual(conv(3, 4)))
+    with pytest.raises(ValueError, match=r"block \(Residual\): .* got \(N, 4, H, W\) and \(N, 3, H, W\)"):
+        export_onnx(network, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def residual_network():
+    """Sums in sums, with and without a projection, one of vectors."""
+
+    def block(channels, filters, stride, **shortcut):
+        first = minicnn.Conv2d(channels, filters, 3, stride, 1, rng=channels)
+        second = minicnn.Conv2d(filters, filters, 3, 1, 1, rng=filters)
+        bn1, bn2 = minicnn.BatchNorm2d(filters), minicnn.BatchNorm2d(filters)
+        return minicnn.Residual(conv1=first, bn1=bn1, relu=minicnn.ReLU(), conv2=second, bn2=bn2, **shortcut)
+
+    projection = minicnn.Sequential(conv=minicnn.Conv2d(3, 5, 1, 2, rng=0), bn=minicnn.BatchNorm2d(5))
+    return minicnn.Sequential(
+        down=block(3, 5, 2, shortcut=projection),
+        relu=minicnn.ReLU(),
+        plain=block(5, 5, 1),
+        pool=minicnn.AdaptiveMaxPool2d(1),
+        flatten=minicnn.Flatten(),
+        head=minicnn.Residual(minicnn.Linear(5, 5, rng=0), minicnn.ReLU(), minicnn.Dropout(0.3)),
+        drop=minicnn.Dropout(0.5),
+        fc=minicnn.Linear(5, 4, rng=1),
+        log_softmax=minicnn.LogSoftmax(),
+    )
 
 
 @needs_onnx

@@ -5,20 +5,22 @@ layers -> operators (`onnx_graph`) -> the model, held against ONNX's rules -> a 
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minicnn.classify.classifier import Classifier
-from minicnn.interop.chain import require_chain
-from minicnn.interop.onnx_graph import Graph, add_layer, input_shape
+from minicnn.interop.chain import require_chain, steps_of, steps_of_path
+from minicnn.interop.onnx_graph import Graph, add_layer, add_sum, input_shape
 from minicnn.io.files import write_whole
 from minicnn.layers import BatchNorm2d, Conv2d, Layer
 from minicnn.network import Sequential
 from minicnn.plain import Array
+from minicnn.residual import SHORTCUT, Residual
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +36,7 @@ def export_onnx(model: Sequential | Classifier, path: str | Path, fold_batchnorm
         input (N, C, H, W) or (N, D), float32  ->  output, what `network.predict` gives
 
     N, H and W are free: one file takes batches and images of all sizes, adaptive pooling included. A fused network is
-    written as its layers. Of a `Classifier`, the input is called `images` and takes numbers from 0 to 1, the graph
+    written as its layers, a `Residual` as an Add, and a `Dropout` as nothing. Of a `Classifier`, the input is called `images` and takes numbers from 0 to 1, the graph
     normalises them itself, and the output, `probabilities`, is what `Classifier.predict` gives; the file's metadata
     say what images must be like (`description_of`).
 
@@ -55,15 +57,14 @@ def export_onnx(model: Sequential | Classifier, path: str | Path, fold_batchnorm
         raise TypeError(f"export_onnx: expected a Sequential network or a Classifier, got {type(model).__name__}")
     network = model.network if isinstance(model, Classifier) else model
     require_chain(network, "export_onnx")
-    layers = [(name, layer, _arrays(name, layer)) for name, layer in network.named_layers()]
-    _require_different([name for name, _, _ in layers])
+    layers = list(network.named_layers())
+    _require_different([name for name, _ in layers])
     names = ("images", "probabilities") if isinstance(model, Classifier) else ("input", "output")
-    graph = Graph(names[0], input_shape([layer for _, layer, _ in layers]))
+    graph = Graph(names[0], input_shape([layer for _, layer in layers]))
     if isinstance(model, Classifier):
         for key, operator in (("mean", "Sub"), ("std", "Div")):
             graph.apply(operator, key, graph.constant(key, getattr(model, key)[:, None, None]))
-    for name, layer, arrays in _folded(layers) if fold_batchnorm else layers:
-        add_layer(graph, name, layer, arrays)
+    _add(graph, steps_of(network), fold_batchnorm)
     if isinstance(model, Classifier):
         graph.apply("Exp", "exp")
     graph.end(names[1])
@@ -115,6 +116,21 @@ def _require_different(names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:  # one in a fused block, whose name is no part of its layers' names
             raise ValueError(f"export_onnx: two layers are called {name}, and so are their weights; rename one of them")
+
+
+def _add(graph: Graph, steps: Iterable[tuple[str, Layer]], fold_batchnorm: bool) -> None:
+    """Add steps that follow each other."""
+    layers = [(name, layer, {} if isinstance(layer, Residual) else _arrays(name, layer)) for name, layer in steps]
+    for name, layer, arrays in _folded(layers) if fold_batchnorm else layers:
+        if isinstance(layer, Residual):
+            shortcut = {} if layer.shortcut is None else {SHORTCUT: layer.shortcut}
+            ways = [
+                functools.partial(_add, graph, steps_of_path(way, name), fold_batchnorm)
+                for way in (layer.path, shortcut)
+            ]
+            add_sum(graph, name, *ways)
+        else:
+            add_layer(graph, name, layer, arrays)
 
 
 def _arrays(name: str, layer: Layer) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from minicnn.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -89,6 +90,23 @@ def add_layer(graph: Graph, name: str, layer: Layer, arrays: dict[str, Array]) -
         OPERATORS[type(layer)](graph, name, layer, arrays)
     except ValueError as error:
         raise ValueError(f"export_onnx: {name} does not fit what comes before it: {error}") from error
+
+
+def add_sum(graph: Graph, name: str, add_f: Callable[[], None], add_shortcut: Callable[[], None]) -> None:
+    """Add both ways of a residual, which begin at `value`, and their sum. Raises ValueError where they do not fit."""
+    value, shape = graph.value, graph.shape
+    add_f()
+    of_f, shape_of_f = graph.value, graph.shape
+    graph.value, graph.shape = value, shape
+    add_shortcut()
+    pairs = list(zip(shape_of_f, graph.shape, strict=False))
+    if len(shape_of_f) != len(graph.shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        raise ValueError(
+            f"export_onnx: {name} (Residual): expected f(x) and the shortcut's output of one shape, got "
+            f"{_described(shape_of_f)} and {_described(graph.shape)}"
+        )
+    graph.shape = tuple(b if a is None else a for a, b in pairs)
+    graph.value = graph.node("Add", f"{name}.output", of_f, graph.value)
 
 
 def input_shape(layers: Sequence[Any]) -> tuple[int | None, ...]:
@@ -213,6 +231,10 @@ def _flatten(graph: Graph, name: str, layer: Flatten, arrays: dict[str, Array]) 
     graph.shape = (math.prod(known) if len(known) == len(graph.shape) else None,)
 
 
+def _dropout(graph: Graph, name: str, layer: Dropout, arrays: dict[str, Array]) -> None:
+    """Nothing: in evaluation the output is the input."""
+
+
 def _linear(graph: Graph, name: str, layer: Linear, arrays: dict[str, Array]) -> None:
     if len(graph.shape) != 1 or graph.shape[0] not in (None, layer.in_features):
         raise ValueError(f"Linear: expected input of shape (N, {layer.in_features}), got {_described(graph.shape)}")
@@ -233,6 +255,7 @@ OPERATORS: dict[type[Layer], Callable[[Graph, str, Any, dict[str, Array]], None]
     AvgPool2d: _avg_pool,
     BatchNorm2d: _batchnorm,
     Conv2d: _conv,
+    Dropout: _dropout,
     Flatten: _flatten,
     Linear: _linear,
     LogSoftmax: _log_softmax,

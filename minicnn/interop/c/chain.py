@@ -5,13 +5,14 @@ Everything is checked here, before a file is touched.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicnn.checks import DTYPES, as_int
 from minicnn.geometry import ceil_output_size, dilated_size, output_size
-from minicnn.interop.chain import require_chain
+from minicnn.interop.chain import require_chain, steps_of, steps_of_path
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -26,7 +27,8 @@ from minicnn.layers import (
 )
 from minicnn.layers.spatial import checked_settings
 from minicnn.network import Sequential
-from minicnn.plain import Array
+from minicnn.plain import Array, Pair
+from minicnn.residual import SHORTCUT, Residual
 
 LARGEST_SIDE = 32767  # of an image, a kernel, …: products of two are ints of 32 bits
 MOST_NUMBERS = 2**31 - 1  # of an array, whose numbers C counts in ints
@@ -51,13 +53,22 @@ class Shape(NamedTuple):
 
 
 class Link(NamedTuple):
-    """One layer of the chain."""
+    """One layer of the chain. A residual has two ways, each a chain: its layers and, if it is no identity, its shortcut."""
 
     name: str
     layer: Any
     arrays: dict[str, Array]  # what it computes with, by name
     x: Shape
     y: Shape
+    ways: Sequence[list[Link]] = ()
+
+
+def every_link(links: Iterable[Link]) -> Iterator[Link]:
+    """All links, those of the ways of a residual before it."""
+    for link in links:
+        for way in link.ways:
+            yield from every_link(way)
+        yield link
 
 
 def chain_of(network: Sequential, max_height: int, max_width: int) -> list[Link]:
@@ -67,26 +78,48 @@ def chain_of(network: Sequential, max_height: int, max_width: int) -> list[Link]
     require_chain(network, "export_c")
     size = as_side(max_height, "max_height"), as_side(max_width, "max_width")
     layers: list[tuple[str, Any]] = list(network.named_layers())
-    shape, links = Shape(input_channels(layers, *size), *size), []
+    shape = Shape(input_channels(layers, *size), *size)
     if shape.size > MOST_NUMBERS:
         raise ValueError(f"export_c: expected images of at most {MOST_NUMBERS} numbers, got {shape}")
-    for name, layer in layers:
-        try:
-            y = output_shape(layer, shape)
-            require_small(layer, y)
-            links.append(Link(name, layer, arrays_of(layer), shape, y))
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"export_c: {name}, given {shape} for an image of {size[0]} × {size[1]}: {error}"
-            ) from None
-        shape = y
-    if not shape.is_vector:
+    links = _linked(steps_of(network), shape, size)
+    if not links[-1].y.is_vector:
         raise ValueError(
-            f"export_c: expected a network whose output is a vector, got images {shape} from {layers[-1][0]}; "
+            f"export_c: expected a network whose output is a vector, got images {links[-1].y} from {layers[-1][0]}; "
             "end it with Flatten()"
         )
     require_one_dtype(links)
     return links
+
+
+def _linked(steps: Iterable[tuple[str, Any]], x: Shape, size: Pair) -> list[Link]:
+    """Steps that follow each other, the first of which is given x for an image of `size`."""
+    links: list[Link] = []
+    for name, layer in steps:
+        if isinstance(layer, Residual):
+            links.append(_sum(name, layer, x, size))
+        else:
+            try:
+                y = output_shape(layer, x)
+                require_small(layer, y)
+                links.append(Link(name, layer, arrays_of(layer), x, y))
+            except (TypeError, ValueError) as error:
+                raise type(error)(
+                    f"export_c: {name}, given {x} for an image of {size[0]} × {size[1]}: {error}"
+                ) from None
+        x = links[-1].y
+    return links
+
+
+def _sum(name: str, layer: Residual, x: Shape, size: Pair) -> Link:
+    shortcut = {} if layer.shortcut is None else {SHORTCUT: layer.shortcut}
+    f, s = (_linked(steps_of_path(way, name), x, size) for way in (layer.path, shortcut))
+    of_f, of_s = (way[-1].y if way else x for way in (f, s))
+    if of_f != of_s:
+        raise ValueError(
+            f"export_c: {name}, given {x} for an image of {size[0]} × {size[1]}: Residual: expected f(x) and the "
+            f"shortcut's output of one shape, got {of_f} and {of_s}"
+        )
+    return Link(name, layer, {}, x, of_f, (f, s))
 
 
 def as_side(value: Any, what: str) -> int:
@@ -199,7 +232,7 @@ def arrays_of(layer: Layer) -> dict[str, Array]:
 
 def require_one_dtype(links: list[Link]) -> None:
     """Raise TypeError where some layers are of float32 and others of float64."""
-    of = {str(array.dtype): link.name for link in links for array in link.arrays.values()}
+    of = {str(array.dtype): link.name for link in every_link(links) for array in link.arrays.values()}
     if len(of) > 1:
         found = ", ".join(f"{dtype} in {name}" for dtype, name in sorted(of.items()))
         raise TypeError(f"export_c: expected arrays of one dtype, got {found}; convert them with .to(dtype=np.float32)")

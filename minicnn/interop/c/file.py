@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import Template
-from typing import NamedTuple
 
 from minicnn.classify.classifier import Classifier
-from minicnn.interop.c.chain import Link
-from minicnn.interop.c.layers import IN_PLACE, NO_FIT, Function, definitions, function_of, normalise, suffix_of
-from minicnn.interop.c.text import c_comment, c_names, c_string
-from minicnn.layers import Flatten, LogSoftmax
+from minicnn.interop.c.chain import Link, every_link
+from minicnn.interop.c.layers import definitions, suffix_of
+from minicnn.interop.c.program import program_of
+from minicnn.interop.c.text import c_string
+from minicnn.layers import LogSoftmax
 
 HEAD = Template("""\
 /* A network in C99, written by minicnn. A layer is a function, and minicnn_predict calls them one after another.
@@ -18,7 +18,7 @@ HEAD = Template("""\
  * input    one image of C = $channels, at most $max_height x $max_width pixels, $range: channel by channel, row by row
  * output   $outputs numbers$meaning
  * flash    $flash bytes of weights, beside the code
- * RAM      $ram bytes, in the arrays a and b, which hold what goes from layer to layer; there is no malloc.
+ * RAM      $ram bytes, in the arrays $places, which hold what goes from layer to layer; there is no malloc.
  *          The image and the output are the caller's. For one call at a time, not for several threads.
  *
  *     gcc -std=c99 -O3 -c model.c                                  for a program of your own, linked with -lm
@@ -175,20 +175,11 @@ PIXEL = {
 }
 
 
-class Program(NamedTuple):
-    """The functions of the layers, the lines that call them, the array that the output is in, and the sizes of all."""
-
-    functions: list[Function]
-    calls: list[str]
-    last: str
-    sizes: dict[str, int]
-
-
 def c_file(links: list[Link], classifier: Classifier | None) -> str:
     """The text of the file, in ASCII. Of a classifier it has the names of the classes, and normalises images."""
-    dtype = next((array.dtype.name for link in links for array in link.arrays.values()), "float32")
+    dtype = next((array.dtype.name for link in every_link(links) for array in link.arrays.values()), "float32")
     real = {"float32": "float", "float64": "double"}[dtype]
-    program = _program(links, classifier, real)
+    program = program_of(links, classifier, real)
     x, y, itemsize = links[0].x, links[-1].y, int(dtype[-2:]) // 8
     functions = "\n".join(function.code for function in program.functions)
     constants = {name: values for function in program.functions for name, values in function.constants.items()}
@@ -205,6 +196,7 @@ def c_file(links: list[Link], classifier: Classifier | None) -> str:
         range="from 0 to 1" if classifier else "numbers as it was trained on",
         meaning=", the log-probability of each class" if isinstance(links[-1].layer, LogSoftmax) else "",
         flash=sum(values.size for values in constants.values()) * itemsize,
+        places=", ".join(list(program.sizes)[:-1]) + f" and {list(program.sizes)[-1]}",
         ram=sum(program.sizes.values()) * itemsize,
         preparation=_prepared(classifier, x.channels),
         helpers="".join(helper for name, helper in HELPERS.items() if name in functions),
@@ -216,29 +208,6 @@ def c_file(links: list[Link], classifier: Classifier | None) -> str:
     names = "".join(f"    {c_string(name)},\n" for name in _class_names(classifier, y.size))
     numbers = NUMBERS.substitute(names=names, constants=definitions(constants, real))
     return "\n".join([head, functions, predict]) + main + numbers
-
-
-def _program(links: list[Link], classifier: Classifier | None, real: str) -> Program:
-    """The layers in order; a and b take turns, but for layers that work in place."""
-    names = c_names(["input", *(link.name for link in links)])
-    functions, calls, place, sizes = [], [], "image", {"a": 0, "b": 0}
-    if classifier is not None:
-        functions.append(normalise(classifier.mean, classifier.std, names[0], real))
-        calls.append(f"shape = run_{names[0]}(image, shape, a);")
-        place, sizes["a"] = "a", links[0].x.size
-    for link, name in zip(links, names[1:], strict=True):
-        if isinstance(link.layer, Flatten):  # nothing moves
-            calls.append("shape = (Shape){shape.c * shape.h * shape.w, 1, 1}; /* " + c_comment(link.name) + " */")
-            continue
-        source = place
-        if place == "image" or not isinstance(link.layer, IN_PLACE):
-            place = "b" if place == "a" else "a"
-        functions.append(function_of(link, name, real))
-        calls.append(f"shape = run_{name}({source}, shape, {place});")
-        if NO_FIT in functions[-1].code:
-            calls.append("if (shape.c == 0)\n        return WRONG_SIZE;")
-        sizes[place] = max(sizes[place], link.y.size)
-    return Program(functions, calls, place, sizes)
 
 
 def _class_names(classifier: Classifier | None, count: int) -> Sequence[str]:

@@ -39,11 +39,16 @@ class Function(NamedTuple):
 
 
 def function_of(link: Link, name: str, real: str) -> Function:
-    """The layer as a function that computes with `real`, float or double. Flatten has none."""
+    """The layer as a function that computes with `real`, float or double. Flatten and Dropout have none."""
     constants = {f"{key}_{name}": values for key, values in link.arrays.items()}
     words = {"name": name, "real": real, "f": suffix_of(real), "arrays": declarations(constants, real)}
     head = f"/* {c_comment(link.name)}: {c_comment(repr(link.layer))}\n *\n"
     return Function(head + WRITERS[type(link.layer)](link, words), constants)
+
+
+def sum_of(link: Link, name: str, real: str) -> Function:
+    """The sum of the two ways of a residual."""
+    return Function(templates.SUM.substitute(name=name, real=real, comment=f"{c_comment(link.name)}: Residual"), {})
 
 
 def normalise(mean: Array, std: Array, name: str, real: str) -> Function:

@@ -138,6 +138,22 @@ static Shape run_$name(const $real *x, Shape in, $real *y)
 }
 """)
 
+SUM = Template("""\
+/* $comment
+ *
+ *   y = f + s
+ *
+ * f, s, y (C, H, W), or vectors: what the layers and the shortcut made of the same x. */
+static Shape run_$name(const $real *f, Shape of_f, const $real *s, Shape of_s, $real *y)
+{
+    if (of_f.c != of_s.c || of_f.h != of_s.h || of_f.w != of_s.w)
+        return (Shape){0, 0, 0};
+    for (int i = 0; i < of_f.c * of_f.h * of_f.w; i++)
+        y[i] = f[i] + s[i];
+    return of_f;
+}
+""")
+
 NORMALISE = Template("""\
 /* What the network was trained on: images of mean 0 and standard deviation 1.
  *

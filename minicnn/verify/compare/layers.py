@@ -45,11 +45,14 @@ class Place:
 
 
 def places(network: Sequential) -> dict[str, Place]:
-    """{"conv1.weight": Place} of all parameters and statistics, named as in `state_dict`."""
+    """{"conv1.weight": Place} of all parameters and statistics, named as in `state_dict`.
+
+    Seed and step of a dropout are neither; they are in its text.
+    """
     return {
         f"{name}.{key}": Place(layer, arrays, key)
         for name, layer in network.named_layers()
-        for arrays in (layer.params, layer.state)
+        for arrays in _arrays(layer)
         for key in arrays
     }
 
@@ -64,7 +67,7 @@ def calls_of(network: Sequential) -> tuple[list[LayerCall], list[Layer]]:
         owns = {
             f"{short}.{key}".lstrip("."): f"{names[id(part)]}.{key}"
             for short, part in inner
-            for arrays in (part.params, part.state)
+            for arrays in _arrays(part)
             for key in arrays
         }
         kind = next((kind for kind, cls in KINDS.items() if isinstance(layer, cls)), type(layer).__name__)
@@ -74,6 +77,10 @@ def calls_of(network: Sequential) -> tuple[list[LayerCall], list[Layer]]:
         calls.append(LayerCall(name, kind, kind not in KINDS and not is_network, text, owns, settings=settings))
         layers.append(layer)
     return calls, layers
+
+
+def _arrays(layer: Layer) -> tuple[dict[str, Array], ...]:
+    return (layer.params,) if isinstance(layer, library.Dropout) else (layer.params, layer.state)
 
 
 # Settings of layers that change the numbers and that a repr leaves out where they are the usual ones.
@@ -86,6 +93,8 @@ def _text(layer: Layer) -> str:
     left_out = [f"{name}={getattr(layer, name)}" for name in LEFT_OUT if hasattr(layer, name)]
     if isinstance(layer, library.BatchNorm2d):
         left_out.append("training mode" if layer.training else "evaluation mode")
+    if isinstance(layer, library.Dropout):
+        left_out.append(f"step {layer.state['step']}" if layer.training else "evaluation mode")
     shown = [setting for setting in left_out if setting not in text]
     return f"{text} [{', '.join(shown)}]" if shown else text
 
