@@ -89,7 +89,11 @@ class Residual(Sequential):
         with statistics_kept_on_error(layer for _, layer in self.named_layers()):
             for layer in self.path.values():
                 fx = layer.forward(fx)
-            y = self._sum(x, fx, x if self.shortcut is None else self.shortcut.forward(x))
+            return self.joined(x, fx, x if self.shortcut is None else self.shortcut.forward(x))
+
+    def joined(self, x: Any, fx: Any, sx: Any) -> Any:
+        """The last step of forward: the sum of what both ways have made of x."""
+        y = self._sum(x, fx, sx)
         self.remember(y)
         return y
 

@@ -8,6 +8,7 @@ import pytest
 import minicnn
 from minicnn import Dropout, Images, Linear, Residual, Sequential
 from minicnn.backends.philox import philox
+from minicnn.distributed.network import _images_from
 from tests import checks, naive
 
 # Counter, key and words, as the authors of Philox publish them in Random123's kat_vectors.
@@ -295,6 +296,23 @@ def test_compare_sees_the_same_masks_on_both_sides():
     x, labels = draw(4, 2, 6, 6), [0, 1, 2, 0]
     assert minicnn.compare(network(), network().to("reference"), x, labels)
     assert not minicnn.compare(network(), network(p=0.3), x, labels)
+
+
+@pytest.mark.quick
+def test_ranks_drop_what_one_process_drops():
+    """Each is given the images of its rows, with their places in the batch."""
+    net, x = network().eval(), draw(5, 2, 6, 6)
+    for _, layer in net.named_layers():
+        layer.train(isinstance(layer, Dropout))  # no batchnorm, which looks at all images
+    ranks = [copy.deepcopy(net) for _ in range(3)]
+    whole, parts = net.forward(x), []
+    for rank, start in zip(ranks, (0, 2, 3), strict=True):
+        with _images_from(rank, start):
+            parts.append(rank.forward(x[start : {0: 2, 2: 3, 3: 5}[start]]))
+        assert rank["drop1"].first_image == 0
+        assert rank["drop1"].state["step"] == 1
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
+    assert abs(ranks[1].train().forward(x[2:3]) - whole[2:3]).max() > 0.01  # which other masks would not give
 
 
 def test_copies_go_on_alike():

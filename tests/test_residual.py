@@ -7,7 +7,10 @@ import pytest
 
 import minicnn
 from minicnn import BatchNorm2d, Conv2d, Flatten, Images, Linear, ReLU, Residual, Sequential
+from minicnn.inspect.passes import run_backward, run_forward
+from minicnn.inspect.reports import report_of
 from minicnn.training.once import what_is_fused
+from minicnn.verify.isolate import flattened
 from tests import checks, naive
 
 SIZES = ((6, 5), (3, 8), (4, 4))
@@ -428,3 +431,75 @@ def test_it_compares_with_pytorch():
     report = minicnn.compare(net, module, images(), labels)
     assert not report
     assert "second.down" in str(report)
+
+
+def test_the_summary_has_a_row_for_every_layer_within_and_for_the_sum():
+    rows = {row.name: row for row in network().summary((3, 6, 7)).rows}
+    assert list(rows)[:7] == ["stem", "first.conv1", "first.bn1", "first.relu", "first.conv2", "first.bn2", "first"]
+    assert rows["second.down"].kind == "Residual"
+    assert (rows["second.down"].flops, rows["second.down"].backward_flops) == (6 * 3 * 4, 4 * 6 * 7)
+    assert rows["second.down"].kept == {} and rows["second.down"].output_shape == (1, 6, 3, 4)
+    chain = Sequential(conv=Conv2d(3, 3, 3, padding=1), relu=ReLU())
+    whole, plain = (Sequential(net).summary((3, 6, 7)) for net in (Residual(**chain.children), chain))
+    assert whole.kept_bytes == plain.kept_bytes
+    assert whole.parameters == plain.parameters
+    assert whole.flops == plain.flops + 3 * 6 * 7
+    mixed_sizes = {row.name: row for row in network().summary([(3, 6, 7), (3, 6, 9)]).rows}
+    assert mixed_sizes["first"].flops == 4 * 6 * 16
+
+
+def test_the_inspector_shows_both_ways_and_their_sum():
+    net, x = network(), images(2)
+    inspection = net.inspect(x, [0, 2], training=False)
+    layers = {layer["name"]: layer for layer in inspection.record["layers"]}
+    assert list(layers)[:4] == ["stem", "first", "relu1", "second.down"]
+    down = layers["second.down"]
+    assert down["kind"] == "Residual"
+    assert {kept["what"] for kept in down["keeps"]} >= {"conv1: x", "shortcut.bn: mean"}
+    assert down["parameters"] == sum(
+        layer.params[key].size for _, layer, key in net["second"]["down"].named_params()
+    )
+    assert down["flops"]["forward"] == sum(
+        row.flops for row in net.summary((3, 6, 7)).rows if row.name.startswith("second.down")
+    ) * 2
+
+
+def test_the_ways_that_a_pass_goes_add_up():
+    net, x = network().to("reference", np.float64), images(2, dtype=np.float64)
+    layers = list(flattened(net))
+    passes = run_forward(layers, net.ops, x)
+    dy = np.random.default_rng(0).standard_normal(passes[-1].y.shape)
+    run_backward(passes, net.ops, dy)
+    np.testing.assert_array_equal(passes[-1].y, network().to("reference", np.float64).forward(x))
+    for name in ("first", "second.down", "head"):
+        (one,) = (one for one in passes if one.name == name)
+        parts = {key: part.array for key, part in report_of(one).extra().items()}
+        np.testing.assert_array_equal(one.y, parts["f"] + parts["s"])
+        np.testing.assert_array_equal(one.dx, parts["df"] + parts["ds"])
+    other = network().to("reference", np.float64)
+    other.forward(x)
+    np.testing.assert_array_equal(passes[0].dx, other.backward(dy))
+    for (name, layer, key), (_, theirs, _) in zip(net.named_params(), other.named_params(), strict=True):
+        np.testing.assert_array_equal(layer.grads[key], theirs.grads[key], err_msg=name)
+
+
+def test_a_recording_has_the_output_of_the_sum(tmp_path):
+    net = network()
+    recorder = minicnn.Recorder(tmp_path / "run.safetensors", image=images(1)[0])
+    trainer = minicnn.Trainer(net, minicnn.NLLLoss(), minicnn.SGD(net, lr=0.01), quiet=True, record=recorder)
+    trainer.fit([(images(), [0, 1, 2, 0])] * 2, epochs=1)
+    assert (tmp_path / "run.safetensors").stat().st_size > 0
+
+
+def test_the_winners_of_a_network_with_sums():
+    """The contributions and the bias are the score, which they were not had the sums been left out."""
+    net = Sequential(
+        a=block(3, 4, 1), pool=minicnn.AdaptiveMaxPool2d(1), flat=Flatten(), fc=Linear(4, 3, rng=0),
+        log=minicnn.LogSoftmax(),
+    )  # fmt: skip
+    image = images(1)[0]
+    found = minicnn.winners(net, image, k=1)
+    scores = Sequential(*[net[name] for name in ("a", "pool", "flat", "fc")]).predict(image[None])[0]
+    assert found.contributions.sum() + net["fc"].params["bias"][1] == pytest.approx(scores[1], rel=1e-5)
+    assert net["a"].memory is None and net["a"]["conv1"].grads == {}
+    assert minicnn.grad_cam(net, image, 1).heat.shape == (6, 7)

@@ -4,10 +4,10 @@ x = a[0] -> layer 0 -> a[1] -> layer 1 -> …  -> a[L] = output -> loss
     da[0] <-           da[1] <-         …  <-  da[L]          <-
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,11 @@ from minicnn.inspect.finite import require_finite
 from minicnn.layers import Layer
 from minicnn.network import Sequential
 from minicnn.plain import Array
+from minicnn.residual import SHORTCUT, Residual
+from minicnn.verify.isolate import flattened_children
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard
 
 NOT_KEPT = ("y_shape", "y_dtype", "training")  # in a layer's memory, but only to check dy or to choose a formula
 
@@ -27,6 +32,7 @@ class LayerPass:
 
     kept: what forward kept for backward, by name; None in place of what is not an array.
     memory: the layer's memory between the passes; state: its state before them.
+    ways: of a residual the passes of the layers on either way, which are empty for the identity; else none.
     """
 
     index: int
@@ -37,6 +43,7 @@ class LayerPass:
     kept: dict[str, Array | None]
     memory: Any
     state: dict[str, Array]
+    ways: tuple[list["LayerPass"], ...] = ()
     dy: Array = field(init=False)
     dx: Array = field(init=False)
 
@@ -49,8 +56,14 @@ class LayerPass:
 
 def run_forward(layers: Sequence[tuple[str, Layer]], ops: Operations, x: Array) -> list[LayerPass]:
     """A `LayerPass` for each layer, with all that is known after the forward pass."""
+    return _forward(layers, ops, x, ops.asarray(x.copy()))[0]
+
+
+def _forward(
+    layers: Iterable[tuple[str, Layer]], ops: Operations, x: Array, below: Any
+) -> tuple[list[LayerPass], Any, Array]:
+    """(passes, what the last layer gave, the same as a NumPy array); `below` is x as the first layer is given it."""
     passes: list[LayerPass] = []
-    below = ops.asarray(x.copy())
     for index, (name, layer) in enumerate(layers):
         for which in ("params", "state"):
             for key, array in named_arrays(layer, which):
@@ -58,26 +71,52 @@ def run_forward(layers: Sequence[tuple[str, Layer]], ops: Operations, x: Array) 
         state = {key: np.array(array) for key, array in named_arrays(layer, "state")}
         before = _attributes(layer)
         shape = np.shape(below)
+        ways: tuple[list[LayerPass], ...] = ()
         try:
-            above = layer.forward(below)
+            if is_residual(layer):
+                (f, fx, _), (s, sx, _) = (_forward(way, ops, x, below) for way in ways_of(name, layer))
+                above, ways = layer.joined(below, fx, sx), (f, s)
+            else:
+                above = layer.forward(below)
         except Exception as error:
             raise RuntimeError(_failed("forward", name, layer, f"an input of shape {shape}", error)) from error
         y = _as_array(ops, above, name, layer, "forward", "an output")
         require_finite(y, f"the output of layer {name!r}, {_in_a_line(layer)}")
         kept = _kept(layer, before)
-        passes.append(LayerPass(index, name, layer, passes[-1].y if passes else x, y, kept, layer.memory, state))
-        below = above
-    return passes
+        passes.append(LayerPass(index, name, layer, x, y, kept, layer.memory, state, ways))
+        below, x = above, y
+    return passes, below, x
+
+
+def is_residual(layer: Layer) -> "TypeGuard[Residual]":
+    """Whether it is a residual that computes as that does, so that its two ways can be gone through."""
+    return isinstance(layer, Residual) and all(
+        getattr(type(layer), name) is getattr(Residual, name) for name in ("forward", "backward")
+    )
+
+
+def ways_of(name: str, residual: Residual) -> list[list[tuple[str, Layer]]]:
+    """[(name, layer) of the layers, of the shortcut], flattened."""
+    shortcut = {} if residual.shortcut is None else {SHORTCUT: residual.shortcut}
+    return [list(flattened_children(way, f"{name}.")) for way in (residual.path, shortcut)]
 
 
 def run_backward(passes: Sequence[LayerPass], ops: Operations, dy: Array) -> None:
     """Complete the passes from the last layer to the first."""
-    above = ops.asarray(dy.copy())
+    _backward(passes, ops, dy, ops.asarray(dy.copy()))
+
+
+def _backward(passes: Sequence[LayerPass], ops: Operations, dy: Array, above: Any) -> Any:
+    """What the first layer gave; `above` is dy as the last layer is given it."""
     for one in reversed(passes):
         one.dy = dy
         name, layer = one.name, one.layer
         try:
-            below = layer.backward(above)
+            if one.ways:
+                above, _ = layer.recall(above)
+                below = layer.ops.add(*(_backward(way, ops, dy, above) for way in one.ways))
+            else:
+                below = layer.backward(above)
         except Exception as error:
             raise RuntimeError(_failed("backward", name, layer, f"dy of shape {dy.shape}", error)) from error
         one.dx = dy = _as_array(ops, below, name, layer, "backward", "dx", one.x.shape)
@@ -87,6 +126,7 @@ def run_backward(passes: Sequence[LayerPass], ops: Operations, dy: Array) -> Non
                 grad = _as_array(ops, grad, name, layer, "backward", f"the gradient of {key}", param.shape)
                 require_finite(grad, f"the gradient of {name}.{key}")
         above = below
+    return above
 
 
 def named_arrays(layer: Layer, which: str) -> Iterator[tuple[str, Array]]:

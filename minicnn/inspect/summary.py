@@ -1,7 +1,7 @@
 """A network as a table: shapes, parameters, what backward keeps and why, memory, and operations on numbers."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ from minicnn.checks import as_int
 from minicnn.inspect.passes import LayerPass, run_forward
 from minicnn.inspect.reports import REPORTS
 from minicnn.inspect.reports.base import LayerReport
+from minicnn.inspect.reports.residual import ResidualReport
 from minicnn.io.html import table
 from minicnn.layers import Layer
 from minicnn.network import Sequential
@@ -175,8 +176,12 @@ def _as_sizes(input_size: Any) -> list[tuple[int, tuple[int, ...]]]:
 def _rows(passes: Sequence[LayerPass]) -> list[SummaryRow]:
     rows: list[SummaryRow] = []
     seen: set[Any] = set()
-    for one in passes:
+    for one in _every(passes):
         one.dy, one.dx = one.y, one.x  # of their shapes, which is all that is asked for
+        if one.ways:  # whose layers have rows of their own
+            sums = ResidualReport(one).sums()
+            rows.append(SummaryRow(one.name, type(one.layer).__name__, one.y.shape, 0, {}, 0, *sums))
+            continue
         report = REPORTS.get(type(one.layer), LayerReport)(one)
         kept = {what: array for what, array in one.kept.items() if array is not None}
         first = {memory_of(array): array.nbytes for array in kept.values() if memory_of(array) not in seen}
@@ -189,6 +194,14 @@ def _rows(passes: Sequence[LayerPass]) -> list[SummaryRow]:
             SummaryRow(one.name, kind, one.y.shape, n_params, reasons, sum(first.values()), flops, backward_flops)
         )
     return rows
+
+
+def _every(passes: Iterable[LayerPass]) -> Iterator[LayerPass]:
+    """All passes, those of the ways of a residual before it, which is their sum."""
+    for one in passes:
+        for way in one.ways:
+            yield from _every(way)
+        yield one
 
 
 def _kind(layer: Layer) -> str:

@@ -32,7 +32,12 @@ def flattened(network: Sequential, prefix: str = "") -> Iterator[tuple[str, Laye
     if any(getattr(type(network), name) is not getattr(Sequential, name) for name in ("forward", "backward")):
         yield prefix.rstrip(".") or type(network).__name__, network
         return
-    for name, child in network.children.items():
+    yield from flattened_children(network.children, prefix)
+
+
+def flattened_children(children: Mapping[str, Layer], prefix: str) -> Iterator[tuple[str, Layer]]:
+    """The same of layers that follow each other, by name."""
+    for name, child in children.items():
         if isinstance(child, Sequential):
             yield from flattened(child, f"{prefix}{name}.")
         else:

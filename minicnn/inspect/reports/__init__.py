@@ -4,21 +4,24 @@ There is a report for each layer of `minicnn.layers`. A layer of any other class
 anything; of it the page has what every layer has, and shows its maps.
 """
 
-from minicnn.inspect.passes import LayerPass
+from minicnn.inspect.passes import LayerPass, is_residual
 from minicnn.inspect.reports.activation import ReLUReport
 from minicnn.inspect.reports.base import LayerReport
 from minicnn.inspect.reports.batchnorm import BatchNorm2dReport
 from minicnn.inspect.reports.conv import Conv2dReport
+from minicnn.inspect.reports.dropout import DropoutReport
 from minicnn.inspect.reports.flatten import FlattenReport
 from minicnn.inspect.reports.linear import LinearReport
 from minicnn.inspect.reports.log_softmax import LogSoftmaxReport
 from minicnn.inspect.reports.pooling import PoolingReport
+from minicnn.inspect.reports.residual import ResidualReport
 from minicnn.layers import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -36,6 +39,7 @@ REPORTS: dict[type[Layer], type[LayerReport]] = {
     AvgPool2d: PoolingReport,
     AdaptiveMaxPool2d: PoolingReport,
     AdaptiveAvgPool2d: PoolingReport,
+    Dropout: DropoutReport,
     Flatten: FlattenReport,
     LogSoftmax: LogSoftmaxReport,
 }
@@ -47,6 +51,8 @@ def report_of(layer_pass: LayerPass) -> LayerReport:
     Of one unbatched image between the layers, (C, H, W), the general one, and of a convolution with dilation, groups or
     uneven padding: its view draws windows without them.
     """
+    if is_residual(layer_pass.layer):
+        return ResidualReport(layer_pass)
     known = REPORTS.get(type(layer_pass.layer), LayerReport)
     if known in (Conv2dReport, PoolingReport) and layer_pass.x.ndim != 4:
         return LayerReport(layer_pass)

@@ -6,6 +6,7 @@ from minicnn.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -32,6 +33,7 @@ WHY: dict[type[Layer], dict[str, str]] = {
     AdaptiveMaxPool2d: {"argmax": "dy goes to the cell that won", "input_size": _FOR_WINDOWS},
     AvgPool2d: {"input_size": _FOR_WINDOWS},
     AdaptiveAvgPool2d: {"input_size": _FOR_WINDOWS},
+    Dropout: {"mask": "what the mask is looked up by: p, seed, step, first image; the mask itself is not kept"},
     Flatten: {"x_shape": "dy gets it back"},
     LogSoftmax: {"y": "dx = dy − exp(y) * sum of dy"},
 }
