@@ -115,7 +115,9 @@ class Residual(Sequential):
                 f"the two, got {described(fx.shape)}; {_remedy(x, fx)}"
             )
         if fx.dtype != sx.dtype:
-            raise TypeError(f"Residual: expected f(x) and the shortcut's output of one dtype, got {fx.dtype}, {sx.dtype}")
+            raise TypeError(
+                f"Residual: expected f(x) and the shortcut's output of one dtype, got {fx.dtype} and {sx.dtype}"
+            )
         return self.ops.add(fx, sx)
 
 

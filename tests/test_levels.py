@@ -18,6 +18,7 @@ ELSEWHERE = (
     "minicnn.verify.compare.pytorch",
     "minicnn.interop.torch_chain",
     "minicnn.interop.torch_layers",
+    "minicnn.interop.torch_residual",
     "minicnn.interop.torch_same",
     "minicnn.learn.lessons.texts",
     "minicnn.__main__",

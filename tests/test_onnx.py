@@ -203,7 +203,10 @@ def test_sums_are_written_as_add_and_dropout_as_nothing(tmp_path, fused, fold):
 
 @needs_onnx
 def test_a_residual_by_itself_and_one_of_dropout_alone(tmp_path):
-    for network in (minicnn.Residual(minicnn.Conv2d(3, 3, 3, padding=1)), minicnn.Sequential(minicnn.Residual(minicnn.Dropout()))):
+    for network in (
+        minicnn.Residual(minicnn.Conv2d(3, 3, 3, padding=1)),
+        minicnn.Sequential(minicnn.Residual(minicnn.Dropout())),
+    ):
         export_onnx(network, tmp_path / "net.onnx")
         assert_agree(network, tmp_path / "net.onnx", images(2, 3, 6, 5))
 

@@ -156,7 +156,10 @@ def test_without_the_gradient_of_the_images_the_others_are_the_same(shortcut):
 @pytest.mark.parametrize(
     ("net", "expected"),
     [
-        (Residual(Conv2d(3, 5, 3, 2, 1)), r"shape \(4, 3, 6, 7\).*\(4, 5, 3, 4\); pass shortcut=Conv2d\(3, 5, kernel_size=1, stride=2\)"),
+        (
+            Residual(Conv2d(3, 5, 3, 2, 1)),
+            r"shape \(4, 3, 6, 7\).*\(4, 5, 3, 4\); pass shortcut=Conv2d\(3, 5, kernel_size=1, stride=2\)",
+        ),
         (Residual(Conv2d(3, 5, 1)), r"pass shortcut=Conv2d\(3, 5, kernel_size=1, stride=1\)"),
         (Residual(Conv2d(3, 3, 3)), r"\(4, 3, 4, 5\); pass a shortcut .*, or give convolutions of kernel 3 padding=1"),
         (Residual(Flatten(), Linear(126, 2)), r"got shape \(4, 2\); pass a shortcut whose output"),
@@ -357,7 +360,7 @@ def test_pytorch_has_the_same_numbers(training):
             self.conv1, self.bn1 = nn.Conv2d(channels, filters, 3, stride, 1), nn.BatchNorm2d(filters)
             self.relu = nn.ReLU()
             self.conv2, self.bn2 = nn.Conv2d(filters, filters, 3, 1, 1), nn.BatchNorm2d(filters)
-            shortcut = dict(conv=nn.Conv2d(channels, filters, 1, stride), bn=nn.BatchNorm2d(filters))
+            shortcut = {"conv": nn.Conv2d(channels, filters, 1, stride), "bn": nn.BatchNorm2d(filters)}
             self.shortcut = nn.Sequential()
             for name, layer in shortcut.items():
                 self.shortcut.add_module(name, layer)
@@ -416,7 +419,9 @@ def test_what_pytorchs_residual_cannot_have_is_said_by_name():
     from minicnn.interop.torch_residual import Residual as TorchResidual
 
     module = torch.nn.Sequential(TorchResidual(torch.nn.GELU(), torch.nn.Sequential(torch.nn.Identity())))
-    with pytest.raises(ValueError, match=r"0\.0: GELU is no layer of minicnn.*0\.1\.0: expected a layer .* leave it out"):
+    with pytest.raises(
+        ValueError, match=r"0\.0: GELU is no layer of minicnn.*0\.1\.0: expected a layer .* leave it out"
+    ):
         from_torch(module)
 
 
@@ -438,7 +443,8 @@ def test_the_summary_has_a_row_for_every_layer_within_and_for_the_sum():
     assert list(rows)[:7] == ["stem", "first.conv1", "first.bn1", "first.relu", "first.conv2", "first.bn2", "first"]
     assert rows["second.down"].kind == "Residual"
     assert (rows["second.down"].flops, rows["second.down"].backward_flops) == (6 * 3 * 4, 4 * 6 * 7)
-    assert rows["second.down"].kept == {} and rows["second.down"].output_shape == (1, 6, 3, 4)
+    assert rows["second.down"].kept == {}
+    assert rows["second.down"].output_shape == (1, 6, 3, 4)
     chain = Sequential(conv=Conv2d(3, 3, 3, padding=1), relu=ReLU())
     whole, plain = (Sequential(net).summary((3, 6, 7)) for net in (Residual(**chain.children), chain))
     assert whole.kept_bytes == plain.kept_bytes
@@ -456,12 +462,11 @@ def test_the_inspector_shows_both_ways_and_their_sum():
     down = layers["second.down"]
     assert down["kind"] == "Residual"
     assert {kept["what"] for kept in down["keeps"]} >= {"conv1: x", "shortcut.bn: mean"}
-    assert down["parameters"] == sum(
-        layer.params[key].size for _, layer, key in net["second"]["down"].named_params()
+    assert down["parameters"] == sum(layer.params[key].size for _, layer, key in net["second"]["down"].named_params())
+    assert (
+        down["flops"]["forward"]
+        == sum(row.flops for row in net.summary((3, 6, 7)).rows if row.name.startswith("second.down")) * 2
     )
-    assert down["flops"]["forward"] == sum(
-        row.flops for row in net.summary((3, 6, 7)).rows if row.name.startswith("second.down")
-    ) * 2
 
 
 def test_the_ways_that_a_pass_goes_add_up():
@@ -501,5 +506,6 @@ def test_the_winners_of_a_network_with_sums():
     found = minicnn.winners(net, image, k=1)
     scores = Sequential(*[net[name] for name in ("a", "pool", "flat", "fc")]).predict(image[None])[0]
     assert found.contributions.sum() + net["fc"].params["bias"][1] == pytest.approx(scores[1], rel=1e-5)
-    assert net["a"].memory is None and net["a"]["conv1"].grads == {}
+    assert net["a"].memory is None
+    assert net["a"]["conv1"].grads == {}
     assert minicnn.grad_cam(net, image, 1).heat.shape == (6, 7)

@@ -23,9 +23,9 @@ given before compiled code sees it; those of `reference` are NumPy's and check n
 of forward and backward stands in one file. mypy and `tests/test_contract.py` hold every backend against this list.
 
 Images of different sizes come as `minicnn.Images`, one flat array of N blocks (C, H_n, W_n). The operations of conv,
-batchnorm, activation, addition, dropout, pooling and fused take them wherever (N, C, H, W) is written, and return `Images` for
-them: each image is treated at its own size, and batchnorm's sums run over the P pixels of all. In such a call `input_size` is
-the sizes (N, 2), and `rows` and `columns` are lists with a table for each image. Whatever has no image axes left,
+batchnorm, activation, addition, dropout, pooling and fused take them wherever (N, C, H, W) is written, and return
+`Images` for them: each image is treated at its own size, and batchnorm's sums run over the P pixels of all. In such a
+call `input_size` is the sizes (N, 2), and `rows` and `columns` are lists with a table for each image. Whatever has no image axes left,
 (N, F) or (C,), is an ordinary array. In `reference` all of this is in `mixed.py`, apart from the arithmetic.
 """
 

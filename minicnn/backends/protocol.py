@@ -204,7 +204,7 @@ class Operations(Protocol):
     # dropout
 
     def dropout(self, x: Batch, p: float, seed: int, step: int, first_image: int) -> Batch:
-        """x of any shape, the first axis that of images, times its mask: 0 for a share p of the numbers, else 1 / (1 - p).
+        """x of any shape, first the axis of images, times its mask: 0 for a share p of the numbers, else 1 / (1 - p).
 
         seed and step are integers from 0 below 2 ** 63; first_image says where in its batch the first of x stands.
 

@@ -7,7 +7,7 @@ x = a[0] -> layer 0 -> a[1] -> layer 1 -> …  -> a[L] = output -> loss
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from minicnn.network import Sequential
 from minicnn.plain import Array
 from minicnn.residual import SHORTCUT, Residual
 from minicnn.verify.isolate import flattened_children
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeGuard
 
 NOT_KEPT = ("y_shape", "y_dtype", "training")  # in a layer's memory, but only to check dy or to choose a formula
 
@@ -88,7 +85,7 @@ def _forward(
     return passes, below, x
 
 
-def is_residual(layer: Layer) -> "TypeGuard[Residual]":
+def is_residual(layer: Layer) -> TypeGuard[Residual]:
     """Whether it is a residual that computes as that does, so that its two ways can be gone through."""
     return isinstance(layer, Residual) and all(
         getattr(type(layer), name) is getattr(Residual, name) for name in ("forward", "backward")

@@ -40,8 +40,8 @@ def problems_of(network: Sequential, prefix: str = "") -> Iterator[str]:
 
 
 def steps_of(network: Sequential) -> Iterator[tuple[str, Layer]]:
-    """(name, layer) one after another, those of networks within it too. A `Residual` is one step, and `steps_of_path` its
-    inner ones."""
+    """(name, layer) one after another, those of networks within it too. A `Residual` is one step, and `steps_of_path`
+    its inner ones."""
     yield from [("sum", network)] if isinstance(network, Residual) else _steps(network.children, "")
 
 

@@ -36,9 +36,9 @@ def export_onnx(model: Sequential | Classifier, path: str | Path, fold_batchnorm
         input (N, C, H, W) or (N, D), float32  ->  output, what `network.predict` gives
 
     N, H and W are free: one file takes batches and images of all sizes, adaptive pooling included. A fused network is
-    written as its layers, a `Residual` as an Add, and a `Dropout` as nothing. Of a `Classifier`, the input is called `images` and takes numbers from 0 to 1, the graph
-    normalises them itself, and the output, `probabilities`, is what `Classifier.predict` gives; the file's metadata
-    say what images must be like (`description_of`).
+    written as its layers, a `Residual` as an Add, and a `Dropout` as nothing. Of a `Classifier`, the input is called
+    `images` and takes numbers from 0 to 1, the graph normalises them itself, and the output, `probabilities`, is what
+    `Classifier.predict` gives; the file's metadata say what images must be like (`description_of`).
 
     Args:
         model: a network, or a classifier with its network.

@@ -31,8 +31,8 @@ def from_torch(module: nn.Module, input_shape: Sequence[int] | None = None) -> S
     The forward of `module` must be a chain of layers that minicnn has: an `nn.Sequential`, nested or not, or any module
     that `torch.fx` can trace into one. `F.relu`, `torch.flatten`, `F.max_pool2d`, `F.log_softmax` and their like, and
     `x.relu()`, `x.flatten(1)`, `x.view(x.size(0), -1)` become layers, named as `torch.fx` names them. Identity is left
-    out; so are `Dropout2d` and other kinds of dropout in evaluation mode, while in training mode they are refused, since
-    minicnn has none. A `Dropout` gets its place among the layers as its seed. Sums are those of
+    out; so are `Dropout2d` and other kinds of dropout in evaluation mode, while in training mode they are refused,
+    since minicnn has none. A `Dropout` gets its place among the layers as its seed. Sums are those of
     `minicnn.interop.torch_residual.Residual`. Whether parameters ask for gradients is not taken over.
 
     Args:
@@ -133,7 +133,7 @@ def _converted(chain: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, Layer,
 
 def _not_of_minicnn(name: str, theirs: nn.Module) -> Iterator[str]:
     """What minicnn lacks of a step: a layer, or all that is in a residual."""
-    if not (_is_residual(theirs) or (type(theirs) is import_torch("from_torch").nn.Sequential and len(theirs))):
+    if not (_is_residual(theirs) or type(theirs) is import_torch("from_torch").nn.Sequential):
         yield from not_of_minicnn(name, theirs)
         return
     for child_name, child in theirs.named_children():

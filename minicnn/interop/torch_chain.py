@@ -88,7 +88,7 @@ def _off_the_chain(node: fx.Node, last: fx.Node | None) -> str:
         return f"the tensor {node.target} beside the layers"
     names = ", ".join(given.name for given in node.all_input_nodes)
     return (
-        f"{node.name}({names}) where {last} was the last step; a Sequential has no branches or sums, but for those of a "
+        f"{node.name}({names}) where {last} was the last step; a Sequential has no branches or sums but those of a "
         "minicnn.interop.torch_residual.Residual"
     )
 

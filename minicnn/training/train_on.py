@@ -102,8 +102,8 @@ def replace_head(network: Sequential, num_classes: int, rng: np.random.Generator
     parent, name, old, is_in_a_sum = last
     if is_in_a_sum:
         raise ValueError(
-            f"replace_head: expected a Linear or a Conv2d behind the last Residual, got {name} within it, whose outputs "
-            "are added to others; end the network with a Linear of its own"
+            f"replace_head: expected a Linear or a Conv2d behind the last Residual, got {name} within it, whose "
+            "outputs are added to others; end the network with a Linear of its own"
         )
     bias, rng = "bias" in old.params, as_generator(rng)
     new: Layer
@@ -156,7 +156,8 @@ def _without(network: Sequential, names: set[str], prefix: str) -> dict[str, Lay
             kept[name] = child
         elif inner := _without(child, names, f"{prefix}{name}."):
             # Where all of f is frozen, what is left of a Residual is its shortcut, and no sum.
-            kept[name] = (Residual if isinstance(child, Residual) and inner.keys() - {SHORTCUT} else Sequential)(**inner)
+            is_a_sum = isinstance(child, Residual) and inner.keys() != {SHORTCUT}
+            kept[name] = Residual(**inner) if is_a_sum else Sequential(**inner)
     return kept
 
 

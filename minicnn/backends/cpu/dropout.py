@@ -7,6 +7,8 @@ The mask is worked out where it is needed, four numbers at a time, and is not st
 Who owns what: each worker owns one chunk of one image. Cost: one pass over memory, and ten rounds for four numbers.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import prange
 
@@ -26,7 +28,7 @@ def dropout(x: Batch, p: float, seed: int, step: int, first_image: int) -> Batch
     ends = _ends(x)
     n_chunks = chunks(int(np.diff(ends, prepend=0).max()))
     real = x.dtype.type
-    settings = limit(p), real(1) / real(1 - p), np.uint64(first_image), *halves(step), *halves(seed)
+    settings: Any = limit(p), real(1) / real(1 - p), np.uint64(first_image), *halves(step), *halves(seed)
     _dropout(flat(x), y, ends, n_chunks, *settings)
     return batch_like(x, y)
 

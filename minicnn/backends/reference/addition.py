@@ -1,6 +1,6 @@
 """Addition, where two paths of a network meet, and where the gradients of both meet on the way back.
 
-    y = x + other
+y = x + other            of the gradient dy of a sum, each of its terms is handed the whole
 """
 
 from minicnn.plain import Array

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minicnn.backends.reference import activation, addition, batchnorm, conv, dropout as dropping, general_conv, pooling
+from minicnn.backends.reference import activation, addition, batchnorm, conv, general_conv, pooling
+from minicnn.backends.reference import dropout as dropping
 from minicnn.images import Batch, Images
 from minicnn.plain import Array, Pair
 

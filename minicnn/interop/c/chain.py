@@ -53,7 +53,7 @@ class Shape(NamedTuple):
 
 
 class Link(NamedTuple):
-    """One layer of the chain. A residual has two ways, each a chain: its layers and, if it is no identity, its shortcut."""
+    """One layer of the chain. A residual has two ways, each a chain: its layers, and its shortcut or nothing."""
 
     name: str
     layer: Any

@@ -40,8 +40,8 @@ class Program:
         self.last, self.sizes["a"] = "a", link.x.size
 
     def chain(self, links: Sequence[Link], place: str, held: frozenset[str] = frozenset()) -> str:
-        """Call these layers on what is in `place`; what is in the arrays `held` is asked for later. Returns the place of
-        what they made."""
+        """Call these layers on what is in `place`; what is in the arrays `held` is asked for later. Returns the place
+        of what they made."""
         for link in links:
             if isinstance(link.layer, Flatten):  # nothing moves
                 comment = c_comment(link.name)
