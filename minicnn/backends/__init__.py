@@ -26,7 +26,8 @@ Images of different sizes come as `minicnn.Images`, one flat array of N blocks (
 batchnorm, activation, addition, dropout, pooling and fused take them wherever (N, C, H, W) is written, and return
 `Images` for them: each image is treated at its own size, and batchnorm's sums run over the P pixels of all. In such a
 call `input_size` is the sizes (N, 2), and `rows` and `columns` are lists with a table for each image. Whatever has no
-image axes left, (N, F) or (C,), is an ordinary array. In `reference` all of this is in `mixed.py`, apart from the arithmetic.
+image axes left, (N, F) or (C,), is an ordinary array. In `reference` all of this is in `mixed.py`, apart from the
+arithmetic.
 """
 
 from minicnn.backends.protocol import Operations

@@ -22,10 +22,10 @@ class Dropout(Layer):
 
     A mask is not drawn from a stream but looked up: it is a function of (seed, step, image, element), by the
     counter-based generator Philox4x32-10 (`minicnn/backends/philox.py`). `step` counts the layer's forwards in
-    training, and image is the place in the batch. So the mask is the same on every backend, for every number of threads, and for the images of
-    a batch that is shared out among processes; a resumed run goes on with the masks that it would have had; and
-    backward works the mask out again, so that no array is kept for it. A part of a batch that `Accumulate` adds up is a
-    forward, and so a step, of its own.
+    training, and image is the place in the batch. So the mask is the same on every backend, for every number of
+    threads, and for the images of a batch that is shared out among processes; a resumed run goes on with the masks that
+    it would have had; and backward works the mask out again, so that no array is kept for it. A part of a batch that
+    `Accumulate` adds up is a forward, and so a step, of its own.
 
     The seed tells one layer's masks from another's: those of a network need different ones, which Sequential checks.
 
