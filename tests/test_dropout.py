@@ -9,6 +9,9 @@ import minicnn
 from minicnn import Dropout, Images, Linear, Residual, Sequential
 from minicnn.backends.philox import philox
 from minicnn.distributed.network import _images_from
+from minicnn.inspect.passes import run_backward, run_forward
+from minicnn.inspect.reports import report_of
+from minicnn.verify.isolate import flattened
 from tests import checks, naive
 
 # Counter, key and words, as the authors of Philox publish them in Random123's kat_vectors.
@@ -314,6 +317,25 @@ def test_ranks_drop_what_one_process_drops():
         assert rank["drop1"].state["step"] == 1
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-5, atol=1e-6)
     assert abs(ranks[1].train().forward(x[2:3]) - whole[2:3]).max() > 0.01  # which other masks would not give
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("training", [True, False])
+def test_the_inspector_shows_the_mask(training):
+    net, x = network().train(training), draw(3, 2, 6, 6)
+    passes = run_forward(list(flattened(net)), net.ops, x)
+    run_backward(passes, net.ops, draw(3, 3))
+    for name in ("drop1", "drop3"):
+        (one,) = (one for one in passes if one.name == name)
+        mask = report_of(one).extra()["mask"].array
+        assert (mask == 0).any() == training
+        np.testing.assert_array_equal(one.y, one.x * mask)
+        np.testing.assert_array_equal(one.dx, one.dy * mask)
+    record = net.inspect(x, [0, 1, 2], training=training).record
+    (layer,) = (layer for layer in record["layers"] if layer["name"] == "drop1")
+    assert layer["flops"] == dict.fromkeys(("forward", "backward"), 3 * 4 * 36 * training)
+    assert [kept["what"] for kept in layer["keeps"]] == ["mask"]
+    assert layer["keeps"][0]["bytes"] == 0
 
 
 def test_copies_go_on_alike():

@@ -469,6 +469,7 @@ def test_the_inspector_shows_both_ways_and_their_sum():
     )
 
 
+@pytest.mark.quick
 def test_the_ways_that_a_pass_goes_add_up():
     net, x = network().to("reference", np.float64), images(2, dtype=np.float64)
     layers = list(flattened(net))

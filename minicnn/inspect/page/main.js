@@ -14,6 +14,8 @@
     AdaptiveAvgPool2d: M.poolingView,
     BatchNorm2d: M.batchnormView,
     ReLU: M.reluView,
+    Dropout: M.dropoutView,
+    Residual: M.residualView,
     Linear: M.linearView,
     Flatten: M.flattenView,
     LogSoftmax: M.logSoftmaxView,
