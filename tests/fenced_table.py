@@ -48,6 +48,10 @@ def table():
             yield f"fused {name} on Images {word}", lambda a=(name, MIXED_SIZES, dtype): _fused(*a)
         for size, (name, settings) in itertools.product(SIZES_AROUND_A_CHUNK, cases.OPTIMIZERS[::3]):
             yield f"{name} {settings} {size} {word}", lambda a=(name, settings, size, dtype): _steps(*a)
+        for size in SIZES_AROUND_A_CHUNK:  # of each image
+            x = np.ones((2, size), dtype)
+            yield f"dropout {size} {word}", lambda x=x: _operation((x, 0.5, 1, 0, 0), "dropout")
+            yield f"add {size} {word}", lambda x=x: _operation((x, x), "add")
         yield from _rungs(dtype)
         yield from drawn_cases(dtype, seed=0, count=60)
 
