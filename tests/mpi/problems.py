@@ -47,8 +47,11 @@ def network(case):
     # Before batchnorm no bias: its gradient is 0 but for rounding, which Adam makes as large a step of as any.
     bias = not case.batchnorm
     layers = {"conv1": minicnn.Conv2d(2, 4, 3, padding=1, bias=bias, rng=0), **norm(4), "relu1": minicnn.ReLU()}
-    layers |= {"conv2": minicnn.Conv2d(4, 5, 3, padding=1, bias=bias, rng=1), **norm(5), "relu2": minicnn.ReLU()}
-    layers |= {"pool": minicnn.AdaptiveAvgPool2d(2), "flatten": minicnn.Flatten(), "fc": minicnn.Linear(20, 3, rng=2)}
+    block = {"conv2": minicnn.Conv2d(4, 5, 3, padding=1, bias=bias, rng=1), **norm(5), "relu2": minicnn.ReLU()}
+    if case.batchnorm:
+        block = {"block": minicnn.Residual(**block, shortcut=minicnn.Conv2d(4, 5, 1, rng=4))}
+    layers |= {**block, "pool": minicnn.AdaptiveAvgPool2d(2), "flatten": minicnn.Flatten()}
+    layers |= {"drop": minicnn.Dropout(0.2, seed=5), "fc": minicnn.Linear(20, 3, rng=2)}
     return minicnn.Sequential(**layers).to(dtype=case.dtype)
 
 
