@@ -1,6 +1,6 @@
 """Doctests: all are quick; what pytest leaves alone when it looks for them; and runs of a sample of the cases.
 
-To look into a lesson would be to run it, which tests/test_lessons.py does; two modules import PyTorch, which need not
+To look into a lesson would be to run it, which tests/test_lessons.py does; three modules import PyTorch, which need not
 be there, and have none.
 """
 
@@ -13,6 +13,7 @@ collect_ignore_glob = [
     "minicnn/learn/lessons/texts/*",
     "minicnn/verify/compare/pytorch.py",
     "minicnn/interop/torch_chain.py",
+    "minicnn/interop/torch_residual.py",
 ]
 FEW = 8  # cases of a test, which are never thinned out
 

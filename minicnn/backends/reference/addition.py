@@ -7,5 +7,5 @@ from minicnn.plain import Array
 
 
 def add(x: Array, other: Array) -> Array:
-    """The sum of two arrays of one shape, a new array."""
+    """y, the sum of x and other, of any shape, which is the same of both."""
     return x + other

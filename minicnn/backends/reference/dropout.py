@@ -12,7 +12,8 @@ from minicnn.plain import Array
 
 
 def dropout(x: Array, p: float, seed: int, step: int, first_image: int) -> Array:
-    """x times the mask of this seed and step, for images first_image, first_image + 1, … of a batch, (N, …)."""
+    """y, of any shape, as x: x times the mask of this seed and step. Its first axis has the images first_image,
+    first_image + 1, … of a batch."""
     n_images = len(x) if x.ndim else 1
     words = _words(n_images, x.size // n_images, seed, step, first_image)
     one = x.dtype.type(1)
