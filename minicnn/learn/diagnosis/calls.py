@@ -150,8 +150,8 @@ def of_sequence(node: ast.AST) -> Iterator[tuple[ast.expr, str]]:
             words = f"{mention(arguments[first])} and {mention(arguments[first + 1])} had changed places"
             yield ast.Call(node.func, arguments, node.keywords), words
     if isinstance(node, ast.IfExp):
-        yield node.body, f"{mention(node.test)} made no difference, and were always true"
-        yield node.orelse, f"{mention(node.test)} made no difference, and were always false"
+        yield node.body, f"{mention(node.test)} made no difference in one place, and were always true there"
+        yield node.orelse, f"{mention(node.test)} made no difference in one place, and were always false there"
         yield (
             ast.IfExp(node.test, node.orelse, node.body),
             f"the choice by {mention(node.test)} were the other way round",

@@ -153,7 +153,7 @@ def _along(name: str, position: int, what: str, is_float: bool) -> Iterator[Inpu
         return kept
 
     yield _one(name, f"{name} were reversed along its {what}", lambda n: np.flip(n[name], position))
-    for shift, where in ((1, "one place later"), (-1, "one place earlier")):
+    for shift, where in ((1, "one place earlier"), (-1, "one place later")):  # roll(a, 1)[n] is a[n - 1]
         words = f"{name} were read {where} along its {what}"
         yield _one(name, words, lambda n, k=shift: np.roll(n[name], k, position))
     yield _one(

@@ -133,18 +133,23 @@ def which_numbers(evidence: Evidence, name: str) -> str | None:
         marked = [np.zeros_like(mask) if place is None else place for place, mask in zip(places, wrong, strict=True)]
         if any((mask & ~place).any() for mask, place in zip(wrong, marked, strict=True)):
             continue
-        right_outside = sum(
-            int((~place & ~mask).sum()) for mask, place in zip(wrong, marked, strict=True) if mask.any()
-        )
+        of_wrong = [(mask, place) for mask, place in zip(wrong, marked, strict=True) if mask.any()]
+        right_outside = sum(int((~place & ~mask).sum()) for mask, place in of_wrong)
         exact = all((mask == place).all() for mask, place in zip(wrong, marked, strict=True))
-        if right_outside and (best is None or (exact, right_outside) > best[:2]):
+        n_numbers = sum(mask.size for mask, _ in of_wrong)
+        # A place that has nearly all numbers, as the border of a 3 × 3 kernel, says nothing if some in it are right.
+        if (
+            right_outside
+            and (exact or 4 * right_outside >= n_numbers)
+            and (best is None or (exact, right_outside) > best[:2])
+        ):
             best = exact, right_outside, words
     if best is None:
         return None
     exact, _, words = best
     if exact:
-        return f"Of {name}, the numbers {words} are wrong, and no others."
-    return f"Of {name}, only numbers {words} are wrong, and not all of them."
+        return f"In the cases tried, of {name} the numbers {words} are wrong, and no others."
+    return f"In the cases tried, of {name} only numbers {words} are wrong, and not all of them."
 
 
 Place: TypeAlias = Callable[..., Array]

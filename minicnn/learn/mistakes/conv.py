@@ -136,7 +136,7 @@ MISTAKES = (
         "conv2d_input_gradient",
         "cropped by -0",
         {CROP: "dx_padded[:, :, pad_h:-pad_h, pad_w:-pad_w]"},
-        "With padding you are right. Without it nothing is left of dx.",
+        "With padding in both directions you are right. Where one has none, nothing is left of dx.",
         "What is x[0:-0]? And how long should dx be, which you know without counting from the end?",
     ),
     Mistake(
@@ -199,7 +199,7 @@ MISTAKES = (
         "to_weights",
         "kernel flipped",
         {"dweight[c, i, j]": "dweight[c, kernel_h - 1 - i, kernel_w - 1 - j]"},
-        "Your dweight is the right one turned by half a turn.",
+        "What you add to dweight is the right one turned by half a turn.",
         "Which weight did pixel (r, s) meet on its way to output (p, q)?",
     ),
     Mistake(

@@ -18,7 +18,8 @@ MISTAKES = (
         "log_softmax_forward",
         "one shift for all rows",
         {SHIFTED: "shifted = x - x.max()"},
-        "You subtract the largest number of the whole batch. A row far below it becomes minus infinity.",
+        "You subtract the largest number of the whole batch. In a row far below it every exp is 0, and "
+        "so is their sum, whose log is minus infinity.",
         "Which number must be at least one 0 in *every* row after the shift?",
     ),
     Mistake(
@@ -152,8 +153,8 @@ MISTAKES = (
         "nll_loss_backward",
         "divided by the number of images",
         {"/= -target_weights.sum()": "/= -n_images"},
-        "With equal class weights you are right. With others the loss is divided by the sum of the targets' weights, "
-        "and you divide by the number of images.",
+        "With class weights that are all 1 you are right. With others the loss is divided by the sum of the targets' "
+        "weights, and you divide by the number of images.",
         "What is `total` in the formula if one image counts three times as much as another?",
     ),
     Mistake(
@@ -187,7 +188,7 @@ MISTAKES = (
             "    return d_log_p": "    d_log_p = np.zeros_like(log_p)\n"
             "    d_log_p[np.arange(n_images), targets] = -1 / n_images\n    return d_log_p"
         },
-        "This is right for equal class weights and without label smoothing only.",
+        "This is right where the classes of all images weigh the same and nothing is smoothed, and not elsewhere.",
         "Which arguments of the function does your answer not use?",
     ),
     Mistake(

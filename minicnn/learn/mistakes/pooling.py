@@ -104,7 +104,7 @@ MISTAKES = (
         "adaptive_start",
         "rounded down too early",
         {"p * n_in // n_out": "p * (n_in // n_out)"},
-        "Where n_out divides n_in you are right. Elsewhere your windows drift to the left and never reach the end.",
+        "Where n_out divides n_in you are right. Elsewhere your windows may drift to the left, the last the farthest.",
         "Rounding loses a part of a cell. Should it be lost once for each window, or once at the end?",
     ),
     Mistake(
@@ -161,8 +161,7 @@ MISTAKES = (
         "adaptive_stop",
         "start plus a fixed size",
         {"((p + 1) * n_in + n_out - 1) // n_out": "p * n_in // n_out + -(-n_in // n_out)"},
-        "Your windows all have one size. Some of the true ones are shorter or longer by a cell, and one of yours "
-        "may leave the image.",
+        "Your windows all have one size. Some of the true ones are longer by a cell.",
         "Are the windows of 14 cells in 4 windows all of one size? Draw them.",
     ),
     Mistake(

@@ -239,8 +239,8 @@ MISTAKES = (
             "return self.ops.log_softmax_backward(d_log_p, log_p)": "softmax = math.e**log_p\n"
             "    softmax[range(len(targets)), targets] -= 1\n    return softmax / len(targets)"
         },
-        "This is (softmax - one-hot) / N, which is right only where all class weights are equal and nothing "
-        "is smoothed.",
+        "This is (softmax - one-hot) / N, which is right only where the classes of all images weigh the same and "
+        "nothing is smoothed.",
         "By what does the loss divide, where an image of a rare class counts three times? And what is asked "
         "of the other "
         "classes under label smoothing?",
