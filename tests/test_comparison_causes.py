@@ -9,6 +9,7 @@ import minicnn
 from minicnn.verify.compare import compare, record
 from tests import checks
 from tests.drawn_networks import drawn
+from tests.test_comparison_faults import TransposedGradient
 
 pytestmark = pytest.mark.torch
 
@@ -274,13 +275,6 @@ class FlippedGradient(minicnn.Conv2d):
     def backward(self, dy, need_dx=True):
         dx = super().backward(dy)
         self.grads["weight"] = self.grads["weight"][:, :, ::-1, ::-1].copy()
-        return dx
-
-
-class TransposedGradient(minicnn.Linear):
-    def backward(self, dy, need_dx=True):
-        dx = super().backward(dy)
-        self.grads["weight"] = self.grads["weight"].T.copy()
         return dx
 
 

@@ -52,7 +52,7 @@ def general_conv2d_forward(
     y: Batch = empty_batch(x, len(weight), sizes, x.dtype)
     biases = asarray(np.zeros(len(weight), x.dtype)) if bias is None else bias
     arguments = flat(x), weight, biases, *_groups(x, y, groups), *images_plan(x, y), flat(y), y.size
-    launch(_forward(real_of(x), *window), blocks_for(y.size), THREADS, *arguments)
+    launch(_forward(real_of(x), window), blocks_for(y.size), THREADS, *arguments)
     return y
 
 
@@ -63,7 +63,7 @@ def general_conv2d_input_gradient(
     window = _window(weight.shape[2:], stride, pads, dilation)
     dx: Batch = empty_batch(dy, groups * weight.shape[1], input_size, dy.dtype)
     arguments = flat(dy), weight, *_groups(dx, dy, groups), *images_plan(dx, dy), flat(dx), dx.size
-    launch(_input_gradient(real_of(dx), *window), blocks_for(dx.size), THREADS, *arguments)
+    launch(_input_gradient(real_of(dx), window), blocks_for(dx.size), THREADS, *arguments)
     return dx
 
 
@@ -75,7 +75,7 @@ def general_conv2d_weight_gradient(
     dweight = empty((dy.shape[1], x.shape[1] // groups, *kernel_size), x.dtype)
     outputs = dy.size // dy.shape[1]
     arguments = flat(dy), flat(x), *_groups(x, dy, groups), *images_plan(x, dy), dweight, outputs
-    launch(_weight_gradient(real_of(x), *window), dweight.size, THREADS, *arguments)
+    launch(_weight_gradient(real_of(x), window), dweight.size, THREADS, *arguments)
     return dweight
 
 
@@ -93,17 +93,9 @@ def _groups(x: Batch, y: Batch, groups: int) -> tuple[int, int, int]:
 
 
 @lru_cache
-def _forward(
-    real: Any,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    top: int,
-    left: int,
-) -> Kernel:
+def _forward(real: Any, window: Window) -> Kernel:
+    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left = window
+
     def kernel(
         x: Array,
         weight: Array,
@@ -139,18 +131,9 @@ def _forward(
 
 
 @lru_cache
-def _input_gradient(
-    real: Any,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    top: int,
-    left: int,
-) -> Kernel:
+def _input_gradient(real: Any, window: Window) -> Kernel:
     """dx = the sum of weight * dy over the filters of the group and the outputs that saw the pixel."""
+    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left = window
     zero = real(0)
 
     def kernel(
@@ -189,18 +172,9 @@ def _input_gradient(
 
 
 @lru_cache
-def _weight_gradient(
-    real: Any,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    top: int,
-    left: int,
-) -> Kernel:
+def _weight_gradient(real: Any, window: Window) -> Kernel:
     """dweight, by a block for each: every thread takes every THREADS-th output of the filter."""
+    kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, top, left = window
     zero = real(0)
 
     def kernel(

@@ -101,23 +101,11 @@
         ]),
       );
     }
-    const chooser = (key, label, indices) =>
-      indices.length
-        ? M.channelChooser(key, label, indices, chosen[key], (value) => {
-            chosen[key] = value;
-            build();
-          })
-        : null;
     build();
     return M.layerView(
       layer,
       "This page knows nothing about the formulas of this layer; here is what went through it and what " + "came back.",
-      h(
-        "div",
-        { class: "controls" },
-        chooser("c", "input channel", channels[0]),
-        chooser("f", "output channel", channels[1]),
-      ),
+      M.channelChoosers(channels, chosen, build),
       body,
     );
   }

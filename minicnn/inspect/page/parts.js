@@ -48,6 +48,24 @@
       options: indices.map((index) => ({ value: index, text: String(index) })),
     });
 
+  /** Choosers of x's and of y's channel, where there are any: they change `chosen.c` and `chosen.f`, and build again. */
+  const channelChoosers = (channels, chosen, build) =>
+    h(
+      "div",
+      { class: "controls" },
+      [
+        ["c", "input channel", channels[0]],
+        ["f", "output channel", channels[1]],
+      ].map(([key, label, indices]) =>
+        indices.length
+          ? channelChooser(key, label, indices, chosen[key], (value) => {
+              chosen[key] = value;
+              build();
+            })
+          : null,
+      ),
+    );
+
   /** The maps of an activation and of its gradient: same plane, each with its own colours. */
   function twoMaps(tensor, names, roles, { n, c, pad, onforward, onbackward, cellLimit }) {
     const about = (array, what) => (M.channelsOf(array).length ? `${what}, channel ${c}` : what);
@@ -188,5 +206,16 @@
     };
   }
 
-  Object.assign(M, { layerView, sides, channelChooser, inputMaps, outputMaps, absent, products, result, panel });
+  Object.assign(M, {
+    layerView,
+    sides,
+    channelChooser,
+    channelChoosers,
+    inputMaps,
+    outputMaps,
+    absent,
+    products,
+    result,
+    panel,
+  });
 })();

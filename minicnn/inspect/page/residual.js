@@ -40,16 +40,8 @@
       );
     }
 
-    const chooser = (key, label, indices) =>
-      indices.length
-        ? M.channelChooser(key, label, indices, chosen[key], (value) => {
-            chosen[key] = value;
-            build();
-          })
-        : null;
     build();
-    const choosers = [chooser("c", "input channel", channels[0]), chooser("f", "output channel", channels[1])];
-    return M.layerView(layer, STORY, h("div", { class: "controls" }, ...choosers), body);
+    return M.layerView(layer, STORY, M.channelChoosers(channels, chosen, build), body);
   }
 
   M.residualView = residualView;
