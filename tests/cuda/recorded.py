@@ -17,6 +17,7 @@ import numpy as np
 import minicnn
 from minicnn.backends import cuda as backend
 from minicnn.backends.cuda.convolution import sides
+from minicnn.backends.cuda.general_conv import Window
 from minicnn.backends.cuda.runtime import device, device_array
 from minicnn.backends.pool import Pool
 from tests.cuda.host_device import host_device
@@ -69,14 +70,15 @@ class Launch(NamedTuple):
     def name(self):
         """File, factory and what the kernel captured of the factory's arguments: "kernels.convolution 32×128 MASKED".
 
-        Flags stand there by their names where they are true, the kinds of sources and sinks by theirs.
+        Flags stand there by their names where they are true, the kinds of sources and sinks by theirs, the numbers of
+        a window one by one, for they are captured so.
         """
         module = sys.modules[self.body.__module__]
         words = [f"{module.__name__.rpartition('.')[2]}.{self.factory}"]
         if self.tile:
             words.append("×".join(map(str, self.tile)))
         captured = inspect.getclosurevars(self.body).nonlocals
-        for key in inspect.signature(getattr(module, self.factory)).parameters:
+        for key in (*inspect.signature(getattr(module, self.factory)).parameters, *Window._fields):
             value = captured.get(key)
             if key in ("source", "sink", "x_source", "dy_source"):
                 words.append(KINDS[value])
