@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import backends, geometry
+from minicnn.backends.cpu.convolution.registers import LANES
 from tests import cases, checks
 
 pytestmark = pytest.mark.quick
@@ -228,6 +229,39 @@ def table_of(windows, n_in):
 )
 def test_a_vector_of_cells_at_a_time(sizes, windows, values, dtype, seed):
     """By taps, by bands and by plain forms: as in `reference`, winners among equals and NaN too."""
+    compare_with_reference(sizes, windows, values, dtype, seed)
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 40), st.integers(2 * LANES, 5 * LANES)),
+    rows=WINDOWS,
+    values=st.sampled_from(sorted(VALUES)),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_windows_in_pairs_of_columns(sizes, rows, values, dtype, seed):
+    """The same for windows two cells wide side by side, whatever their rows are."""
+    compare_with_reference(sizes, (rows, ("fixed", 2, 2, 0)), values, dtype, seed)
+
+
+@pytest.mark.parametrize("name", ["max", "avg"])
+def test_pairs_of_columns_of_images_of_different_sizes(name):
+    """Each image's own windows decide how it is pooled."""
+    layers = {"max": minicnn.MaxPool2d, "avg": minicnn.AvgPool2d}
+    rng = np.random.default_rng(0)
+    sizes = ((6, 4), (7, 2 * LANES + 3), (4, 4 * LANES), (5, 6))
+    images = [rng.standard_normal((3, *size), np.float32) for size in sizes]
+    layer = layers[name](2)
+    y = layer(minicnn.Images(images))
+    dys = [rng.standard_normal(one.shape, np.float32) for one in y]
+    dx = layer.backward(minicnn.Images(dys))
+    for image, dy, got, got_dx in zip(images, dys, y, dx, strict=True):
+        alone = layers[name](2).to("reference")
+        np.testing.assert_allclose(got, alone(image[None])[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(got_dx, alone.backward(dy[None])[0], rtol=1e-5, atol=1e-6)
+
+
+def compare_with_reference(sizes, windows, values, dtype, seed):
     fast, reference = map(backends.get_backend, ("cpu", "reference"))
     rng = np.random.default_rng(seed)
     shape = (2, 3, *sizes)

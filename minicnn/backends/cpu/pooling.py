@@ -8,8 +8,9 @@ and adaptive pooling differ in those tables only.
 
 Windows may overlap, so backward ADDS what each sends back.
 
-The plain forms here do a plane by this definition. Where they can, `pooling_taps`, for small windows at a fixed stride,
-and `pooling_bands`, for long ones, do the same for a vector of cells at a time.
+The plain forms here do a plane by this definition. Where they can, `pooling_pairs`, for windows two cells wide side by
+side, `pooling_taps`, for other small windows at a fixed stride, and `pooling_bands`, for long ones, do the same for a
+vector of cells at a time.
 
 Who owns what: each worker owns a run of planes (see `planes`), channel c of image n, in y or in dx; since windows never
 reach into another plane, adding needs no atomics. Cost: each cell is read once for each window that covers it.
@@ -24,14 +25,8 @@ from minicnn.backends.cpu.arrays import guarded
 from minicnn.backends.cpu.batches import empty_batch, flat
 from minicnn.backends.cpu.convolution.registers import LANES
 from minicnn.backends.cpu.planes import equal_runs, plane_bounds
-from minicnn.backends.cpu.pooling_bands import (
-    EXTENT,
-    START,
-    STOP,
-    max_by_bands,
-    mean_by_bands,
-    mean_gradient_by_bands,
-)
+from minicnn.backends.cpu.pooling_bands import EXTENT, START, STOP, max_by_bands, mean_by_bands, mean_gradient_by_bands
+from minicnn.backends.cpu.pooling_pairs import in_pairs, max_by_pairs, mean_by_pairs, mean_gradient_by_pairs
 from minicnn.backends.cpu.pooling_taps import (
     Taps,
     gradient_memory_for,
@@ -156,11 +151,16 @@ def _max_forward_run(
     spread, of_outputs, winners = memory_for(taps, -np.inf)
     widest = _widest(windows, start, stop, n_channels)
     of_columns, their_rows = np.empty(widest, x.numbers.dtype), np.empty(widest, np.int32)
+    paired = False
     for number in range(start, stop):
         width, rows, columns = _windows_of(number // n_channels, windows)
         plane = x.numbers[x.bounds[number] : x.bounds[number + 1]]
         out = slice(y.bounds[number], y.bounds[number + 1])
-        if taps.shifts.size:
+        if number == start or number % n_channels == 0:
+            paired = in_pairs(rows, columns)
+        if paired:
+            max_by_pairs(plane, width, rows, len(columns), y.numbers[out], argmax[out])
+        elif taps.shifts.size:
             max_by_taps(plane, taps, spread, of_outputs, winners, y.numbers[out], argmax[out])
         elif width >= LANES:
             max_by_bands(plane, width, rows, columns, of_columns, their_rows, y.numbers[out], argmax[out])
@@ -224,11 +224,16 @@ def _avg_forward_run(x: Planes, windows: AllWindows, taps: Taps, y: Planes, star
     n_channels = x.bounds.size // len(windows[2])
     spread, of_outputs, _ = memory_for(taps, 0.0)
     of_columns = np.empty(_widest(windows, start, stop, n_channels), x.numbers.dtype)
+    paired = False
     for number in range(start, stop):
         width, rows, columns = _windows_of(number // n_channels, windows)
         plane = x.numbers[x.bounds[number] : x.bounds[number + 1]]
         out = y.numbers[y.bounds[number] : y.bounds[number + 1]]
-        if taps.shifts.size:
+        if number == start or number % n_channels == 0:
+            paired = in_pairs(rows, columns)
+        if paired:
+            mean_by_pairs(plane, width, rows, len(columns), out)
+        elif taps.shifts.size:
             mean_by_taps(plane, taps, spread, of_outputs, out)
         elif width >= LANES:
             mean_by_bands(plane, width, rows, columns, of_columns, out)
@@ -264,11 +269,16 @@ def _avg_backward_run(dy: Planes, windows: AllWindows, taps: Taps, dx: Planes, s
     n_channels = dx.bounds.size // len(windows[2])
     spread, shares = gradient_memory_for(taps)
     band = np.empty(_widest(windows, start, stop, n_channels), dx.numbers.dtype)
+    paired = False
     for number in range(start, stop):
         width, rows, columns = _windows_of(number // n_channels, windows)
         plane = dx.numbers[dx.bounds[number] : dx.bounds[number + 1]]
         given = dy.numbers[dy.bounds[number] : dy.bounds[number + 1]]
-        if taps.shifts.size:
+        if number == start or number % n_channels == 0:
+            paired = in_pairs(rows, columns)
+        if paired:
+            mean_gradient_by_pairs(given, width, rows, len(columns), plane)
+        elif taps.shifts.size:
             mean_gradient_by_taps(given, taps, shares, spread, plane)
         elif width >= LANES:
             mean_gradient_by_bands(given, width, rows, columns, band[:width], plane)
